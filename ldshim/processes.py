@@ -1,0 +1,94 @@
+"""Other processes, as /proc shows them: who is below a link, what they are, who still holds a pipe.
+
+Everything here may be asked about a process that is gone a microsecond later, so every question has an answer for that: nothing, zero,
+empty. A /proc that is not there gives the same answers.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .environ import slurp
+
+PROC = b"/proc"
+
+
+def stat_fields(pid: int) -> list[bytes]:
+    """Return the fields of /proc/PID/stat behind the command (state first), or [] when the process is gone."""
+    try:
+        # The command may hold blanks and brackets; the last bracket ends it.
+        return slurp(b"%s/%d/stat" % (PROC, pid)).rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def stamp(pid: int) -> bytes:
+    """Name a process so that a later one with the same pid is another: `pid.starttime`; b"" when it is gone."""
+    fields = stat_fields(pid)
+    return b"%d.%s" % (pid, fields[19]) if len(fields) > 19 and fields[0] != b"Z" else b""
+
+
+def session(pid: int) -> int:
+    """Return the session id of a process, 0 when it is gone."""
+    fields = stat_fields(pid)
+    return int(fields[3]) if len(fields) > 3 else 0
+
+
+def comm(pid: int) -> bytes:
+    """Return the kernel's name of a process (15 bytes at most), b"" when it is gone."""
+    try:
+        return slurp(b"%s/%d/comm" % (PROC, pid)).rstrip(b"\n")
+    except OSError:
+        return b""
+
+
+def executable(pid: int) -> bytes:
+    """Return the base name of what a process runs, b"" when it is gone or somebody else's."""
+    try:
+        return os.path.basename(os.readlink(b"%s/%d/exe" % (PROC, pid)))
+    except OSError:
+        return b""
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process's main thread: none of the tools below a GCC link starts processes from another."""
+    try:
+        return [int(child) for child in slurp(b"%s/%d/task/%d/children" % (PROC, pid, pid)).split()]
+    except OSError:
+        return []
+
+
+def below(pid: int, most: int = 4096) -> list[int]:
+    """Return every descendant of pid, parents first, at most `most`."""
+    found = children(pid)
+    for parent in found:
+        if len(found) >= most:
+            break
+        found.extend(children(parent))
+    return found
+
+
+def holders(inode: int) -> list[int]:
+    """Return the processes that hold a pipe open, as far as we may look, without this one."""
+    wanted = b"pipe:[%d]" % inode
+    own = os.getpid()
+    try:
+        pids = [int(name) for name in os.listdir(PROC) if name.isdigit()]
+    except OSError:
+        return []
+    return [pid for pid in pids if pid != own and _holds(pid, wanted)]
+
+
+def _holds(pid: int, wanted: bytes) -> bool:
+    directory = b"%s/%d/fd" % (PROC, pid)
+    try:
+        numbers = os.listdir(directory)
+    except OSError:
+        return False
+    for number in numbers:
+        try:
+            if os.readlink(directory + b"/" + number) == wanted:
+                return True
+        except OSError:
+            continue
+    return False
