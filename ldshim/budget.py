@@ -1,0 +1,83 @@
+"""From demand, ceilings and what can be had to one number, with its reason and its origin.
+
+The order matters: a pin (LDSHIM_JOBS) beats everything and touches no jobserver; a jobserver that works is the build's own word and beats
+any count of CPUs; without one, this process may use the CPUs it is allowed on, and ceilings of package builders apply. Pure.
+
+What a GCC link gets is the table in design §4; the rows are `ceiling`, the columns the three sources.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .environ import Settings
+    from .mode import Mode
+
+UNLIMITED = 1 << 30
+
+
+class Limits:
+    """What bounds a number besides demand. cpus: CPUs this process may use (affinity, quota); named: [(ceiling, origin)], no zeros."""
+
+    __slots__ = ("cpus", "cpus_reason", "named")
+
+    def __init__(self, cpus: int, cpus_reason: str, named: list[tuple[int, str]]) -> None:
+        self.cpus = cpus
+        self.cpus_reason = cpus_reason
+        self.named = named
+
+
+class Budget:
+    """The number and where it comes from.
+
+    number: threads at most, the implicit one counted; source: pin, jobserver, recovered, slots or none; reason: one clause. With a
+    jobserver, number is the most this link may grow to; how many tokens there are is known only when they are taken.
+    """
+
+    __slots__ = ("number", "reason", "source")
+
+    def __init__(self, number: int, source: str, reason: str) -> None:
+        self.number = max(1, number)
+        self.source = source
+        self.reason = reason
+
+
+def for_lto(mode: Mode, settings: Settings, jobserver: str, limits: Limits, make_jobs: int) -> Budget:
+    """Decide the most that an LTO link may use.
+
+    jobserver: the name of one that works ("pipe 3,4"), else ""; make_jobs: its make's -jN, 0 when unknown. With a jobserver the number is
+    the most the link may grow to; how many tokens there are is known only when they are taken.
+    """
+    if settings.jobs:
+        number = 1 if mode.serial else min(settings.jobs, mode.asked or UNLIMITED)
+        return Budget(number, "pin", f"LDSHIM_JOBS={settings.jobs}{_asked(mode)}")
+    wanted = min(mode.demand, mode.asked or UNLIMITED)
+    own = [(settings.max_jobs, "LDSHIM_MAX_JOBS")] if settings.max_jobs else []
+    if jobserver:
+        ceiling, origin = min([*own, (make_jobs or UNLIMITED, "make's -j"), (wanted, "what the link can use")])
+        return Budget(ceiling, "jobserver", f"jobserver {jobserver}, at most {ceiling} by {origin}")
+    if mode.serial:
+        return Budget(1, "none", "no jobserver, and nobody asked for more than one job")
+    ceiling, origin = min([*limits.named, *own, (limits.cpus, limits.cpus_reason), (wanted, "what the link can use")])
+    return Budget(ceiling, "none", f"no jobserver; {ceiling} by {origin}{_asked(mode)}")
+
+
+def _asked(mode: Mode) -> str:
+    return "; serial was asked for" if mode.serial else f"; asked for at most {mode.asked}" if mode.asked else ""
+
+
+def for_plain(own_default: int, explicit: int, settings: Settings, limits: Limits) -> Budget | None:
+    """Bound the threads of a link whose LTO, if any, is serial: no token is taken for it (C23).
+
+    Return None when the linker's own choice is within bounds.
+
+    own_default: what the linker would start by itself; explicit: the number on its command line, 0 for none. limits.named holds make's -jN
+    whether a jobserver works or not: a build of N jobs has no use for a link of more threads.
+    """
+    bounds = [*limits.named, (limits.cpus, limits.cpus_reason)]
+    if settings.max_jobs:
+        bounds.append((settings.max_jobs, "LDSHIM_MAX_JOBS"))
+    ceiling, origin = (settings.jobs, "LDSHIM_JOBS") if settings.jobs else min(bounds)
+    if (explicit or own_default) <= ceiling:
+        return None
+    return Budget(ceiling, "pin" if settings.jobs else "none", f"threads of the linker itself: {ceiling} by {origin}")

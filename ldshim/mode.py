@@ -1,0 +1,156 @@
+"""Decide from what was said and what the inputs are: whether this is an LTO link, of which kind, and how many jobs it could use at most.
+
+Three things make this harder than grepping for -flto. The command line often says nothing: lld has no such option, collect2 strips it,
+and GCC obeys what the objects recorded. It says too much: `-r` on IR alone, -flto-partition=none and index-only links do not run
+anything in parallel. And the same bytes mean different things to different linkers: GCC's IR is inert under lld.
+
+Pure: facts in, a Mode out. Every Mode carries the reason, which is logged, explained and tested.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .command.argv import Facts
+    from .ir.scan import Findings
+
+# --param lto-partitions by GCC major (gcc/params.opt; toolchain.md 1.7); lto-min-partition is 10000 in all of them.
+_PARTITIONS = ((16, 512), (9, 128), (0, 32))
+_MIN_PARTITION = 10000
+
+
+class Mode:
+    """What kind of link this is.
+
+    lto: none, gcc, thin, full, index-only or distributed, the log's own words; demand: jobs it could use at most, at least 1; asked: the
+    number the caller or the objects asked for, 0 when they set no ceiling; serial: GCC's serial-by-request (bare -flto, -flto=1), which
+    only a visible jobserver lifts; reason: one clause.
+    """
+
+    __slots__ = ("asked", "demand", "lto", "reason", "serial")
+
+    def __init__(self, lto: str, demand: int, reason: str, asked: int = 0, serial: bool = False) -> None:
+        self.lto = lto
+        self.demand = demand
+        self.reason = reason
+        self.asked = asked
+        self.serial = serial
+
+
+def for_gcc(facts: Facts, found: Findings, major: int = 0, make_found: bool = True) -> Mode:
+    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the driver, 0 when unknown.
+
+    make_found: lto-wrapper could run `$MAKE` or make; without one it compiles the partitions one after the other.
+    """
+    objects = found.gcc_slim + found.gcc_fat
+    if facts.no_lto:
+        return Mode("none", 1, "-fno-lto is in force: the driver leaves the plugin out")
+    if not facts.linker_plugin:
+        return Mode("none", 1, "-fno-use-linker-plugin: collect2 runs LTO by itself, which is left alone")
+    if not objects and not (facts.sources and facts.flto) and found.complete:
+        return Mode("none", 1, "no input holds GCC IR")
+    if facts.partition in (b"none", b"one"):
+        return Mode("gcc", 1, f"-flto-partition={facts.partition.decode()}: one partition")
+    if _stays_ir(facts, found):
+        return Mode("gcc", 1, "-r on IR alone gives IR again: nothing is compiled")
+    if not make_found:
+        return Mode("gcc", 1, "lto-wrapper has no make to run: partitions are compiled one by one")
+    asked, serial, origin = gcc_asked(facts, found)
+    demand = _gcc_partitions(facts, found, major or found.gcc_major)
+    return Mode("gcc", demand, f"{objects} objects with GCC IR, at most {demand} partitions; {origin}", asked, serial)
+
+
+def _stays_ir(facts: Facts, found: Findings) -> bool:
+    """lto-plugin.c: `rel` (IR out) when every input was claimed and the output is relocatable, unless -flinker-output says otherwise."""
+    if facts.linker_output:
+        return facts.linker_output == b"rel"
+    claimed_all = not (found.native or found.other or found.shared) and found.complete
+    return facts.relocatable and claimed_all and not facts.sources
+
+
+def gcc_asked(facts: Facts, found: Findings) -> tuple[int, bool, str]:
+    """Return (ceiling or 0, serial by request, origin) by the table in design §4.
+
+    The last -flto=X of the link line decides; without one, what the objects recorded, where auto and jobserver win over numbers and the
+    larger number wins (gcc/lto-wrapper.cc merge_and_complain).
+    """
+    said = [flto.value for flto in facts.flto if flto.value is not None]
+    if said:
+        return (*_flto_value(said[-1]), f"the link line says -flto={said[-1].decode('ascii', 'replace')}")
+    recorded = [word[6:] for word in found.recorded if word.startswith(b"-flto=")]
+    values = [_flto_value(value) for value in recorded]
+    if any(ceiling == 0 and not serial for ceiling, serial in values):
+        return 0, False, "the objects recorded -flto=auto or jobserver"
+    numbers = [ceiling for ceiling, serial in values if not serial]
+    if numbers:
+        return max(numbers), False, f"the objects recorded -flto={max(numbers)}"
+    return 0, True, "nobody asked for more than one job"
+
+
+def _flto_value(value: bytes) -> tuple[int, bool]:
+    """Return (ceiling or 0, serial) as lto-wrapper reads X: atoi, so that 08 is 8, 3x is 3, and anything else is serial."""
+    if value in (b"auto", b"jobserver"):
+        return 0, False
+    digits = value[: len(value) - len(value.lstrip(b"0123456789"))]
+    number = int(digits[:9]) if digits else 0
+    return (number, False) if number > 1 else (0, True)
+
+
+def _gcc_partitions(facts: Facts, found: Findings, major: int) -> int:
+    """Bound the number of LTRANS jobs from above.
+
+    An underestimate would slow the link down, an overestimate costs nothing: make starts no more jobs than there are partitions.
+    """
+    if facts.partition == b"1to1":
+        return max(2, found.gcc_slim + found.gcc_fat)
+    most = facts.params.get(b"lto-partitions", 0) or next(count for first, count in _PARTITIONS if major >= first or major == first == 0)
+    if facts.partition == b"max":
+        return max(2, most, found.gcc_slim + found.gcc_fat)
+    return max(2, most)
+
+
+def for_llvm(facts: Facts, found: Findings) -> Mode:
+    """Decide for lld, and for any linker that runs LLVM's plugin."""
+    aside = stand_aside(facts)
+    if aside is not None:
+        return aside
+    thin = found.thin + (found.fat_thin if facts.fat_lto else 0)
+    full = found.full + (found.fat_full if facts.fat_lto else 0)
+    if found.unified and facts.lto_kind == b"full":
+        thin, full = 0, thin + full
+    if facts.lto_kind == b"thin" and found.unified:
+        thin, full = thin + full, 0
+    if facts.no_codegen and (thin or full):
+        return Mode("thin" if thin else "full", 1, "the link stops before code generation")
+    if thin:
+        mixed = f" beside {full} of full LTO, whose part runs serially before them" if full else ""
+        return Mode("thin", thin, f"{thin} ThinLTO modules{mixed}", explicit(facts))
+    if full:
+        return Mode("full", 1, f"{full} modules of full LTO: one partition, code generation is serial", explicit(facts))
+    return Mode("none", 1, "no input holds LLVM bitcode", explicit(facts))
+
+
+def stand_aside(facts: Facts) -> Mode | None:
+    """Leave alone a link whose backends run elsewhere (C10)."""
+    if facts.index_only:
+        return Mode("index-only", 1, "--thinlto-index-only: the backends run elsewhere")
+    if facts.distributed:
+        return Mode("distributed", 1, "--thinlto-distributor: the backends run elsewhere")
+    return None
+
+
+def without_plugin(facts: Facts) -> Mode:
+    """Decide for a linker that has no plugin which could compile its inputs."""
+    return Mode("none", 1, "no plugin that could compile the inputs", explicit(facts))
+
+
+def explicit(facts: Facts) -> int:
+    """Return the explicit number, which is a ceiling (C9), or 0: none, also for `all` and for what the tool will refuse.
+
+    --thinlto-jobs beats --threads in any order (lld/ELF/Driver.cpp).
+    """
+    for said in (facts.jobs, facts.threads):
+        value = said[-1].value if said else None
+        if value is not None and value.isdigit() and int(value[:9]) > 0:
+            return int(value[:9])
+    return 0

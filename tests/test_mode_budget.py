@@ -1,0 +1,177 @@
+"""Hazards of deciding: -flto that is none, LTO that nobody asked for, and numbers from three sources at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from ldshim import budget, mode
+from ldshim.budget import Limits
+from ldshim.command.argv import Facts, Said
+from ldshim.environ import Settings
+from ldshim.ir.findings import Findings
+
+
+def flto(*values: str | None) -> list[Said]:
+    """Make -flto options: None is a bare one."""
+    return [Said(None if value is None else value.encode(), 0, b"-flto") for value in values]
+
+
+def gcc_objects(*recorded: str, **more: int) -> Findings:
+    """Make the findings of eight slim GCC objects."""
+    found = Findings()
+    found.gcc_slim, found.gcc_major = 8, 12
+    found.gcc_bytes = 64 << 20
+    found.recorded = [word.encode() for word in recorded]
+    for name, value in more.items():
+        setattr(found, name, value)
+    return found
+
+
+# link line, recorded -> number asked for (0: no ceiling), serial by request
+ASKED = [
+    ((), ("-flto",), 0, True),
+    ((None,), ("-flto",), 0, True),
+    (("1",), ("-flto=auto",), 0, True),
+    (("auto",), ("-flto",), 0, False),
+    (("jobserver",), ("-flto=5",), 0, False),
+    (("3",), ("-flto=5",), 3, False),
+    (("4", "2"), (), 2, False),
+    (("auto", None), ("-flto",), 0, False),
+    ((), ("-flto=5", "-flto=7", "-flto"), 7, False),
+    ((None,), ("-flto=5",), 5, False),
+    ((), ("-flto=5", "-flto=auto"), 0, False),
+    (("08",), (), 8, False),
+    (("foo",), ("-flto=auto",), 0, True),
+]
+
+
+@pytest.mark.parametrize(("line", "recorded", "asked", "serial"), ASKED)
+def test_what_gcc_is_asked_for(line: tuple[str | None, ...], recorded: tuple[str, ...], asked: int, serial: bool) -> None:
+    """C9, C19: the last -flto=X of the link line decides; without one the objects do, auto over numbers, then the larger number."""
+    facts = Facts()
+    facts.flto = flto(*line)
+    assert (asked, serial) == mode.gcc_asked(facts, gcc_objects(*recorded))[:2]
+
+
+# asked on the link line -> what the link gets from: a jobserver of -j4, no jobserver on 8 CPUs, LDSHIM_JOBS=5 (the table of design §4)
+TABLE = [
+    ("auto", 4, 8, 5),
+    ("jobserver", 4, 8, 5),
+    ("3", 3, 3, 3),
+    ("6", 4, 6, 5),
+    (None, 4, 1, 1),
+    ("1", 4, 1, 1),
+]
+
+
+@pytest.mark.parametrize(("asked", "jobserver", "cpus", "pinned"), TABLE)
+def test_what_a_gcc_link_gets(asked: str | None, jobserver: int, cpus: int, pinned: int) -> None:
+    """The table in design §4, row by row."""
+    facts = Facts()
+    facts.flto = flto(asked)
+    decided = mode.for_gcc(facts, gcc_objects("-flto"), 12)
+    limits = Limits(8, "8 CPUs", [])
+    settings, pin = Settings(), Settings()
+    pin.jobs = 5
+    got = [
+        budget.for_lto(decided, settings, "pipe 3,4", limits, 4),
+        budget.for_lto(decided, settings, "", limits, 0),
+        budget.for_lto(decided, pin, "", limits, 0),
+    ]
+    assert [(jobserver, "jobserver"), (cpus, "none"), (pinned, "pin")] == [(one.number, one.source) for one in got]
+
+
+def test_gcc_links_that_run_nothing_side_by_side() -> None:
+    """One partition, IR in and IR out, no make, no plugin: a demand of one, each with its reason."""
+    facts = Facts()
+    facts.partition = b"none"
+    assert mode.for_gcc(facts, gcc_objects(), 12).demand == 1
+    facts = Facts()
+    facts.relocatable = True
+    assert mode.for_gcc(facts, gcc_objects(), 12).demand == 1
+    assert mode.for_gcc(facts, gcc_objects(native=1), 12).demand > 1
+    facts.linker_output = b"nolto-rel"
+    assert mode.for_gcc(facts, gcc_objects(), 12).demand > 1
+    assert mode.for_gcc(Facts(), gcc_objects(), 12, make_found=False).demand == 1
+    facts = Facts()
+    facts.no_lto = True
+    assert mode.for_gcc(facts, gcc_objects(), 12).lto == "none"
+    assert mode.for_gcc(Facts(), Findings(), 12).lto == "none"
+
+
+@pytest.mark.parametrize(("major", "partitions"), [(8, 32), (9, 128), (15, 128), (16, 512)])
+def test_partitions_by_gcc_version(major: int, partitions: int) -> None:
+    """The default of lto-partitions grew twice; a --param on the line decides over it."""
+    facts = Facts()
+    assert partitions == mode.for_gcc(facts, gcc_objects(), major).demand
+    facts.params = {b"lto-partitions": 7}
+    assert mode.for_gcc(facts, gcc_objects(), major).demand == 7
+
+
+def llvm(thin: int = 0, full: int = 0, **more: object) -> Findings:
+    """Make the findings of LLVM modules."""
+    found = Findings()
+    found.thin, found.full = thin, full
+    for name, value in more.items():
+        setattr(found, name, value)
+    return found
+
+
+def test_llvm_modes() -> None:
+    """Thin modules are the demand, full LTO is serial, unified bitcode follows --lto=, fat objects count when they are asked for."""
+    facts = Facts()
+    assert (mode.for_llvm(facts, llvm(thin=9)).lto, mode.for_llvm(facts, llvm(thin=9)).demand) == ("thin", 9)
+    assert (mode.for_llvm(facts, llvm(full=9)).lto, mode.for_llvm(facts, llvm(full=9)).demand) == ("full", 1)
+    assert mode.for_llvm(facts, llvm(fat_thin=4)).lto == "none"
+    facts.fat_lto = True
+    assert mode.for_llvm(facts, llvm(fat_thin=4)).demand == 4
+    facts.lto_kind = b"full"
+    assert mode.for_llvm(facts, llvm(thin=9, unified=True)).lto == "full"
+    assert mode.for_llvm(facts, llvm(thin=9)).lto == "thin"
+
+
+def test_links_whose_backends_run_elsewhere_are_left_alone() -> None:
+    """C10: index-only and distributed links reserve nothing."""
+    facts = Facts()
+    facts.index_only = True
+    assert (mode.for_llvm(facts, llvm(thin=9)).lto, mode.for_llvm(facts, llvm(thin=9)).demand) == ("index-only", 1)
+    facts = Facts()
+    facts.distributed = True
+    assert (mode.for_llvm(facts, llvm(thin=9)).lto, mode.for_llvm(facts, llvm(thin=9)).demand) == ("distributed", 1)
+
+
+@pytest.mark.parametrize(("value", "ceiling"), [(b"3", 3), (b"all", 0), (b"0", 0), (b"0x4", 0), (b"", 0), (None, 0)])
+def test_explicit_numbers_are_ceilings(value: bytes | None, ceiling: int) -> None:
+    """C9: a number bounds what is granted; all, 0 and what the tool will refuse do not."""
+    facts = Facts()
+    facts.threads = [Said(b"9", 0, b"--threads")]
+    facts.jobs = [Said(b"7", 1, b"--thinlto-jobs")]
+    assert mode.explicit(facts) == 7
+    facts.jobs = []
+    facts.threads = [Said(value, 0, b"--threads")]
+    assert ceiling == mode.explicit(facts)
+
+
+def test_ceilings_of_builders_apply_without_a_jobserver() -> None:
+    """C11: DEB_BUILD_OPTIONS and the like bound our own choice, LDSHIM_MAX_JOBS bounds everything but the pin."""
+    decided = mode.Mode("thin", 100, "")
+    limits = Limits(8, "8 CPUs", [(3, "DEB_BUILD_OPTIONS")])
+    settings = Settings()
+    assert budget.for_lto(decided, settings, "", limits, 0).number == 3
+    assert budget.for_lto(decided, settings, "fifo /x", limits, 0).number == 100
+    settings.max_jobs = 2
+    assert budget.for_lto(decided, settings, "fifo /x", limits, 0).number == 2
+    settings.jobs = 50
+    assert budget.for_lto(decided, settings, "", limits, 0).number == 50
+
+
+def test_plain_links_keep_their_own_choice_within_bounds() -> None:
+    """C23: without LTO the linker's own default stands, unless the quota, a pin or a ceiling is lower."""
+    settings = Settings()
+    assert budget.for_plain(8, 0, settings, Limits(8, "8 CPUs", [])) is None
+    quota = budget.for_plain(8, 0, settings, Limits(2, "a quota", []))
+    assert (quota is not None, quota.number if quota else 0) == (True, 2)
+    assert budget.for_plain(8, 2, settings, Limits(2, "a quota", [])) is None
+    settings.jobs = 3
+    pinned = budget.for_plain(8, 0, settings, Limits(8, "8 CPUs", []))
+    assert (3, "pin") == ((pinned.number, pinned.source) if pinned else (0, ""))
