@@ -1,0 +1,145 @@
+"""Give the call to the real tool: exec in the same process, after leaving a warden behind where tokens are to be held.
+
+exec is what keeps the promise that the call is the same call: make started this pid, and this pid becomes the linker, with the
+descriptors, the environment, the signal dispositions and the terminal that a bare call would have. What Python changed on its way up is
+undone first: it ignores SIGPIPE and SIGXFSZ and catches SIGINT.
+
+The order when tokens are wanted: a pidfd of ourselves and a life pipe, then two forks (the intermediate child is reaped here, so the
+linker meets no child it does not know), then the warden takes what is there and tells the number through a pipe. Only then are the words
+written that carry the number. If the warden cannot be left, the link has one thread and holds nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import processes
+from .private import raised
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Callable, Collection
+    from typing import NoReturn
+
+    from .environ import Environment
+    from .private import Private
+    from .reserve.lease import Lease
+    from .warden import Link
+else:
+    import _signal  # the signal module proper builds enums: 4 ms
+
+HELD = b"_LDSHIM_HELD"  # pid.starttime:fd.inode of a pipe: below this process a link of ours already has its number
+
+
+class Reservation:
+    """What a warden shall hold for one link.
+
+    lease: where tokens come from; most: tokens at most; pipe: GCC's private pipe, to be fed as a valve, or None to take at once;
+    make_name: what lto-wrapper calls make; epilogue: called by the warden when all is returned, with (peak tokens, seconds).
+    """
+
+    __slots__ = ("epilogue", "lease", "make_name", "most", "pipe")
+
+    def __init__(
+        self, lease: Lease, most: int, pipe: Private | None, epilogue: Callable[[int, float], None] | None, make_name: bytes
+    ) -> None:
+        self.lease = lease
+        self.most = most
+        self.pipe = pipe
+        self.epilogue = epilogue
+        self.make_name = make_name
+
+
+class Left:
+    """A warden that was left behind. taken: tokens held for the link now; life_fd: the life pipe's write end, to be inherited."""
+
+    __slots__ = ("life_fd", "taken")
+
+    def __init__(self, taken: int, life_fd: int) -> None:
+        self.taken = taken
+        self.life_fd = life_fd
+
+
+def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left | None:
+    """Fork the warden and wait for the number of tokens it took. None: no warden, nothing is held. avoid: numbers *MAKEFLAGS names."""
+    from . import warden  # noqa: PLC0415  a plain link needs none of it
+
+    try:
+        life_read, life_write = (raised(fd, avoid) for fd in os.pipe())
+        report_read, report_write = (raised(fd, avoid) for fd in os.pipe())
+    except OSError:
+        return None
+    link = warden.Link(life_read)
+    try:
+        child = os.fork()
+    except OSError:
+        child = -1
+    if child == 0:
+        _second_fork(link, reservation, report_write)
+    os.close(report_write)
+    os.close(life_read)
+    if link.pidfd >= 0:
+        os.close(link.pidfd)
+    try:
+        if child > 0:
+            os.waitpid(child, 0)
+    except ChildProcessError:
+        pass  # SIGCHLD is ignored, as it was when we were called: the kernel reaped it
+    answer = os.read(report_read, 16)
+    os.close(report_read)
+    if not answer:
+        os.close(life_write)
+        return None
+    os.set_inheritable(life_write, True)
+    return Left(int(answer), life_write)
+
+
+def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoReturn:
+    """Be the intermediate child: fork the warden and end, so that the warden is nobody's child. Nothing may be raised past here."""
+    from . import warden  # noqa: PLC0415
+
+    try:
+        if os.fork() == 0:
+            warden.serve(link, reservation, report_fd)
+    finally:
+        warden.leave_quietly()
+
+
+def marker(fd: int) -> bytes:
+    """Return the value of HELD for this process and a pipe that everything below inherits."""
+    return b"%s:%d.%d" % (processes.stamp(os.getpid()), fd, os.fstat(fd).st_ino)
+
+
+def is_nested(environment: Environment) -> bool:
+    """Tell whether a link above us holds threads for this call: its process lives, and its pipe is open here.
+
+    Both must hold: a server started under a link keeps the variable when the link is long over, and a build that closes descriptors has
+    not got the pipe.
+    """
+    above, _, pipe = environment.get(HELD).partition(b":")
+    pid = above.partition(b".")[0]
+    number, _, inode = pipe.partition(b".")
+    if not (pid.isdigit() and number.isdigit() and inode.isdigit()):
+        return False
+    try:
+        found = os.fstat(int(number))
+    except OSError:
+        return False
+    return found.st_ino == int(inode) and processes.stamp(int(pid)) == above
+
+
+def replace_process(real: bytes, argv: list[bytes], environment: Environment) -> NoReturn:
+    """Become the real tool, as a bare call would have started it. Raises OSError when it cannot be executed."""
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    try:
+        os.execve(real, argv, environment)  # type: ignore[arg-type]  # it asks for len, keys and values only
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+        # A script without `#!`: execvp, which make and every shell use, runs it by sh.
+        os.execve(b"/bin/sh", [b"/bin/sh", real, *argv[1:]], environment)  # type: ignore[arg-type]

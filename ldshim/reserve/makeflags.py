@@ -1,0 +1,137 @@
+"""Read MAKEFLAGS: which jobserver it names, if any, and how many jobs make was told.
+
+The problem: the variable is make's private business that everybody reads. It names a jobserver in two spellings of the option and two of
+the value, repeats it, takes it back with `-2,-2`, and ends in variables of the user's, whose text may look like any of that. The
+consequence: words are cut at blanks that no backslash escapes, reading stops at `--`, the last auth counts, and the last pair of real
+descriptors is kept beside it, because the make that withdrew them from this recipe still has them open (recover.py). Pure: whether what
+is named works is the business of jobserver.py.
+
+Seen, each a row of tests/test_makeflags.py:
+` -j4 --jobserver-auth=3,4` (make 4.2, 4.3), `... --jobserver-auth=3,4 --jobserver-auth=-2,-2` (4.4, pipe, no `+`), `--jobserver-fds=3,4 -j`
+(up to 4.1), ` -j4 --jobserver-auth=fifo:/tmp/GMfifo7` (4.4), `-j --jobserver-fds=6,7 --jobserver-auth=6,7` (cargo), `kn -j4 ...` (-k -n).
+"""
+
+from __future__ import annotations
+
+# The closed set of reasons why a text names no jobserver. WITHHELD and STYLE are about one that exists all the same.
+ABSENT = "no jobserver is named"
+WITHHELD = "make kept the jobserver for recipes marked with +"
+MALFORMED = "the jobserver's descriptors are not two numbers"
+EMPTY_PATH = "the jobserver's fifo has no name"
+STYLE = "the jobserver is of a kind that no Linux tool speaks"
+
+_AUTH = (b"--jobserver-auth=", b"--jobserver-fds=")
+_VALUED = b"CEIWfjloO"  # one-letter options of make that take the rest of the word (or nothing) as their value
+_DIGITS = 9  # more are no descriptor and no sensible -j: int() of them would only overflow later, in a system call
+
+
+class Auth:
+    """What a MAKEFLAGS text says.
+
+    kind: "pipe" (read_fd, write_fd), "fifo" (path: may be a FIFO or a character device), or "none" with the reason; jobs: N of the last
+    -jN, 0 when there is none; dry_run: -n is in force; withheld: the last auth was negative, and read_fd, write_fd are an earlier pair.
+    read_fd and write_fd are -1 when no pair was ever named.
+    """
+
+    __slots__ = ("dry_run", "jobs", "kind", "path", "read_fd", "reason", "withheld", "write_fd")
+
+    def __init__(self) -> None:
+        self.kind = "none"
+        self.read_fd = -1
+        self.write_fd = -1
+        self.path = b""
+        self.jobs = 0
+        self.dry_run = False
+        self.withheld = False
+        self.reason = ABSENT
+
+
+def parse(makeflags: bytes) -> Auth:
+    """Read the value of MAKEFLAGS, MFLAGS or CARGO_MAKEFLAGS. Never fails: what is not understood says nothing."""
+    auth = Auth()
+    words = _words(makeflags)
+    # The grouped flags are the text before the first blank, and it is empty in ` -j4`: only there may letters stand without a dash.
+    if words and makeflags[:1] not in (b" ", b"\t") and not words[0].startswith(b"--"):
+        _flags(auth, words.pop(0))
+    for word in words:
+        if word == b"--":
+            break
+        for option in _AUTH:
+            if word.startswith(option):
+                _value(auth, word[len(option) :])
+        if word.startswith(b"-j"):
+            auth.jobs = _number(word[2:])
+        elif word.startswith(b"--jobs="):
+            auth.jobs = _number(word[7:])
+    return auth
+
+
+def _words(text: bytes) -> list[bytes]:
+    """Cut at blanks; a backslash makes the next byte plain (make quotes blanks and backslashes so, and nothing else)."""
+    text = text.replace(b"\t", b" ")
+    if b"\\" not in text:
+        return [word for word in text.split(b" ") if word]
+    words: list[bytes] = []
+    word = b""
+    at, end = 0, len(text)
+    while at < end:
+        byte = text[at : at + 1]
+        if byte == b"\\" and at + 1 < end:
+            at += 1
+            word += text[at : at + 1]
+        elif byte != b" ":
+            word += byte
+        elif word:
+            if word == b"--":
+                break  # what follows is as long as the user likes, and none of ours
+            words.append(word)
+            word = b""
+        at += 1
+    return [*words, word] if word else words
+
+
+def _flags(auth: Auth, word: bytes) -> None:
+    """Read the first word: `kn`, MFLAGS' `-kn`, `-j4`. A letter that takes a value ends the group (`-Onone` is no -n)."""
+    if b"=" in word and not word.startswith(b"-"):
+        return  # a user's MAKEFLAGS=V=1: make takes it for a variable
+    letters = word.lstrip(b"-")
+    for at in range(len(letters)):
+        letter = letters[at : at + 1]
+        if letter in _VALUED:
+            if letter == b"j":
+                auth.jobs = _number(letters[at + 1 :])
+            return
+        if letter == b"n":
+            auth.dry_run = True
+
+
+def _value(auth: Auth, value: bytes) -> None:
+    """Let one auth replace the one before it; only a pair of real descriptors outlives its successor."""
+    auth.kind, auth.withheld, auth.path = "none", False, b""
+    if value.startswith(b"fifo:"):
+        auth.path = value[5:]
+        auth.kind, auth.reason = ("fifo", "") if auth.path else ("none", EMPTY_PATH)
+        return
+    read_end, comma, write_end = value.partition(b",")
+    if not comma:
+        auth.reason = STYLE if value and not value.isdigit() else MALFORMED
+        return
+    if read_end[:1] == b"-" or write_end[:1] == b"-":
+        # make says -2,-2; any negative number can only mean the same.
+        negative = read_end.lstrip(b"-").isdigit() and write_end.lstrip(b"-").isdigit()
+        auth.withheld = negative and auth.read_fd >= 0
+        auth.reason = WITHHELD if negative else MALFORMED
+        return
+    if not (_is_number(read_end) and _is_number(write_end)):
+        auth.reason = MALFORMED
+        return
+    auth.kind, auth.reason = "pipe", ""
+    auth.read_fd, auth.write_fd = int(read_end), int(write_end)
+
+
+def _is_number(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= _DIGITS
+
+
+def _number(text: bytes) -> int:
+    return int(text) if _is_number(text) else 0

@@ -1,0 +1,195 @@
+"""What stays behind when the linker has taken our place: it holds the tokens, watches the link, and gives every byte back.
+
+A linker cannot return tokens, and after exec nobody is left who can. A parent that waits would change what make sees (a signal's death, job
+control) and loses the tokens when it is killed. So a process of its own, in its own session, deaf to every signal that can be ignored,
+holds them. The consequences, one by one:
+
+- It takes the tokens itself, after setsid: at no moment does a SIGKILL of the shim or the linker lose one.
+- It must know when the link is over although it is no relative of it. The process that make started is watched by pidfd. Killing only
+  the driver leaves compilers behind, which still use the threads: they hold the life pipe, inherited by everything below, and the link is
+  over when nobody does.
+- A tool that closes every descriptor does not end the link: the pidfd says so. A server started under the link that keeps the life pipe
+  does not hold it up: once the process is dead, holders count only while they are tools of the link in its own session.
+- It keeps no descriptor but its own, stdio on /dev/null, cwd /: `make | tee` ends when make does, and make does not wait for us.
+
+After it is over it has 0.2 s to be gone from every jobserver, and needs about one millisecond.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+
+from . import processes
+from .findtool import kind_of
+from .private import raised
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import NoReturn, Protocol
+
+    from .handover import Reservation
+    from .reserve.lease import Lease
+
+    class Policy(Protocol):
+        """What moves tokens while the link runs."""
+
+        peak: int
+
+        def tick(self, now: float) -> float:
+            """Act, and return seconds until the next time."""
+else:
+    import _signal  # the signal module proper builds enums: 4 ms
+
+
+HOLDERS_SECONDS = 0.05  # how often the holders of the life pipe are looked up once the process is dead
+WITHOUT_PIDFD_SECONDS = 0.05
+# Programs that compile for a link; the driver and the linkers are known by findtool.kind_of.
+_TOOLS = frozenset((b"as", b"collect2", b"lto-wrapper", b"lto1", b"cc1", b"cc1plus", b"f951", b"make", b"gmake", b"xgcc", b"rust-lld"))
+
+
+class Link:
+    """The process that make started, as it can be watched: pid, start time stamp, session, pidfd (-1: none), the life pipe's read end."""
+
+    __slots__ = ("life_fd", "pid", "pidfd", "session", "stamp")
+
+    def __init__(self, life_fd: int) -> None:
+        """Describe the calling process; call it before the first fork. life_fd: owner is the warden."""
+        self.pid = os.getpid()
+        self.stamp = processes.stamp(self.pid)
+        self.session = os.getsid(0)
+        self.life_fd = life_fd
+        try:
+            self.pidfd = raised(os.pidfd_open(self.pid))
+        except (AttributeError, OSError):
+            self.pidfd = -1  # Linux before 5.3: the start time is compared every WITHOUT_PIDFD_SECONDS
+
+
+def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
+    """Live the warden's life, in the process that was forked for it: take, report, watch, return.
+
+    report_fd: where the number of tokens taken is written, in decimal. A fixed reservation that got nothing has nothing to watch.
+    """
+    lease, pipe = reservation.lease, reservation.pipe
+    keep = [link.life_fd, report_fd, *lease.fds()]
+    if link.pidfd >= 0:
+        keep.append(link.pidfd)
+    if pipe is not None:
+        keep += [pipe.read_fd, pipe.write_fd]
+    become_warden(keep)
+    started = time.monotonic()
+    policy: Policy | None = None
+    try:
+        if pipe is None:
+            lease.grow(reservation.most)
+        else:
+            from .valve import Valve  # noqa: PLC0415  termios, and only GCC needs it
+
+            policy = Valve(link.pid, pipe, lease, reservation.most, reservation.make_name)
+        os.write(report_fd, b"%d" % lease.held)
+        os.close(report_fd)
+    except BaseException:
+        lease.release()
+        raise
+    if policy is None and not lease.held:
+        lease.release()
+        return
+    peak = watch(link, lease, policy)
+    if reservation.epilogue is not None:
+        reservation.epilogue(peak, time.monotonic() - started)
+
+
+def become_warden(keep: list[int]) -> None:
+    """Turn this forked child into a warden: its own session, deaf, nothing open but keep. Call it before any token is taken."""
+    os.setsid()
+    for number in range(1, _signal.NSIG):
+        try:
+            _signal.signal(number, _signal.SIG_IGN)
+        except (OSError, ValueError):
+            continue  # SIGKILL, SIGSTOP and the C library's own
+    null = os.open(b"/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    kept = {0, 1, 2, *keep}
+    try:
+        numbers = [int(name) for name in os.listdir(b"/proc/self/fd")]
+    except OSError:
+        numbers = list(range(os.sysconf("SC_OPEN_MAX")))
+    for fd in numbers:
+        if fd not in kept:
+            try:
+                os.close(fd)
+            except OSError:
+                continue  # the descriptor that listdir itself used
+    os.chdir(b"/")
+    _name_ourselves()
+
+
+def _name_ourselves() -> None:
+    """Show up as `ldshim-warden` in ps, not as a second gcc."""
+    try:
+        fd = os.open(b"/proc/self/comm", os.O_WRONLY)
+        os.write(fd, b"ldshim-warden")
+        os.close(fd)
+    except OSError:
+        pass
+
+
+def watch(link: Link, lease: Lease, policy: Policy | None) -> int:
+    """Hold the lease until the link is over, then release it; return the most tokens that were in use at once."""
+    peak = lease.held
+    try:
+        poll = select.poll()
+        poll.register(link.life_fd, select.POLLIN)
+        if link.pidfd >= 0:
+            poll.register(link.pidfd, select.POLLIN)
+        piped, alive = True, True
+        while piped or alive:
+            delay = WITHOUT_PIDFD_SECONDS if alive and link.pidfd < 0 else None
+            if alive and policy is not None:
+                delay = min(policy.tick(time.monotonic()), delay or 3600.0)
+            if not alive:
+                delay = HOLDERS_SECONDS
+            for fd, _ in poll.poll(None if delay is None else delay * 1000):
+                poll.unregister(fd)
+                if fd == link.life_fd:
+                    piped = False
+                else:
+                    alive = False
+            if alive and link.pidfd < 0:
+                alive = processes.stamp(link.pid) == link.stamp
+            if piped and not alive:
+                piped = _held_by_a_tool(link)
+        peak = max(peak, policy.peak if policy is not None else 0)
+    finally:
+        lease.release()
+    return peak
+
+
+def _held_by_a_tool(link: Link) -> bool:
+    """Tell whether something that still compiles for the dead link holds the life pipe.
+
+    A server that a tool started holds it as well, but it has left for another session or is no tool of a link.
+    """
+    for pid in processes.holders(os.fstat(link.life_fd).st_ino):
+        name = processes.executable(pid)
+        if processes.session(pid) == link.session and (is_tool(name) or not name):
+            return True
+    return False
+
+
+def is_tool(name: bytes) -> bool:
+    """Tell whether an executable's base name is one of a link's tools, with any target prefix and version suffix."""
+    stem, dash, version = name.rpartition(b"-")
+    if dash and version.replace(b".", b"").isdigit():
+        name = stem
+    return name in _TOOLS or name.rpartition(b"-")[2] in _TOOLS or bool(kind_of(name))
+
+
+def leave_quietly() -> NoReturn:
+    """End the warden without Python's own clean-up, which flushes streams that belong to somebody else."""
+    sys.stdout = sys.stderr = None
+    os._exit(0)

@@ -1,0 +1,155 @@
+"""Hazards of feeding GCC's private pipe: tokens nobody uses, tokens too many, a spare held through the serial phases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from ldshim import private, processes, valve
+
+
+class Lease:
+    """A lease over a counted pool, which asserts that it is never over-drawn nor over-returned."""
+
+    source, name = "jobserver", "test"
+
+    def __init__(self, pool: int) -> None:
+        self.pool = pool
+        self.held = 0
+
+    def grow(self, most: int) -> int:
+        """Take what is there."""
+        got = min(most, self.pool)
+        self.pool -= got
+        self.held += got
+        return got
+
+    def shrink(self, count: int) -> None:
+        """Give back."""
+        assert self.held >= count
+        self.pool += count
+        self.held -= count
+
+    def release(self) -> None:
+        """Give all back."""
+        self.shrink(self.held)
+
+    def fds(self) -> list[int]:
+        """Hold no descriptor."""
+        return []
+
+
+class Below:
+    """The process tree below a link, as the test says it is."""
+
+    def __init__(self) -> None:
+        self.make = False
+        self.jobs = 1
+
+
+@pytest.fixture
+def below(monkeypatch: pytest.MonkeyPatch) -> Below:
+    """Put a pretended tree in the place of /proc: pid 10 is the link, 11 its make when there is one."""
+    tree = Below()
+    monkeypatch.setattr(processes, "below", lambda _: [11] if tree.make else [])
+    monkeypatch.setattr(processes, "comm", lambda pid: b"make" if tree.make and pid == 11 else b"")
+    monkeypatch.setattr(processes, "stat_fields", lambda _: [b"S"])
+    monkeypatch.setattr(processes, "children", lambda _: list(range(tree.jobs)))
+    return tree
+
+
+@pytest.fixture
+def pipe() -> Iterator[private.Private]:
+    """Make a private pipe and close it."""
+    made = private.create()
+    yield made
+    made.close()
+
+
+def test_serial_phases_hold_nothing(below: Below, pipe: private.Private) -> None:
+    """Without a make below the link no token is taken, however long that lasts."""
+    lease = Lease(4)
+    feeding = valve.Valve(10, pipe, lease, 4)
+    for step in range(100):
+        feeding.tick(step * 0.1)
+    assert (lease.pool, below.make) == (4, False)
+
+
+def test_one_spare_is_offered_and_the_next_follows_when_it_is_taken(below: Below, pipe: private.Private) -> None:
+    """C21: a token that make takes is the demand signal; growth ends at what the link may use."""
+    lease = Lease(8)
+    below.make = True
+    feeding = valve.Valve(10, pipe, lease, 3)
+    now, held = 0.0, []
+    for _ in range(6):
+        feeding.tick(now)
+        held.append(lease.held)
+        try:
+            os.read(pipe.read_fd, 1)  # make takes it
+        except BlockingIOError:
+            pass
+        now += 0.01
+    assert [1, 2, 3, 3, 3, 3] == held
+    assert feeding.peak == 3
+
+
+def test_a_spare_that_nobody_takes_goes_back_and_is_offered_more_rarely(below: Below, pipe: private.Private) -> None:
+    """C21: 200 ms idle is no demand; the token is outside again, and later offers leave longer gaps."""
+    lease = Lease(1)
+    below.make = True
+    feeding = valve.Valve(10, pipe, lease, 3)
+    taken_at, was = [], 0
+    for step in range(1000):
+        feeding.tick(step * 0.01)
+        if lease.held > was:
+            taken_at.append(step * 0.01)
+        was = lease.held
+    gaps = [later - earlier for earlier, later in zip(taken_at, taken_at[1:])]
+    assert taken_at[0] == 0.0
+    assert sorted(gaps) == gaps
+    assert len(taken_at) < 6
+    held = sum(1 for _ in taken_at) * valve.IDLE_SECONDS
+    assert held < 2.0
+
+
+def test_tokens_of_jobs_that_ended_go_back(below: Below, pipe: private.Private) -> None:
+    """At the tail of LTRANS make returns tokens to the private pipe; they reach the build while the last job still runs."""
+    lease = Lease(4)
+    below.make = True
+    feeding = valve.Valve(10, pipe, lease, 4)
+    now = 0.0
+    for _ in range(4):
+        feeding.tick(now)
+        os.read(pipe.read_fd, 1)
+        now += 0.01
+    assert lease.pool == 0
+    os.write(pipe.write_fd, b"+++")
+    for _ in range(30):
+        feeding.tick(now)
+        now += 0.01
+    assert (3, 1) == (lease.pool, lease.held)
+
+
+def test_when_make_is_gone_nothing_stays_in_the_pipe(below: Below, pipe: private.Private) -> None:
+    """The final link is serial again: what make put back leaves the private pipe at the next look."""
+    lease = Lease(2)
+    below.make = True
+    feeding = valve.Valve(10, pipe, lease, 2)
+    feeding.tick(0.0)
+    below.make = False
+    feeding.tick(1.0)
+    assert (lease.pool, lease.held) == (2, 0)
+
+
+def test_private_pipe_is_non_blocking_inheritable_and_unnamed() -> None:
+    """C19: GCC 13 hangs on a blocking read end; the numbers stand above 100 and are none that MAKEFLAGS names."""
+    made = private.create(avoid={101, 102, 104})
+    try:
+        assert {made.read_fd, made.write_fd}.isdisjoint({101, 102, 104})
+        assert min(made.read_fd, made.write_fd) > 100
+        assert (os.get_blocking(made.read_fd), os.get_inheritable(made.read_fd), os.get_inheritable(made.write_fd)) == (False, True, True)
+        assert b"%d,%d" % (made.read_fd, made.write_fd) == made.auth()
+    finally:
+        made.close()

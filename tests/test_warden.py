@@ -1,0 +1,207 @@
+"""Hazards after exec: whoever dies, by whatever signal, with whoever still running, every token comes back, and none too early.
+
+Each test starts a small stand-in for the shim that leaves a warden and becomes a shell script: the real handover without a real linker.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pool import Pool
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIM = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from ldshim import environ, handover
+from ldshim.reserve import jobserver, makeflags
+from ldshim.reserve.lease import JobserverLease
+client = jobserver.connect(makeflags.parse(os.environb[b"MAKEFLAGS"]))
+if os.environ.get("STAGE") == "before fork":
+    os.kill(os.getpid(), 9)
+left = handover.leave_warden(handover.Reservation(JobserverLease(client), int(sys.argv[2]), None, None, b"make"))
+if os.environ.get("STAGE") == "before exec":
+    os.kill(os.getpid(), 9)
+with open(sys.argv[3], "w") as report:
+    report.write(str(left.taken if left else None))
+handover.replace_process(b"/bin/sh", [b"sh", b"-c", os.fsencode(sys.argv[4])], environ.read())
+"""
+
+
+@pytest.fixture(params=["pipe", "fifo"])
+def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    """Provide a counted jobserver of both styles."""
+    with Pool(b"\x00a\xff+", style=request.param) as counted:
+        yield counted
+
+
+class Link:
+    """A running link. script: what it does after exec; most: tokens it asks for."""
+
+    def __init__(self, pool: Pool, place: Path, script: str, most: int = 3, stage: str = "") -> None:
+        self.report = place / "report"
+        environment = {**os.environ, "MAKEFLAGS": pool.makeflags, "STAGE": stage, "PLACE": str(place)}
+        command = [sys.executable, "-c", SHIM, str(ROOT), str(most), str(self.report), script]
+        self.process = subprocess.Popen(command, env=environment, pass_fds=pool.pass_fds, start_new_session=True, cwd=place)
+
+    def taken(self) -> int:
+        """Wait until the link runs, and return the tokens it was told."""
+        deadline = time.monotonic() + 20
+        while not (self.report.exists() and self.report.read_text()):
+            assert time.monotonic() < deadline, "the link never started"
+            time.sleep(0.01)
+        return int(self.report.read_text())
+
+
+def test_takes_what_is_there_and_returns_it(pool: Pool, tmp_path: Path) -> None:
+    """C14: at most what was asked for, bytes unchanged (the pool recounts), everything back after a normal exit; the status is the tool's."""
+    link = Link(pool, tmp_path, "sleep 0.3; exit 42")
+    assert (link.taken(), pool.available()) == (3, 1)
+    assert link.process.wait() == 42
+    assert pool.settled(2)
+
+
+def test_an_empty_pool_gives_nothing_and_leaves_nobody(pool: Pool, tmp_path: Path) -> None:
+    """C18: with no token there the link runs with its implicit thread, and no warden stays."""
+    taken = pool.take(4)
+    link = Link(pool, tmp_path, "exit 0")
+    assert link.taken() == 0
+    link.process.wait()
+    assert wardens(pool) == []
+    pool.give(taken)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_a_link_that_dies_by_a_signal_returns_everything(pool: Pool, tmp_path: Path, number: int) -> None:
+    """C3, C14: make sees the very signal; every token is back."""
+    link = Link(pool, tmp_path, "exec sleep 30")
+    assert link.taken() == 3
+    os.kill(link.process.pid, number)
+    assert link.process.wait() == -number
+    assert pool.settled(2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_a_signal_to_the_whole_group_does_not_reach_the_warden(pool: Pool, tmp_path: Path, number: int) -> None:
+    """C14: ^C at the terminal goes to the group; the warden is in a session of its own."""
+    link = Link(pool, tmp_path, "sleep 30 & sleep 30")
+    assert link.taken() == 3
+    os.killpg(link.process.pid, number)
+    assert link.process.wait() == -number
+    assert pool.settled(2)
+
+
+def tool(place: Path, name: str) -> str:
+    """Copy a program under the name of a tool of the link, since tools are known by what they run."""
+    return shutil.copy("/bin/sleep", place / name)
+
+
+def test_compilers_that_outlive_their_driver_keep_the_tokens(pool: Pool, tmp_path: Path) -> None:
+    """C14: SIGKILL to the driver leaves LTRANS compilers behind; their threads are in use until they end."""
+    tool(tmp_path, "lto1")
+    link = Link(pool, tmp_path, "./lto1 1.5 & wait")
+    assert link.taken() == 3
+    link.process.kill()
+    link.process.wait()
+    time.sleep(0.5)
+    assert pool.available() == 1
+    assert pool.settled(5)
+
+
+def test_a_tool_that_closes_every_descriptor_still_holds_its_tokens(pool: Pool, tmp_path: Path) -> None:
+    """C14: the life pipe is closed, but the process lives, and pidfd says so."""
+    closer = "import os, time; os.closerange(3, 4096); open('closed', 'w').close(); time.sleep(1)"
+    link = Link(pool, tmp_path, f'exec "{sys.executable}" -c "{closer}"')
+    assert link.taken() == 3
+    while not (tmp_path / "closed").exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    assert pool.available() == 1
+    link.process.wait()
+    assert pool.settled(2)
+
+
+@pytest.mark.parametrize("server", ["setsid ./lto1 30 &", "sleep 30 &"], ids=["in a session of its own", "no tool of a link"])
+def test_a_server_that_keeps_the_life_pipe_holds_nothing_up(pool: Pool, tmp_path: Path, server: str) -> None:
+    """C15: something that was started under the link and stays, with every descriptor, costs the build no token and no time."""
+    tool(tmp_path, "lto1")
+    link = Link(pool, tmp_path, f"{server} echo $! > server; sleep 0.2")
+    link.taken()
+    link.process.wait()
+    # A server that inherited make's own descriptors is its own harm, bare or not; what is counted here are the tokens.
+    returned = pool.settled(3)
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if os.readlink(path) == str(tmp_path):
+                os.kill(int(path.parts[2]), signal.SIGKILL)
+        except OSError:
+            continue
+    assert returned
+
+
+@pytest.mark.parametrize("stage", ["before fork", "before exec"])
+def test_a_shim_killed_at_any_stage_loses_nothing(pool: Pool, tmp_path: Path, stage: str) -> None:
+    """C14: the warden takes the tokens, so a SIGKILL of the shim between any two steps leaves none with a dead process."""
+    link = Link(pool, tmp_path, "exit 0", stage=stage)
+    assert link.process.wait() == -signal.SIGKILL
+    assert pool.settled(2)
+
+
+def wardens(pool: Pool) -> list[int]:
+    """Name the processes other than this one that hold the pool's write end: the wardens, once the link runs without it."""
+    inode = os.fstat(pool.read_fd).st_ino
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if path.stat().st_ino == inode and path.parts[2] != str(os.getpid()):
+                found.add(int(path.parts[2]))
+        except OSError:
+            continue
+    return sorted(pid for pid in found if (Path("/proc") / str(pid) / "comm").read_text() == "ldshim-warden\n")
+
+
+def test_the_warden_keeps_nothing_of_ours_or_makes(tmp_path: Path) -> None:
+    """C15: stdio on /dev/null, cwd /, a session of its own, and no descriptor of make's: only private ones, all above 99."""
+    with Pool(b"abc") as pool:
+        link = Link(pool, tmp_path, "exec sleep 1")
+        assert link.taken() == 3
+        (warden,) = wardens(pool)
+        place = Path("/proc") / str(warden)
+        numbers = sorted(int(path.name) for path in (place / "fd").iterdir())
+        assert [os.readlink(place / "fd" / str(number)) for number in numbers[:3]] == ["/dev/null"] * 3
+        assert min(numbers[3:]) >= 100
+        assert os.readlink(place / "cwd") == "/"
+        assert os.getsid(warden) == warden
+        assert os.getppid() != warden
+        link.process.wait()
+
+
+def test_the_link_inherits_only_the_life_pipe(tmp_path: Path) -> None:
+    """C3: besides what a bare call has, the linker holds one descriptor of ours, and none of the warden's or the reservation's."""
+    with Pool(b"abc", style="fifo") as pool:
+        link = Link(pool, tmp_path, "ls -l /proc/self/fd > fds; sleep 0.1")
+        link.process.wait()
+    numbers = [int(line.split(" -> ")[0].split()[-1]) for line in (tmp_path / "fds").read_text().splitlines() if " -> " in line]
+    assert len([number for number in numbers if number > 99]) == 1
+    assert [number for number in numbers if 3 < number < 100] == []
+
+
+def test_sigchld_ignored_by_the_caller_does_no_harm(tmp_path: Path) -> None:
+    """A build started with SIGCHLD ignored has its children reaped by the kernel: the handover takes that for granted."""
+    with Pool(b"abc") as pool:
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            link = Link(pool, tmp_path, "exit 0")
+            assert link.taken() == 3
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+        link.process.wait()
