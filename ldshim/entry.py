@@ -1,0 +1,170 @@
+"""The story of one call, top to bottom.
+
+Find the tool we stand in for; let probes and compiles through at once; learn what the tool is, what the line says and what the inputs
+are; decide whether this is an LTO link and how many jobs it could use; find whose threads there are; leave a warden behind that holds
+them; write the number in the tool's own words; become the tool.
+
+Whatever fails on the way, the tool runs with its original arguments and environment, and one line on stderr says what failed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import environ, findtool, handover, processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import NoReturn
+
+    from .carryout import Outcome
+    from .environ import Environment, Settings
+    from .findtool import Call
+    from .plan import Plan
+else:
+    import _signal  # the signal module proper builds enums: 4 ms
+
+OWN_NAMES = frozenset((b"ldshim", b"__main__.py"))
+COMMANDS = frozenset((b"explain",))
+
+
+def main() -> NoReturn:
+    """Run as the console script, under our own name or a tool's."""
+    # Until exec, ^C ends us as it would end the bare tool, without a traceback.
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    argv = command_line()
+    name = findtool.program_name(argv[0])
+    environment = environ.read()
+    if name not in OWN_NAMES:
+        run(name, argv[1:], environment)
+    if len(argv) < 2 or argv[1].startswith(b"-") or argv[1] in COMMANDS:
+        from .cli import main as cli  # noqa: PLC0415  argparse costs a link 6 ms
+
+        sys.exit(cli.main(argv[1:], environment))
+    run(findtool.program_name(argv[1]), argv[2:], environment, argv[1] if b"/" in argv[1] else b"")
+
+
+def command_line() -> list[bytes]:
+    """Return our argv as the kernel holds it: what Python decoded need not encode back in every locale."""
+    try:
+        words = environ.slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
+    except OSError:
+        words = []
+    # In front stand the interpreter and its options.
+    return words[-len(sys.argv) :] if len(words) >= len(sys.argv) else [os.fsencode(word) for word in sys.argv]
+
+
+def run(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"") -> NoReturn:
+    """Stand in for one call and never return. tool: the path the caller gave in the prefix form, b"" when it gave a name."""
+    try:
+        call = findtool.stand_in(name, args, environment, tool)
+        marker = findtool.via(call, environment, processes.stamp(os.getpid()))
+    except findtool.UnfoundError as error:
+        say(str(error))
+        os._exit(error.status)
+    except Exception as error:  # C1: a failure of ours must not become the build's
+        say(complaint(name, error))
+        call = last_resort(name, args, environment)
+        execute(call, environment, environment)
+    edits: dict[bytes, bytes | None] = {findtool.VIA: marker}
+    if call.path is not None:
+        edits[b"PATH"] = call.path
+    below = environment.changed(edits)
+    outcome: Outcome | None = None
+    try:
+        for line in call.complaints:
+            say(line)
+        settings = environ.settings(environment)
+        if is_worth_a_look(call, environment, settings):
+            for line in settings.complaints:
+                say(line)
+            from . import carryout, plan  # noqa: PLC0415  compiles and probes stop above
+
+            outcome = carryout.Outcome(args, below)
+            understood = plan.make(call, environment, settings)
+            carryout.carry_out(understood, outcome)
+            tell(understood, outcome)
+    except Exception as error:  # C1
+        say(complaint(name, error))
+        if outcome is not None:
+            outcome.undo()
+        outcome = None
+    execute(call, below, environment, outcome)
+
+
+def tell(plan: Plan, outcome: Outcome) -> None:
+    """Log and explain, where that was asked for; never in the way of the link."""
+    if plan.settings.log or plan.settings.explain:
+        from . import explain  # noqa: PLC0415  json costs 6 ms
+
+        if plan.settings.log:
+            explain.log(plan.settings.log, explain.record(plan, outcome, "handover"))
+        if plan.settings.explain:
+            for line in explain.lines(plan, outcome):
+                say("ldshim: " + line)
+
+
+def is_worth_a_look(call: Call, environment: Environment, settings: Settings) -> bool:
+    """Tell whether this call may be a link that we know how to help; probes and compiles are not (C5)."""
+    if settings.disable or not call.kind:
+        return False
+    from .command import probes  # noqa: PLC0415
+
+    if probes.driver(call.args) if call.kind == "driver" else probes.linker(call.args):
+        return False
+    return not handover.is_nested(environment)
+
+
+def execute(call: Call, below: Environment, original: Environment, outcome: Outcome | None = None) -> NoReturn:
+    """Become the tool; where our edits are what makes it fail (E2BIG), become it unedited."""
+    try:
+        if outcome is None:
+            handover.replace_process(call.real, [call.argv0, *call.args], below)
+        outcome.before_exec()
+        handover.replace_process(call.real, [call.argv0, *outcome.args], outcome.environment)
+    except (OSError, ValueError) as error:
+        failure = error
+    try:
+        if outcome is not None:
+            outcome.undo()
+        handover.replace_process(call.real, [call.argv0, *call.args], original)
+    except (OSError, ValueError) as error:
+        failure = error
+    reason = failure.strerror if isinstance(failure, OSError) else str(failure)
+    say(f"ldshim: {findtool.show(call.name)}: real tool cannot be executed: {findtool.show(call.real)}: {reason}")
+    os._exit(127 if isinstance(failure, FileNotFoundError) else 126)
+
+
+def last_resort(name: bytes, args: list[bytes], environment: Environment) -> Call:
+    """Find the tool when findtool itself failed: the first of that name on PATH that is not this very file."""
+    call = findtool.Call.__new__(findtool.Call)
+    call.name, call.args, call.real = name, args, name
+    own = os.path.realpath(os.fsencode(sys.argv[0]))
+    for directory in environment.get(b"PATH", b"/bin:/usr/bin").split(b":"):
+        candidate = os.path.join(os.path.abspath(directory or b"."), name)
+        if os.access(candidate, os.X_OK) and os.path.realpath(candidate) != own:
+            call.real = candidate
+            break
+    call.argv0 = call.real
+    return call
+
+
+def complaint(name: bytes, error: Exception) -> str:
+    """Describe a failure of ours in one line: where it was raised, and what it is."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace is not None else "?"
+    text = " ".join(str(error).split())
+    return f"ldshim: {findtool.show(name)}: internal error, the tool runs unchanged: {type(error).__name__} at {where}: {text}"
+
+
+def say(line: str) -> None:
+    """Write one line to stderr, or nowhere when that is closed; never to stdout."""
+    try:
+        os.write(2, line.encode("utf-8", "backslashreplace") + b"\n")
+    except OSError:
+        pass

@@ -1,0 +1,97 @@
+"""Say what was decided and why, in one set of words: the log line, `ldshim explain`, its --json and LDSHIM_EXPLAIN.
+
+The keys are a promise (design §5): they may grow, never change meaning. Paths and arguments are bytes; in JSON they stand as Python's
+surrogateescape strings, so that every byte can be had back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from .findtool import show
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .carryout import Outcome
+    from .plan import Plan
+
+
+def record(plan: Plan, outcome: Outcome, event: str = "") -> dict[str, object]:
+    """Return the facts of one call. event: "handover" for the log, "" for explain, which has no time and no pid."""
+    out: dict[str, object] = {}
+    if event:
+        out.update(event=event, time=round(time.time(), 3), pid=os.getpid())
+    mode, budget = plan.mode, plan.budget
+    out.update(
+        tool=os.fsdecode(plan.call.real),
+        family=plan.family,
+        lto=mode.lto if mode is not None else "none",
+        demand=mode.demand if mode is not None else 1,
+        granted=outcome.granted or 1,
+        source=budget.source if budget is not None else "none",
+        reason=plan.reason,
+        argv=[os.fsdecode(word) for word in (plan.call.argv0, *outcome.args)],
+        env={os.fsdecode(name): None if value is None else os.fsdecode(value) for name, value in _variables(plan, outcome).items()},
+    )
+    return out
+
+
+def _variables(plan: Plan, outcome: Outcome) -> dict[bytes, bytes | None]:
+    variables = dict(outcome.edits.variables)
+    if plan.call.path is not None:
+        variables[b"PATH"] = plan.call.path
+    return variables
+
+
+def log(path: bytes, entry: dict[str, object]) -> None:
+    """Append one JSON object as one line in one O_APPEND write; a log that cannot be written costs the link nothing."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(fd, json.dumps(entry).encode("ascii") + b"\n")
+        finally:
+            os.close(fd)
+    except OSError:
+        return
+
+
+def epilogue(plan: Plan) -> Callable[[int, float], None]:
+    """Return what the warden calls when the link is over and every token is back: it logs the peak and the wall time in seconds."""
+    link = os.getpid()
+    path = plan.settings.log
+
+    def over(peak: int, seconds: float) -> None:
+        log(path, {"event": "end", "time": round(time.time(), 3), "pid": link, "peak": 1 + peak, "wall": round(seconds, 3)})
+
+    return over
+
+
+def lines(plan: Plan, outcome: Outcome) -> list[str]:
+    """Explain one call for people, in the order of the journey."""
+    facts = record(plan, outcome)
+    tool = plan.tool
+    banner = f" ({show(tool.banner)})" if tool is not None and tool.banner else ""
+    out = [
+        f"tool      {show(plan.call.real)}",
+        f"family    {plan.family or 'not certain'}{banner}",
+        f"lto       {facts['lto']}, at most {facts['demand']} at once",
+    ]
+    out.extend(f"passed    {reason}" for reason in plan.jobserver_reasons)
+    out.append(f"granted   {facts['granted']} from {facts['source']}")
+    out.append(f"reason    {plan.reason or 'a compile, a probe, or a link below one that has its number'}")
+    if plan.found is not None:
+        out.extend(f"input     {reason}" for reason in plan.found.reasons)
+    out.append("before    " + _line(plan.call.args))
+    out.append("after     " + ("the same" if outcome.args == plan.call.args else _line(outcome.args)))
+    for name, value in _variables(plan, outcome).items():
+        if not name.startswith(b"_"):
+            out.append(f"env       {show(name)} " + ("dropped" if value is None else f"= {show(value)}"))
+    return out
+
+
+def _line(words: list[bytes]) -> str:
+    return " ".join(show(word) or "''" for word in words)

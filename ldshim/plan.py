@@ -1,0 +1,178 @@
+"""What to do with one call that may be a link: made without touching a token, carried out afterwards.
+
+Making a plan asks the rooms in their order: which tool this really is, what the line says, what the inputs are, which mode follows, what
+bounds the number. Carrying it out reserves, and writes the edits. `ldshim explain` makes the same plan and stops there.
+"""
+
+from __future__ import annotations
+
+from . import budget, environ, line, mode, toolid
+from .findtool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
+from .hardware import cpus
+from .reserve import jobserver as jobservers
+from .reserve import makeflags
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .command.argv import Facts
+    from .environ import Environment, Settings
+    from .findtool import Call
+    from .ir.scan import Findings
+    from .reserve.jobserver import Jobserver
+
+AUTH_VARIABLES = (b"CARGO_MAKEFLAGS", b"MAKEFLAGS", b"MFLAGS")  # the order of jobserver-rs: cargo's own pipe is the one that works
+
+
+class Plan:
+    """One call, understood as far as that was possible.
+
+    family: of the tool; linker: of the linker behind a driver, "" when not certain; collected: what COLLECT_GCC_OPTIONS says to a
+    linker below collect2; budget: None when the tool runs as it was called, for `reason`; jobserver: open, owned by
+    whoever carries the plan out.
+    """
+
+    __slots__ = (
+        "budget", "call", "collected", "environment", "facts", "family", "found", "jobserver", "jobserver_reasons", "linker", "mode", "reason",
+        "settings", "tool",
+    )  # fmt: skip
+
+    def __init__(self, call: Call, environment: Environment, settings: Settings) -> None:
+        self.call = call
+        self.environment = environment
+        self.settings = settings
+        self.tool: toolid.Tool | None = None
+        self.family = ""
+        self.linker = ""
+        self.facts: Facts | None = None
+        self.collected: Facts | None = None
+        self.found: Findings | None = None
+        self.mode: mode.Mode | None = None
+        self.budget: budget.Budget | None = None
+        self.jobserver: Jobserver | None = None
+        self.jobserver_reasons: list[str] = []
+        self.reason = ""
+
+
+def make(call: Call, environment: Environment, settings: Settings) -> Plan:
+    """Understand one call. Reads files and runs probes; takes no token and changes nothing."""
+    plan = Plan(call, environment, settings)
+    plan.tool = toolid.identify(call.real, environment, call.path)
+    plan.family = plan.tool.family
+    if not plan.family:
+        plan.reason = "the tool's --version names no family that is known"
+        return plan
+    if (call.kind == "driver") != (plan.family in ("gcc", "clang")):
+        plan.reason = f"{plan.family} under the name of a {call.kind}"
+        return plan
+    facts = plan.facts = line.read_command(plan.tool, call.args)
+    if not facts.links:
+        plan.reason = facts.why_not
+        return plan
+    if call.kind == "linker":
+        plan.collected = line.collected_facts(environment)
+    found = plan.found = _look_at_inputs(plan, facts)
+    decided = plan.mode = _decide_mode(plan, facts, found)
+    linker = plan.linker or plan.family
+    if decided.lto in ("none", "full") and linker in ("lld", "mold"):
+        _bound_plain_threads(plan, linker, decided)
+    elif decided.demand > 1:
+        _bound_lto(plan, decided)
+    plan.reason = decided.reason + (f"; {plan.budget.reason}" if plan.budget else "")
+    return plan
+
+
+def _look_at_inputs(plan: Plan, facts: Facts) -> Findings:
+    """Scan the inputs. LLVM: no further than the demand could still be granted; GCC: all, for what each object recorded counts."""
+    from .ir import scan  # noqa: PLC0415
+
+    settings = plan.settings
+    enough = 0
+    if plan.family in ("lld", "clang"):
+        ceilings = [settings.jobs or settings.max_jobs or make_jobs(plan.environment)]
+        enough = max(ceilings)
+    return scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, enough)
+
+
+def _decide_mode(plan: Plan, facts: Facts, found: Findings) -> mode.Mode:
+    """Choose the rules by family: GCC's plugin or LLVM's; GCC's IR is inert under lld."""
+    if plan.family == "gcc" and facts.fuse_ld != b"lld":
+        major = plan.tool.major if plan.tool is not None else 0
+        return mode.for_gcc(facts, found, major, _make_found(plan.environment))
+    if plan.family in ("gcc", "clang"):
+        return _behind_a_driver(plan, facts, found)
+    if plan.family == "lld" or _has_plugin(facts, b"LLVMgold"):
+        return mode.for_llvm(facts, found)
+    if plan.collected is not None and _has_plugin(facts, b"liblto_plugin"):
+        plan.collected.relocatable = facts.relocatable
+        return mode.for_gcc(plan.collected, found, found.gcc_major, _make_found(plan.environment))
+    return mode.without_plugin(facts)
+
+
+def _has_plugin(facts: Facts, name: bytes) -> bool:
+    return any(program_name(plugin.value or b"").startswith(name) for plugin in facts.plugins)
+
+
+def _behind_a_driver(plan: Plan, facts: Facts, found: Findings) -> mode.Mode:
+    """Decide for clang, and for gcc -fuse-ld=lld: LLVM's rules, where the linker behind is certain or -flto-jobs can reach it."""
+    decided = mode.for_llvm(facts, found)
+    if facts.sources:
+        return mode.Mode(decided.lto, 1, "the call also compiles: its words may be recorded, so they stay")
+    if decided.lto != "none" or facts.fuse_ld or facts.ld_path:
+        plan.linker = linker_family_behind(plan, facts)
+    if decided.lto == "thin" and not plan.linker and not facts.flto:
+        return mode.Mode(decided.lto, 1, "ThinLTO modules, but the linker behind the driver is not certain")
+    return decided
+
+
+def linker_family_behind(plan: Plan, facts: Facts) -> str:
+    """Name the family of the linker that a driver would run, "" when it cannot be told (C20)."""
+    call, environment = plan.call, plan.environment
+    if plan.family == "clang":
+        linker = toolid.linker_behind(call.real, call.args, environment, call.path)
+    else:
+        prefixes = [word for word in call.args if word.startswith(b"-B") and len(word) > 2]
+        linker = toolid.ask(call.real, [*prefixes, b"-print-prog-name=ld." + facts.fuse_ld], environment, call.path).strip()
+    if not linker.startswith(b"/"):
+        return ""
+    if is_ldshim(linker, own_stat()):
+        # A -B directory of ours: that call will find its own real tool, and this one asks the same way.
+        try:
+            linker = stand_in(program_name(linker), [], environment).real
+        except UnfoundError:
+            return ""
+    return toolid.identify(linker, environment, call.path).family
+
+
+def _make_found(environment: Environment) -> bool:
+    return program_on_path(environment.get(b"MAKE"), environment)
+
+
+def auths(environment: Environment) -> list[tuple[str, bytes]]:
+    """List the variables that may name a jobserver, those that are set, in the order they are tried."""
+    return [(name.decode(), environment.get(name)) for name in AUTH_VARIABLES if environment.get(name)]
+
+
+def make_jobs(environment: Environment) -> int:
+    """Return the -jN that make says in MAKEFLAGS, 0 for none."""
+    return makeflags.parse(environment.get(b"MAKEFLAGS")).jobs
+
+
+def limits(environment: Environment) -> budget.Limits:
+    """Collect what bounds a number besides demand and tokens."""
+    named = [environ.ceiling_from_builders(environment), (make_jobs(environment), "MAKEFLAGS' -j")]
+    return budget.Limits(*cpus.counted(), [(number, origin) for number, origin in named if number])
+
+
+def _bound_lto(plan: Plan, decided: mode.Mode) -> None:
+    """Find whose threads there are, unless they are pinned, and bound the number (C11)."""
+    name = ""
+    if not plan.settings.jobs:
+        plan.jobserver, plan.jobserver_reasons = jobservers.find(auths(plan.environment))
+        name = plan.jobserver.name if plan.jobserver is not None else ""
+    plan.budget = budget.for_lto(decided, plan.settings, name, limits(plan.environment), make_jobs(plan.environment))
+
+
+def _bound_plain_threads(plan: Plan, linker: str, decided: mode.Mode) -> None:
+    """Bound what a linker's own pool may use, without a token and without a warden (C23)."""
+    own = min(cpus.affinity(), {"lld": 16, "mold": 32}[linker])
+    plan.budget = budget.for_plain(own, decided.asked, plan.settings, limits(plan.environment))
