@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .environ import Settings
     from .mode import Mode
+    from .reserve.lease import Lease
 
 UNLIMITED = 1 << 30
 
@@ -42,24 +43,28 @@ class Budget:
         self.reason = reason
 
 
-def for_lto(mode: Mode, settings: Settings, jobserver: str, limits: Limits, make_jobs: int) -> Budget:
+def for_lto(mode: Mode, settings: Settings, lease: Lease | None, limits: Limits, make_jobs: int) -> Budget:
     """Decide the most that an LTO link may use.
 
-    jobserver: the name of one that works ("pipe 3,4"), else ""; make_jobs: its make's -jN, 0 when unknown. With a jobserver the number is
-    the most the link may grow to; how many tokens there are is known only when they are taken.
+    lease: where threads can be had, None or of source "none" where nothing is shared; make_jobs: make's -jN, 0 when unknown. With a lease
+    the number is the most the link may grow to; how much there is is known only when it is taken.
     """
     if settings.jobs:
         number = 1 if mode.serial else min(settings.jobs, mode.asked or UNLIMITED)
         return Budget(number, "pin", f"LDSHIM_JOBS={settings.jobs}{_asked(mode)}")
-    wanted = min(mode.demand, mode.asked or UNLIMITED)
-    own = [(settings.max_jobs, "LDSHIM_MAX_JOBS")] if settings.max_jobs else []
-    if jobserver:
-        ceiling, origin = min([*own, (make_jobs or UNLIMITED, "make's -j"), (wanted, "what the link can use")])
-        return Budget(ceiling, "jobserver", f"jobserver {jobserver}, at most {ceiling} by {origin}")
+    ceilings = [(min(mode.demand, mode.asked or UNLIMITED), "what the link can use")]
+    if settings.max_jobs:
+        ceilings.append((settings.max_jobs, "LDSHIM_MAX_JOBS"))
+    if lease is not None and lease.source in ("jobserver", "recovered"):
+        if make_jobs:
+            ceilings.append((make_jobs, "make's -j"))
+        number, origin = min(ceilings)
+        return Budget(number, lease.source, f"{lease.source} {lease.name}, at most {number} by {origin}")
     if mode.serial:
         return Budget(1, "none", "no jobserver, and nobody asked for more than one job")
-    ceiling, origin = min([*limits.named, *own, (limits.cpus, limits.cpus_reason), (wanted, "what the link can use")])
-    return Budget(ceiling, "none", f"no jobserver; {ceiling} by {origin}{_asked(mode)}")
+    number, origin = min([*limits.named, *ceilings, (limits.cpus, limits.cpus_reason)])
+    shared = lease is not None and lease.source == "slots"
+    return Budget(number, "slots" if shared else "none", f"no jobserver; at most {number} by {origin}{_asked(mode)}")
 
 
 def _asked(mode: Mode) -> str:

@@ -11,7 +11,6 @@ import os
 
 from . import handover, private, rewrite
 from .findtool import program_name
-from .reserve.lease import JobserverLease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,13 +66,13 @@ def carry_out(plan: Plan, outcome: Outcome) -> None:
     outcome.granted = plan.budget.number
     if plan.mode.lto == "gcc":
         pipe = private.create(avoid)
-        outcome.use_private(pipe, plan.jobserver.callers_fds if plan.jobserver is not None else ())
+        outcome.use_private(pipe, plan.source.callers_fds if plan.source is not None else ())
         held = _feed(plan, outcome, pipe, avoid)
         auth = pipe.auth()
         inherited = held.life_fd if held is not None else pipe.write_fd
         outcome.edits.variables[handover.HELD] = handover.marker(inherited)
-    elif plan.jobserver is not None:
-        held = handover.leave_warden(_reservation(plan, None), avoid) if plan.budget.number > 1 else None
+    elif _shares(plan):
+        held = handover.leave_warden(_reservation(plan, None), avoid)
         outcome.granted = 1 + (held.taken if held is not None else 0)
         if held is not None:
             outcome.edits.variables[handover.HELD] = handover.marker(held.life_fd)
@@ -86,15 +85,16 @@ def preview(plan: Plan, outcome: Outcome) -> None:
         return
     outcome.granted = plan.budget.number
     elastic = plan.mode.lto == "gcc" and plan.settings.elastic
-    if plan.jobserver is not None and not elastic:
-        outcome.granted = 1 + min(plan.jobserver.available(), plan.budget.number - 1)
+    client = plan.source.client if plan.source is not None else None
+    if client is not None and not elastic:
+        outcome.granted = 1 + min(client.available(), plan.budget.number - 1)
     write_edits(plan, outcome, b"R,W" if plan.mode.lto == "gcc" else b"")
 
 
 def _feed(plan: Plan, outcome: Outcome, pipe: private.Private, avoid: set[int]) -> handover.Left | None:
     """Fill GCC's private jobserver at once, or leave a warden that feeds it."""
     held = None
-    if plan.jobserver is not None and outcome.granted > 1:
+    if _shares(plan):
         elastic = plan.settings.elastic
         held = handover.leave_warden(_reservation(plan, pipe if elastic else None), avoid)
         if held is not None and elastic:
@@ -124,8 +124,14 @@ def write_edits(plan: Plan, outcome: Outcome, auth: bytes) -> None:
     outcome.environment = outcome.environment.changed(edits.variables)
 
 
+def _shares(plan: Plan) -> bool:
+    """Tell whether there is something to take from others, and a use for it."""
+    assert plan.budget is not None
+    return plan.source is not None and plan.source.lease.source != "none" and plan.budget.number > 1
+
+
 def _reservation(plan: Plan, pipe: private.Private | None) -> handover.Reservation:
-    assert plan.jobserver is not None
+    assert plan.source is not None
     assert plan.budget is not None
     make = (plan.environment.get(b"MAKE").split() or [b"make"])[0]
     epilogue = None
@@ -133,7 +139,7 @@ def _reservation(plan: Plan, pipe: private.Private | None) -> handover.Reservati
         from . import explain  # noqa: PLC0415  json costs 6 ms, and only the log needs it
 
         epilogue = explain.epilogue(plan)
-    return handover.Reservation(JobserverLease(plan.jobserver), plan.budget.number - 1, pipe, epilogue, program_name(make))
+    return handover.Reservation(plan.source.lease, plan.budget.number - 1, pipe, epilogue, program_name(make))
 
 
 def named_descriptors(environment: Environment) -> set[int]:

@@ -80,7 +80,7 @@ def lines(plan: Plan, outcome: Outcome) -> list[str]:
         f"family    {plan.family or 'not certain'}{banner}",
         f"lto       {facts['lto']}, at most {facts['demand']} at once",
     ]
-    out.extend(f"passed    {reason}" for reason in plan.jobserver_reasons)
+    out.extend(f"passed    {reason}" for reason in (plan.source.reasons if plan.source is not None else ()))
     out.append(f"granted   {facts['granted']} from {facts['source']}")
     out.append(f"reason    {plan.reason or 'a compile, a probe, or a link below one that has its number'}")
     if plan.found is not None:

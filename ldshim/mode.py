@@ -12,7 +12,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .command.argv import Facts
-    from .ir.scan import Findings
+    from .ir.findings import Findings
 
 # --param lto-partitions by GCC major (gcc/params.opt; toolchain.md 1.7); lto-min-partition is 10000 in all of them.
 _PARTITIONS = ((16, 512), (9, 128), (0, 32))
@@ -124,7 +124,8 @@ def for_llvm(facts: Facts, found: Findings) -> Mode:
         return Mode("thin" if thin else "full", 1, "the link stops before code generation")
     if thin:
         mixed = f" beside {full} of full LTO, whose part runs serially before them" if full else ""
-        return Mode("thin", thin, f"{thin} ThinLTO modules{mixed}", explicit(facts))
+        count = f"{thin}" if found.complete else f"{thin} or more"
+        return Mode("thin", thin, f"{count} ThinLTO modules{mixed}", explicit(facts))
     if full:
         return Mode("full", 1, f"{full} modules of full LTO: one partition, code generation is serial", explicit(facts))
     return Mode("none", 1, "no input holds LLVM bitcode", explicit(facts))

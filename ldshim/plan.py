@@ -9,16 +9,15 @@ from __future__ import annotations
 from . import budget, environ, line, mode, toolid
 from .findtool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
 from .hardware import cpus
-from .reserve import jobserver as jobservers
-from .reserve import makeflags
+from .reserve import makeflags, source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .command.argv import Facts
     from .environ import Environment, Settings
     from .findtool import Call
-    from .ir.scan import Findings
-    from .reserve.jobserver import Jobserver
+    from .ir.findings import Findings
+    from .reserve.source import Source
 
 AUTH_VARIABLES = (b"CARGO_MAKEFLAGS", b"MAKEFLAGS", b"MFLAGS")  # the order of jobserver-rs: cargo's own pipe is the one that works
 
@@ -27,13 +26,12 @@ class Plan:
     """One call, understood as far as that was possible.
 
     family: of the tool; linker: of the linker behind a driver, "" when not certain; collected: what COLLECT_GCC_OPTIONS says to a
-    linker below collect2; budget: None when the tool runs as it was called, for `reason`; jobserver: open, owned by
-    whoever carries the plan out.
+    linker below collect2; budget: None when the tool runs as it was called, for `reason`; source: whose threads there are, None for a
+    pin; its lease is owned by whoever carries the plan out.
     """
 
     __slots__ = (
-        "budget", "call", "collected", "environment", "facts", "family", "found", "jobserver", "jobserver_reasons", "linker", "mode", "reason",
-        "settings", "tool",
+        "budget", "call", "collected", "environment", "facts", "family", "found", "linker", "mode", "reason", "settings", "source", "tool",
     )  # fmt: skip
 
     def __init__(self, call: Call, environment: Environment, settings: Settings) -> None:
@@ -48,8 +46,7 @@ class Plan:
         self.found: Findings | None = None
         self.mode: mode.Mode | None = None
         self.budget: budget.Budget | None = None
-        self.jobserver: Jobserver | None = None
-        self.jobserver_reasons: list[str] = []
+        self.source: Source | None = None
         self.reason = ""
 
 
@@ -88,8 +85,8 @@ def _look_at_inputs(plan: Plan, facts: Facts) -> Findings:
     settings = plan.settings
     enough = 0
     if plan.family in ("lld", "clang"):
-        ceilings = [settings.jobs or settings.max_jobs or make_jobs(plan.environment)]
-        enough = max(ceilings)
+        own = 0 if auths(plan.environment) else cpus.affinity()
+        enough = settings.jobs or settings.max_jobs or make_jobs(plan.environment) or own
     return scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, enough)
 
 
@@ -165,11 +162,15 @@ def limits(environment: Environment) -> budget.Limits:
 
 def _bound_lto(plan: Plan, decided: mode.Mode) -> None:
     """Find whose threads there are, unless they are pinned, and bound the number (C11)."""
-    name = ""
-    if not plan.settings.jobs:
-        plan.jobserver, plan.jobserver_reasons = jobservers.find(auths(plan.environment))
-        name = plan.jobserver.name if plan.jobserver is not None else ""
-    plan.budget = budget.for_lto(decided, plan.settings, name, limits(plan.environment), make_jobs(plan.environment))
+    environment, settings = plan.environment, plan.settings
+    bounds = limits(environment)
+    lease = None
+    if not settings.jobs:
+        found = source.find_jobserver(auths(environment), may_recover=settings.recover)
+        if found.lease.source == "none" and not decided.serial:
+            found = source.share_host(environment.get, bounds.cpus, found.reasons)
+        plan.source, lease = found, found.lease
+    plan.budget = budget.for_lto(decided, settings, lease, bounds, make_jobs(environment))
 
 
 def _bound_plain_threads(plan: Plan, linker: str, decided: mode.Mode) -> None:

@@ -2,8 +2,8 @@
 
 GCC since 10 ignores the number in -flto=N as soon as MAKEFLAGS names a jobserver it likes, 12.2 takes the larger of it and what the
 objects recorded, GCC 11 with make 4.3 dies on a `fifo:` auth, and make 4.4.1 as a client loses its tokens on SIGTERM. The consequence: a
-GCC link sees one jobserver only, ours: an anonymous pipe, in the spelling that every GCC and every make understands, holding N-1 tokens. Whatever the
-objects recorded, lto-wrapper then runs make without -j, and make takes what is in the pipe.
+GCC link sees one jobserver only, ours: an anonymous pipe, in the spelling that every GCC and every make understands, holding N-1 tokens.
+Whatever the objects recorded, lto-wrapper then runs make without -j, and make takes what is in the pipe.
 
 The read end is O_NONBLOCK: GCC 13 and later wait for ever on a blocking one (lto1 holds the tokens it waits for). Both ends are
 inheritable, and stand above 100, where no shell's `exec 3<` comes by.

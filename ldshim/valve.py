@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.04  # how often the tree below the link is searched for a make: five small files, 0.15 ms
 FEED_SECONDS = 0.01  # how often the pipe is looked at while one runs
+NONE_SECONDS = 0.03  # how often one is asked for outside while there is none
 IDLE_SECONDS = 0.2
 _OFFER_AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds between offers of a spare that nobody took
 
@@ -82,10 +83,14 @@ class Valve:
         if self._idle_since:
             # The spare was taken: there is demand.
             self._idle_since, self._refused, self._offer_at = 0.0, 0, 0.0
-        if self._inside < self._most and now >= self._offer_at and self._lease.grow(1):
+        if self._inside >= self._most or now < self._offer_at:
+            return
+        if self._lease.grow(1):
             self._pipe.fill(1)
             self._inside += 1
             self._idle_since = now
+        else:
+            self._offer_at = now + NONE_SECONDS
 
     def _back(self, count: int) -> None:
         """Take up to count tokens out of the pipe and give as many back outside; a client may be quicker, then they are fewer."""

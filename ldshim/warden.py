@@ -88,13 +88,14 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
         else:
             from .valve import Valve  # noqa: PLC0415  termios, and only GCC needs it
 
+            lease.grow(0)  # where slots are shared, the implicit thread counts as well
             policy = Valve(link.pid, pipe, lease, reservation.most, reservation.make_name)
         os.write(report_fd, b"%d" % lease.held)
         os.close(report_fd)
     except BaseException:
         lease.release()
         raise
-    if policy is None and not lease.held:
+    if policy is None and not (lease.held or lease.counted):
         lease.release()
         return
     peak = watch(link, lease, policy)

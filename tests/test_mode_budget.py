@@ -9,6 +9,7 @@ from ldshim.budget import Limits
 from ldshim.command.argv import Facts, Said
 from ldshim.environ import Settings
 from ldshim.ir.findings import Findings
+from ldshim.reserve.lease import Lease
 
 
 def flto(*values: str | None) -> list[Said]:
@@ -74,11 +75,11 @@ def test_what_a_gcc_link_gets(asked: str | None, jobserver: int, cpus: int, pinn
     settings, pin = Settings(), Settings()
     pin.jobs = 5
     got = [
-        budget.for_lto(decided, settings, "pipe 3,4", limits, 4),
-        budget.for_lto(decided, settings, "", limits, 0),
-        budget.for_lto(decided, pin, "", limits, 0),
+        budget.for_lto(decided, settings, Lease("jobserver", "pipe 3,4"), limits, 4),
+        budget.for_lto(decided, settings, Lease("slots", "8 slots"), limits, 0),
+        budget.for_lto(decided, pin, None, limits, 0),
     ]
-    assert [(jobserver, "jobserver"), (cpus, "none"), (pinned, "pin")] == [(one.number, one.source) for one in got]
+    assert [(jobserver, "jobserver"), (cpus, "slots" if cpus > 1 else "none"), (pinned, "pin")] == [(one.number, one.source) for one in got]
 
 
 def test_gcc_links_that_run_nothing_side_by_side() -> None:
@@ -157,12 +158,12 @@ def test_ceilings_of_builders_apply_without_a_jobserver() -> None:
     decided = mode.Mode("thin", 100, "")
     limits = Limits(8, "8 CPUs", [(3, "DEB_BUILD_OPTIONS")])
     settings = Settings()
-    assert budget.for_lto(decided, settings, "", limits, 0).number == 3
-    assert budget.for_lto(decided, settings, "fifo /x", limits, 0).number == 100
+    assert budget.for_lto(decided, settings, Lease("slots", "8 slots"), limits, 0).number == 3
+    assert budget.for_lto(decided, settings, Lease("recovered", "fifo /x"), limits, 0).number == 100
     settings.max_jobs = 2
-    assert budget.for_lto(decided, settings, "fifo /x", limits, 0).number == 2
+    assert budget.for_lto(decided, settings, Lease("recovered", "fifo /x"), limits, 0).number == 2
     settings.jobs = 50
-    assert budget.for_lto(decided, settings, "", limits, 0).number == 50
+    assert budget.for_lto(decided, settings, Lease("slots", "8 slots"), limits, 0).number == 50
 
 
 def test_plain_links_keep_their_own_choice_within_bounds() -> None:

@@ -8,37 +8,34 @@ from collections.abc import Iterator
 import pytest
 
 from ldshim import private, processes, valve
+from ldshim.reserve.lease import Lease
 
 
-class Lease:
+class Counted(Lease):
     """A lease over a counted pool, which asserts that it is never over-drawn nor over-returned."""
 
-    source, name = "jobserver", "test"
-
     def __init__(self, pool: int) -> None:
+        super().__init__("jobserver", "test")
         self.pool = pool
-        self.held = 0
+        self.out = 0
+
+    @property
+    def held(self) -> int:
+        """Count what is out."""
+        return self.out
 
     def grow(self, most: int) -> int:
         """Take what is there."""
         got = min(most, self.pool)
         self.pool -= got
-        self.held += got
+        self.out += got
         return got
 
     def shrink(self, count: int) -> None:
         """Give back."""
-        assert self.held >= count
+        assert self.out >= count
         self.pool += count
-        self.held -= count
-
-    def release(self) -> None:
-        """Give all back."""
-        self.shrink(self.held)
-
-    def fds(self) -> list[int]:
-        """Hold no descriptor."""
-        return []
+        self.out -= count
 
 
 class Below:
@@ -70,7 +67,7 @@ def pipe() -> Iterator[private.Private]:
 
 def test_serial_phases_hold_nothing(below: Below, pipe: private.Private) -> None:
     """Without a make below the link no token is taken, however long that lasts."""
-    lease = Lease(4)
+    lease = Counted(4)
     feeding = valve.Valve(10, pipe, lease, 4)
     for step in range(100):
         feeding.tick(step * 0.1)
@@ -79,7 +76,7 @@ def test_serial_phases_hold_nothing(below: Below, pipe: private.Private) -> None
 
 def test_one_spare_is_offered_and_the_next_follows_when_it_is_taken(below: Below, pipe: private.Private) -> None:
     """C21: a token that make takes is the demand signal; growth ends at what the link may use."""
-    lease = Lease(8)
+    lease = Counted(8)
     below.make = True
     feeding = valve.Valve(10, pipe, lease, 3)
     now, held = 0.0, []
@@ -97,7 +94,7 @@ def test_one_spare_is_offered_and_the_next_follows_when_it_is_taken(below: Below
 
 def test_a_spare_that_nobody_takes_goes_back_and_is_offered_more_rarely(below: Below, pipe: private.Private) -> None:
     """C21: 200 ms idle is no demand; the token is outside again, and later offers leave longer gaps."""
-    lease = Lease(1)
+    lease = Counted(1)
     below.make = True
     feeding = valve.Valve(10, pipe, lease, 3)
     taken_at, was = [], 0
@@ -116,7 +113,7 @@ def test_a_spare_that_nobody_takes_goes_back_and_is_offered_more_rarely(below: B
 
 def test_tokens_of_jobs_that_ended_go_back(below: Below, pipe: private.Private) -> None:
     """At the tail of LTRANS make returns tokens to the private pipe; they reach the build while the last job still runs."""
-    lease = Lease(4)
+    lease = Counted(4)
     below.make = True
     feeding = valve.Valve(10, pipe, lease, 4)
     now = 0.0
@@ -134,7 +131,7 @@ def test_tokens_of_jobs_that_ended_go_back(below: Below, pipe: private.Private) 
 
 def test_when_make_is_gone_nothing_stays_in_the_pipe(below: Below, pipe: private.Private) -> None:
     """The final link is serial again: what make put back leaves the private pipe at the next look."""
-    lease = Lease(2)
+    lease = Counted(2)
     below.make = True
     feeding = valve.Valve(10, pipe, lease, 2)
     feeding.tick(0.0)

@@ -93,7 +93,7 @@ def test_a_link_that_dies_by_a_signal_returns_everything(pool: Pool, tmp_path: P
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_a_signal_to_the_whole_group_does_not_reach_the_warden(pool: Pool, tmp_path: Path, number: int) -> None:
     """C14: ^C at the terminal goes to the group; the warden is in a session of its own."""
-    link = Link(pool, tmp_path, "sleep 30 & sleep 30")
+    link = Link(pool, tmp_path, "sleep 30 | sleep 30")
     assert link.taken() == 3
     os.killpg(link.process.pid, number)
     assert link.process.wait() == -number
@@ -108,13 +108,15 @@ def tool(place: Path, name: str) -> str:
 def test_compilers_that_outlive_their_driver_keep_the_tokens(pool: Pool, tmp_path: Path) -> None:
     """C14: SIGKILL to the driver leaves LTRANS compilers behind; their threads are in use until they end."""
     tool(tmp_path, "lto1")
-    link = Link(pool, tmp_path, "./lto1 1.5 & wait")
+    link = Link(pool, tmp_path, "./lto1 2 & echo > started; wait")
     assert link.taken() == 3
+    while not (tmp_path / "started").exists():
+        time.sleep(0.01)
     link.process.kill()
     link.process.wait()
     time.sleep(0.5)
     assert pool.available() == 1
-    assert pool.settled(5)
+    assert pool.settled(10)
 
 
 def test_a_tool_that_closes_every_descriptor_still_holds_its_tokens(pool: Pool, tmp_path: Path) -> None:

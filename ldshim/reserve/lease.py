@@ -32,6 +32,11 @@ class Lease:
         """Count the threads held beyond the implicit one."""
         return 0
 
+    @property
+    def counted(self) -> bool:
+        """Tell whether the implicit thread itself takes something that must be given back (a slot)."""
+        return False
+
     def grow(self, most: int) -> int:  # noqa: ARG002 - the verb's signature; there is nothing to take
         """Take up to `most` more threads without waiting for any; return how many came. Never raises OSError."""
         return 0

@@ -1,0 +1,142 @@
+"""Tell calls that certainly do not link, before any table is built or any file is read.
+
+A build calls its compiler far more often to compile than to link, and configure scripts ask for versions by the thousand. Those calls
+must cost nothing. But `-o -c` names a file, `-Xlinker -c` is the linker's, and what `@file` ends in we do not know: so a word counts
+only where it is certainly an option, and everything doubtful is not a probe; the family's own reader decides then.
+
+A list for drivers and one for linkers, because `-c -S -E -M -v` mean other things to a linker: `ld -V a.o` is a link.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# A word that means "no link" wherever it is an option of gcc or clang.
+DRIVER_PROBES = frozenset(
+    b"""-c --compile -S --assemble -E --preprocess -M --dependencies -MM --user-dependencies -fsyntax-only -### --version --help
+    --target-help
+    --help-hidden -dumpspecs -dumpversion -dumpfullversion -dumpmachine -print-search-dirs -print-libgcc-file-name -print-multiarch
+    -print-multi-directory -print-multi-lib -print-multi-os-directory -print-sysroot -print-sysroot-headers-suffix -print-resource-dir
+    -print-runtime-dir -print-target-triple -print-effective-triple -print-targets --print-search-dirs --print-libgcc-file-name
+    --print-multiarch --print-multi-directory --print-multi-lib --print-multi-os-directory --print-sysroot
+    --print-sysroot-headers-suffix --print-resource-dir --print-runtime-dir --print-target-triple --print-effective-triple
+    --print-targets""".split()
+)
+DRIVER_PROBE_PREFIXES = (
+    b"--help=",
+    b"-print-file-name=",
+    b"-print-prog-name=",
+    b"--print-file-name=",
+    b"--print-prog-name=",
+    b"--autocomplete=",
+)
+CC1 = frozenset([b"-cc1", b"-cc1as", b"-cc1gen-reproducer"])
+
+# Every option of gcc or clang that takes the next word, when nothing is joined to it (tests compare this with the tables).
+DRIVER_TAKES_NEXT = frozenset(
+    b"""
+    --CLASSPATH --analyzer-output --assert --bootclasspath --classpath --config --define-macro --dump --dumpbase --dumpbase-ext
+    --dumpdir --dyld-prefix --embed-directory --encoding --entry --extdirs --for-assembler --for-linker --force-link --imacros
+    --include --include-directory --include-directory-after --include-prefix --include-with-prefix --include-with-prefix-after
+    --include-with-prefix-before --language --library-directory --mhwdiv --no-system-header-prefix --output --output-class-directory
+    --output-pch --output-pch= --param --prefix --print-file-name --print-prog-name --resource --rtlib --serialize-diagnostics --specs
+    --std --stdlib --sysroot --system-header-prefix --undefine-macro --vfsoverlay -A -B -D -F -G -Hd -Hf -I -J -L -MF -MJ -MQ -MT -R
+    -T -Tbss -Tdata -Ttext -U -V -Xanalyzer -Xarch_device -Xarch_host -Xassembler -Xclang -Xclangas -Xcuda-fatbinary -Xcuda-ptxas -Xf
+    -Xflang -Xlinker -Xmicrosoft-visualc-tools-root -Xmicrosoft-visualc-tools-version -Xmicrosoft-windows-sdk-root
+    -Xmicrosoft-windows-sdk-version -Xmicrosoft-windows-sys-root -Xoffload-linker -Xopenmp-target -Xpreprocessor -Zlinker-input
+    -alias_list -allowable_client -arch -arch_only -arcmt-migrate-report-output -aux-info -b -bundle_loader -ccc-arcmt-migrate
+    -ccc-gcc-name -ccc-install-dir -ccc-objcmt-migrate -client_name -compatibility_version -copyext -current_version -cxx-isystem
+    -darwin-target-variant -darwin-target-variant-triple -dependency-dot -dependency-file -dsym-dir -dumpbase -dumpbase-ext
+    -dumpdir -dylib_file -dylinker_install_name -e -exported_symbols_list -fcobol-exceptions -fdebug-compilation-dir -fdefaultbyte
+    -fexperimental-openacc-macro-override -filelist -findicator-column -fintrinsic-modules-path -fmodule-implementation-of
+    -fmodules-map -fmodules-map-file -fmodules-user-build-path -fnew-alignment -force_load -framework -ftrapv-handler
+    -gen-cdb-fragment-path -gnatO -h -hlsl-entry -iapinotes-modules -idirafter -iframework -iframeworkwithsysroot -imacros -image_base
+    -imultiarch -imultilib -include -include-pch -init -install_name -interface-stub-version= -iprefix -iquote -isysroot -isystem
+    -isystem-after -ivfsoverlay -iwithprefix -iwithprefixbefore -iwithsysroot -l -lazy_framework -lazy_library -meabi -mllvm -mmlir
+    -module-dependency-dir -mthread-model -multiply_defined -multiply_defined_unused -o -object-file-name -pagezero_size -preprocess
+    -read_only_relocs -reexport_framework -reexport_library -resource-dir -rpath -sectalign -sectcreate -sectobjectsymbols -sectorder
+    -seg1addr -seg_addr_table -seg_addr_table_filename -segaddr -segcreate -segprot -segs_read_only_addr -segs_read_write_addr
+    -serialize-diagnostics -specs -stdlib++-isystem -sub_library -sub_umbrella -target -truncate -u -umbrella -undefined
+    -unexported_symbols_list -validator-version -vfsoverlay -weak_framework -weak_library -weak_reference_mismatches
+    -working-directory -wrapper -x -z
+    """.split()
+)
+
+LINKER_PROBES = frozenset([b"--version", b"--help"])
+LINKER_TAKES_NEXT = frozenset(
+    b"""
+    --Map --Tbss --Tdata --Tldata-segment --Trodata-segment --Ttext --Ttext-segment --android-memtag-mode --architecture --assert
+    --audit --auxiliary --build-id-chunk-size-for-treehash --build-id-min-file-size-for-treehash --call-graph-ordering-file --chroot
+    --compress-debug-sections --compress-sections --debug --debug-address --debug-fuel --default-script --defsym --depaudit
+    --dependency-file --directory --dynamic-linker --dynamic-list --entry --error-handling-script --error-limit --exclude-libs
+    --export-dynamic-symbol --export-dynamic-symbol-list --filler --filter --fini --format --fuse-ld --gc-stats-ignore --gpsize
+    --hash-bucket-empty-fraction --hash-style --icf --icf-iterations --ignore-unresolved-symbol --image-base --in-implib
+    --incremental-base --incremental-patch --init --irpgo-profile --just-symbols --keep-unique --library --library-path
+    --load-pass-plugin --lto-cs-profile-file --lto-known-safe-vtables --lto-obj-path --lto-partitions --lto-pseudo-probe-for-profiling
+    --lto-sample-profile --max-cache-size --mips-got-size --mllvm --mri-script --oformat --opt-remarks-filename --opt-remarks-format
+    --opt-remarks-hotness-threshold --opt-remarks-passes --optimize --orphan-handling --out-implib --output --pack-dyn-relocs
+    --package-metadata --physical-image-base --plugin --plugin-opt --print-symbol-counts --print-symbol-order --remap-inputs
+    --remap-inputs-file --reproduce --require-defined --retain-symbols-file --rosegment-gap --rpath --rpath-link --rsp-quoting --run
+    --script --section-align --section-order --section-ordering-file --section-start --shuffle-sections --soname --sort-section
+    --spare-dynamic-tags --spare-program-headers --split-stack-adjust-size --stub-group-size --symbol-ordering-file --sysroot
+    --target2 --task-link --thinlto-cache-dir --thinlto-cache-policy --thinlto-distributor-arg --thinlto-jobs
+    --thinlto-object-suffix-replace --thinlto-prefix-replace --thinlto-remote-compiler-arg --thinlto-remote-compiler-prepend-arg
+    --thread-count --thread-count-final --thread-count-initial --thread-count-middle --threads --time-trace-granularity --trace-symbol
+    --undefined --undefined-glob --unique --unresolved-symbols --version-exports-section --version-script --warn-backrefs-exclude
+    --why-live --wild-experiments --wrap --write-gc-stats -A -C -F -G -I -L -Map -O -P -R -T -Tbss -Tdata -Tldata-segment
+    -Trodata-segment -Ttext -Ttext-segment -Y -a -architecture -assert -audit -auxiliary -b -build-id-chunk-size-for-treehash
+    -build-id-min-file-size-for-treehash -c -call-graph-ordering-file -chroot -compress-debug-sections -dT -debug -debug-address
+    -debug-fuel -default-script -defsym -depaudit -dependency-file -directory -dynamic-linker -dynamic-list -e -entry
+    -error-handling-script -error-limit -exclude-libs -export-dynamic-symbol -export-dynamic-symbol-list -f -filler -filter -fini
+    -format -fuse-ld -gc-stats-ignore -gpsize -h -hash-bucket-empty-fraction -hash-style -icf -icf-iterations
+    -ignore-unresolved-symbol -image-base -incremental-base -incremental-patch -init -just-symbols -keep-unique -l -library
+    -library-path -lto-cs-profile-file -lto-obj-path -lto-partitions -lto-pseudo-probe-for-profiling -lto-sample-profile -m
+    -max-cache-size -mips-got-size -mllvm -mri-script -o -optimize -orphan-handling -output -pack-dyn-relocs -package-metadata
+    -physical-image-base -plugin -plugin-opt -print-symbol-counts -print-symbol-order -remap-inputs -remap-inputs-file
+    -require-defined -retain-symbols-file -rosegment-gap -rpath -rpath-link -run -script -section-align -section-order
+    -section-ordering-file -section-start -soname -sort-section -spare-dynamic-tags -spare-program-headers -split-stack-adjust-size
+    -stub-group-size -sysroot -target2 -task-link -thinlto-cache-dir -thinlto-cache-policy -thinlto-jobs
+    -thinlto-object-suffix-replace -thinlto-prefix-replace -thread-count -thread-count-final -thread-count-initial
+    -thread-count-middle -trace-symbol -u -undefined -undefined-glob -unique -unresolved-symbols -version-exports-section
+    -version-script -wild-experiments -wrap -write-gc-stats -y -z
+    """.split()
+)
+
+# With nothing but these a tool has no input, and prints or complains by itself.
+NO_INPUT = frozenset([b"-v", b"-V", b"--verbose", b"-verbose"])
+
+
+def driver(args: Sequence[bytes]) -> bool:
+    """Tell whether this gcc or clang call certainly does not link."""
+    if args and args[0] in CC1:
+        return True
+    return _probe(args, DRIVER_PROBES, DRIVER_PROBE_PREFIXES, DRIVER_TAKES_NEXT)
+
+
+def linker(args: Sequence[bytes]) -> bool:
+    """Tell whether this linker call certainly does not link."""
+    return _probe(args, LINKER_PROBES, (), LINKER_TAKES_NEXT)
+
+
+def _probe(args: Sequence[bytes], probes: frozenset[bytes], prefixes: tuple[bytes, ...], takes_next: frozenset[bytes]) -> bool:
+    if NO_INPUT.issuperset(args):
+        return True
+    # Looked at one by one only when there is something to find: a link of a thousand objects has no such word.
+    if probes.isdisjoint(args) and not (prefixes and any(arg.startswith(prefixes) for arg in args)):
+        return False
+    taken = unsure = False
+    for arg in args:
+        if taken:
+            taken = False
+        elif unsure and arg in takes_next:
+            continue  # an option, or the value of one at the end of the response file: either way the next word is unsure again
+        elif arg in takes_next:
+            taken = True
+        elif arg == b"--":
+            return False
+        elif not unsure and (arg in probes or arg.startswith(prefixes)):
+            return True
+        unsure = arg.startswith(b"@")
+    return False

@@ -1,0 +1,98 @@
+"""The members of an archive: what they are called, and where their bytes are.
+
+Four dialects share one header of 60 bytes. GNU and SysV end short names with `/` and keep long ones in a table (`//`) that `/123` points
+into; BSD writes `#1/len` and puts the name before the data; a thin archive has the same headers without the data, and its names are paths
+relative to the archive. Symbol tables (`/`, `/SYM64/`, `__.SYMDEF`) are members to skip. An archive says nothing about what its
+members are, so `scan` classifies each; this file only finds them.
+
+llvm/lib/Object/Archive.cpp and bfd/archive.c are the sources; where they are lax (a date that is no number) so are we, and where a size
+or a name cannot be believed the walk ends, for nothing says where the next member would be.
+"""
+
+from __future__ import annotations
+
+from ldshim.ir.extent import HEAD, MalformedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ldshim.ir.extent import Extent
+
+MAGIC = b"!<arch>\n"
+THIN = b"!<thin>\n"
+_HEADER = 60
+_END = b"`\n"
+_TABLES = (b"/SYM64/", b"/<", b"__.SYMDEF")  # and "/"; "/<" are COFF's, "__.SYMDEF" has variants: _64, SORTED
+
+MEMBERS_LIMIT = 200_000  # chromium links 40 000
+NAMES_LIMIT = 16 << 20
+_MEMBER_HEAD = 1024  # read with the header: the ELF header, or enough of a small module
+
+
+class Member:
+    """One member. data: its bytes, or None in a thin archive, where name is the path from the archive's directory to the file."""
+
+    __slots__ = ("data", "name")
+
+    def __init__(self, name: bytes, data: Extent | None) -> None:
+        self.name = name
+        self.data = data
+
+
+def members(extent: Extent) -> Iterator[Member]:
+    """Yield the members in order, symbol tables left out. Raises MalformedError where the archive cannot be followed."""
+    thin = extent.head.startswith(THIN)
+    names = b""
+    at = len(MAGIC)
+    for _ in range(MEMBERS_LIMIT):
+        head = extent.read(at, _HEADER + _MEMBER_HEAD)
+        if not head.strip(b"\0\n"):  # the end, or padding
+            return
+        if len(head) < _HEADER or head[58:60] != _END:
+            raise MalformedError(f"truncated member header at 0x{at:x}")
+        size = _number(head[48:58], at)
+        field = head[:16].rstrip(b" ")
+        start = at + _HEADER
+        at = start
+        if field == b"//":
+            names = extent.exactly(start, size, "member names") if size <= NAMES_LIMIT else b""
+        elif field != b"/" and not field.startswith(_TABLES):
+            name, skip = _name(extent, field, names, start, size)
+            if not name.startswith(_TABLES):
+                yield Member(name, None if thin else extent.part(start + skip, size - skip, head[_HEADER + skip : _HEADER + size]))
+            if thin:
+                continue
+        if start + size > extent.size:
+            raise MalformedError(f"member at 0x{start - _HEADER:x} is cut off")
+        at = start + size + (size & 1)
+    raise MalformedError(f"more than {MEMBERS_LIMIT} members")
+
+
+def _number(field: bytes, at: int) -> int:
+    """Read a decimal field; int() alone would take signs, underscores and digits of other scripts."""
+    digits = field.strip(b" ")
+    if not digits.isdigit():
+        raise MalformedError(f"size or offset that is no number near 0x{at:x}")
+    return int(digits)
+
+
+def _name(extent: Extent, field: bytes, names: bytes, start: int, size: int) -> tuple[bytes, int]:
+    """Return a member's name, and how many bytes of its data the name takes.
+
+    `name/` is GNU and SysV, `name` BSD, `/123` an offset into the table of long names (bfd writes `/123:456` for a member of an archive
+    inside a thin archive), `#1/len` means that the name stands before the data.
+    """
+    if field.startswith(b"#1/"):
+        length = _number(field[3:], start)
+        if length > min(size, HEAD):
+            raise MalformedError(f"member name of {length} bytes at 0x{start:x}")
+        return extent.exactly(start, length, "member name").rstrip(b"\0"), length
+    if not field.startswith(b"/"):
+        return field[:-1] if field.endswith(b"/") else field, 0
+    offset = _number(field[1:].split(b":", 1)[0], start)
+    if offset >= len(names):
+        raise MalformedError(f"member name beyond the table at 0x{start:x}")
+    end = names.find(b"\n", offset)
+    name = names[offset : end if end >= 0 else len(names)]
+    return name[:-1] if name.endswith(b"/") else name.rstrip(b"\0"), 0

@@ -1,0 +1,56 @@
+"""Choose whose threads a link may ask for: the first source that works (C11).
+
+A jobserver that MAKEFLAGS names and that is open here; the same jobserver, fetched from the make that withheld it; the host's slots, which
+our own links share where nobody hands out tokens. Each that does not work leaves its named reason, for `explain` and the log.
+
+Choosing takes no token: the lease is empty, and the warden fills it.
+"""
+
+from __future__ import annotations
+
+from . import jobserver, recover, slots
+from .lease import JobserverLease, Lease
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Source:
+    """What was chosen.
+
+    lease: empty, its `source` is the log's word; client: the jobserver's, None without one; callers_fds: make's own descriptors in this
+    process; reasons: why the sources before it do not work.
+    """
+
+    __slots__ = ("callers_fds", "client", "lease", "reasons")
+
+    def __init__(self, lease: Lease, reasons: list[str], client: jobserver.Jobserver | None = None) -> None:
+        self.lease = lease
+        self.reasons = reasons
+        self.client = client
+        self.callers_fds = client.callers_fds if client is not None else ()
+
+
+def find_jobserver(auths: list[tuple[str, bytes]], *, may_recover: bool) -> Source:
+    """Connect to the build's jobserver; the lease's source is "none" when there is none that works.
+
+    auths: (variable, value) in the order to try; may_recover: LDSHIM_RECOVER.
+    """
+    client, reasons = jobserver.find(auths)
+    if client is not None:
+        return Source(JobserverLease(client), reasons, client)
+    if not may_recover:
+        return Source(Lease(), [*reasons, "recovery is turned off by LDSHIM_RECOVER=0"])
+    recovered = recover.recover()
+    if isinstance(recovered, str):
+        return Source(Lease(), [*reasons, f"recovery: {recovered}"])
+    return Source(JobserverLease(recovered, "recovered"), reasons, recovered)
+
+
+def share_host(get: Callable[[bytes], bytes], cpus: int, reasons: list[str]) -> Source:
+    """Lease slots of this host, at most cpus; without a directory that only we can write, nothing is shared and the reason says so."""
+    lease = slots.connect(get, cpus)
+    if isinstance(lease, str):
+        return Source(Lease(), [*reasons, f"slots: {lease}"])
+    return Source(lease, reasons)

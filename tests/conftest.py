@@ -1,0 +1,20 @@
+"""Fixtures shared by the end-to-end tests: the installed command and the compiled test program, once a session each."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.program import Program
+from tests.shim import Shim
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Shim:
+    """Provide ldshim as a user has it: the command and a directory of links."""
+    return Shim(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Provide the objects of the test program, compiled when first asked for."""
+    return Program(tmp_path_factory.mktemp("program"))

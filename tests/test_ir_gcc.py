@@ -1,0 +1,190 @@
+"""What GCC left in its objects: slim, fat, merged, recorded; as readelf and pyelftools see it."""
+
+from __future__ import annotations
+
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from ldshim.ir import elf, gcc
+from tests.ir_objects import GCCS, counts, look, run
+from tests.ir_objects import gcc as compile_gcc
+
+
+def ir_size(path: Path) -> int:
+    """Sum the `.gnu.lto_` sections by readelf."""
+    listing = run("readelf", "-SW", path).decode()
+    return sum(int(size, 16) for size in re.findall(r" \.gnu\.lto_\S+ +\w+ +[0-9a-f]+ [0-9a-f]+ ([0-9a-f]+) ", listing))
+
+
+def recorded_strings(path: Path) -> bytes:
+    """Read `.gnu.lto_.opts` by pyelftools."""
+    with path.open("rb") as stream:
+        data: bytes = ELFFile(stream).get_section_by_name(".gnu.lto_.opts").data()
+    return data
+
+
+@pytest.mark.parametrize("word", ["-flto", "-flto=auto", "-flto=5", "-flto=jobserver"])
+@pytest.mark.parametrize("version", GCCS)
+def test_slim_objects_and_what_they_recorded(version: int, word: str, tmp_path: Path) -> None:
+    """C8: a slim object is found by its sections, with GCC's major, the size of its IR, and the -flto word it was compiled with."""
+    path = compile_gcc(version, tmp_path, word)
+    found = look(path)
+    assert counts(found) == {"gcc_slim": 1}
+    assert [word.encode()] == found.recorded
+    assert b"'%b'" % word.encode() in recorded_strings(path)
+    assert version == found.gcc_major
+    assert ir_size(path) == found.gcc_bytes > 0
+    assert b"__gnu_lto_slim" in run("readelf", "-sW", path)
+
+
+@pytest.mark.parametrize("version", GCCS)
+def test_fat_objects_are_claimed_too(version: int, tmp_path: Path) -> None:
+    """C8: -ffat-lto-objects carries code beside the IR, and the plugin claims it all the same."""
+    path = compile_gcc(version, tmp_path, "-flto=3", "-ffat-lto-objects")
+    found = look(path)
+    assert counts(found) == {"gcc_fat": 1}
+    assert [b"-flto=3"] == found.recorded
+    assert ir_size(path) == found.gcc_bytes
+    assert b"__gnu_lto_slim" not in run("readelf", "-sW", path)
+
+
+@pytest.mark.parametrize("version", GCCS)
+def test_debug_information_is_no_ir(version: int, tmp_path: Path) -> None:
+    """C8: with -g the early debug sections (`.gnu.debuglto_`) do not count as IR, and compressing them changes nothing."""
+    for flags in (["-g"], ["-g", "-gz"]):
+        path = compile_gcc(version, tmp_path, "-flto", *flags)
+        assert counts(look(path)) == {"gcc_slim": 1}
+        assert ir_size(path) == look(path).gcc_bytes
+
+
+@pytest.mark.parametrize("version", GCCS)
+def test_merged_objects_keep_every_recorded_word(version: int, tmp_path: Path) -> None:
+    """C8: after `ld -r` one object holds the strings of every translation unit, and all their words are reported, in order, once."""
+    parts = [
+        compile_gcc(version, tmp_path, word, text=f"int f{n}() {{ return {n}; }}", name=f"p{n}")
+        for n, word in enumerate(["-flto=7", "-flto", "-flto=auto", "-flto"])
+    ]
+    merged = tmp_path / "merged.o"
+    run("ld.bfd", "-r", "-o", merged, *parts)
+    found = look(merged)
+    assert counts(found) == {"gcc_slim": 1}
+    assert [b"-flto=7", b"-flto", b"-flto=auto"] == found.recorded
+    assert recorded_strings(merged).count(b"\0") == 4
+    assert look(*parts).recorded == found.recorded
+
+
+@pytest.mark.parametrize("version", GCCS)
+def test_relocatable_lto_links(version: int, tmp_path: Path) -> None:
+    """C8: `gcc -r` gives IR again with -flinker-output=rel, and native code with nolto-rel."""
+    part = compile_gcc(version, tmp_path, "-flto")
+    for kind, expected in (("rel", {"gcc_slim": 1}), ("nolto-rel", {"native": 1})):
+        out = tmp_path / f"{kind}.o"
+        run(f"gcc-{version}", "-flto", "-O1", "-r", f"-flinker-output={kind}", part, "-o", out)
+        assert expected == counts(look(out))
+
+
+@pytest.mark.parametrize("version", GCCS)
+def test_plain_objects_and_libraries(version: int, tmp_path: Path) -> None:
+    """C8: objects without IR are native, executables too, and shared libraries are counted apart."""
+    plain = compile_gcc(version, tmp_path, "-fPIC", "-ffunction-sections", "-g")
+    shared = tmp_path / "lib.so"
+    run(f"gcc-{version}", "-shared", "-nostdlib", "-o", shared, plain)
+    found = look(plain, shared)
+    assert counts(found) == {"native": 1, "shared": 1}
+    assert plain.stat().st_size == found.native_bytes
+    assert found.recorded == []
+
+
+def test_objects_without_the_symbol_table_section_are_native(tmp_path: Path) -> None:
+    """C8: the plugin claims by `.gnu.lto_.symtab`; an object stripped of it is linked as native code."""
+    path = compile_gcc(12, tmp_path, "-flto", "-ffat-lto-objects")
+    run("objcopy", "--wildcard", "-R", ".gnu.lto_.symtab*", path)
+    assert counts(look(path)) == {"native": 1}
+
+
+def test_a_symbol_named_like_a_section_is_no_ir(tmp_path: Path) -> None:
+    """C8: clang keeps symbol names and section names in one table; only section names count."""
+    source = tmp_path / "t.s"
+    source.write_text('.globl ".gnu.lto_.symtab.x"\n".gnu.lto_.symtab.x":\n.quad 0\n')
+    run("clang-16", "-c", source, "-o", tmp_path / "t.o")
+    assert b".gnu.lto_.symtab.x" in (tmp_path / "t.o").read_bytes()
+    assert counts(look(tmp_path / "t.o")) == {"native": 1}
+
+
+def compress(path: Path, name: str, claimed: int | None = None) -> None:
+    """Compress one section of an x86-64 object in place (SHF_COMPRESSED, gABI), which no tool does to any but debug sections."""
+    with path.open("rb") as stream:
+        file = ELFFile(stream)
+        index = file.get_section_index(name)
+        header = file["e_shoff"] + index * file["e_shentsize"]
+        content = file.get_section(index).data()
+    data = bytearray(path.read_bytes())
+    packed = struct.pack("<IIQQ", 1, 0, len(content) if claimed is None else claimed, 1) + zlib.compress(content)
+    (flags,) = struct.unpack_from("<Q", data, header + 8)
+    struct.pack_into("<Q", data, header + 8, flags | elf.SHF_COMPRESSED)
+    struct.pack_into("<QQ", data, header + 24, len(data), len(packed))
+    path.write_bytes(data + packed)
+
+
+def test_compressed_options_are_asked_of_pyelftools(tmp_path: Path) -> None:
+    """C8: options that somebody compressed are still read; GCC itself never does, so pyelftools may take its time."""
+    path = compile_gcc(12, tmp_path, "-flto=6")
+    compress(path, ".gnu.lto_.opts")
+    assert [b"-flto=6"] == look(path).recorded
+    assert counts(look(path)) == {"gcc_slim": 1}
+
+
+def test_a_compressed_section_of_an_absurd_size_is_left_alone(tmp_path: Path) -> None:
+    """C8: a compressed section that claims a terabyte is a note, not an allocation."""
+    path = compile_gcc(12, tmp_path, "-flto=6")
+    compress(path, ".gnu.lto_.opts", claimed=1 << 40)
+    found = look(path)
+    assert counts(found) == {"other": 1}
+    assert "claims 1099511627776 bytes" in found.reasons[0]
+
+
+def test_plain_links_do_not_import_pyelftools(tmp_path: Path) -> None:
+    """C24: native objects, GCC's and LLVM's are told apart without pyelftools, whose import costs 32 ms."""
+    paths = [compile_gcc(12, tmp_path, *flags, name=f"n{n}") for n, flags in enumerate([[], ["-flto"], ["-flto=2", "-ffat-lto-objects"]])]
+    program = (
+        "import sys; from ldshim.ir.scan import scan; from ldshim.command.argv import Input;"
+        "found = scan([Input(path.encode()) for path in sys.argv[1:]]);"
+        "print(found.native, found.gcc_slim, found.gcc_fat, [m for m in sys.modules if m.startswith(('elftools', 'typing', 're', 'struct'))])"
+    )
+    root = str(Path(elf.__file__).parents[2])
+    said = subprocess.run([sys.executable, "-c", program, *map(str, paths)], check=True, stdout=subprocess.PIPE, cwd=root).stdout.decode()
+    assert said.strip() == "1 1 1 ['struct']"
+
+
+def test_confirmation_names_the_sections(tmp_path: Path) -> None:
+    """C8: the second opinion for `ldshim explain` names class, byte order and the sections, and never raises."""
+    assert ".gnu.lto_.opts" in elf.confirm(bytes(compile_gcc(12, tmp_path, "-flto")))
+    assert "IR sections: none" in elf.confirm(bytes(compile_gcc(12, tmp_path)))
+    assert elf.confirm(b"/").startswith("pyelftools: ")
+    assert elf.confirm(b"/nonexistent").startswith("pyelftools: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (b"'-flto=3' '-O2'\0", [b"-flto=3"]),
+        (b"'-O2' '-flto'\0'-flto=auto'\0", [b"-flto", b"-flto=auto"]),
+        (b"'-flto-partition=none' '-flto-compression-level=3' '-fltrans'\0", []),
+        (b"'-DX='\\''-flto=9'\\''' '-flto=2'\0", [b"-flto=2"]),
+        (b"'-flto=2' '-DX= '\\'''\0'-flto=4", [b"-flto=2"]),
+        (b"'-flto=\xff' '' '-flto='\0", [b"-flto=\xff", b"-flto="]),
+        (b"", []),
+        (b"'", []),
+        (b"-flto", []),
+    ],
+)
+def test_recorded_words_are_split_by_gccs_quoting(options: bytes, expected: list[bytes]) -> None:
+    r"""C8: words are quoted with apostrophes, an apostrophe inside is `'\''`, and a missing closing quote ends the string."""
+    assert expected == gcc.flto_words(options)

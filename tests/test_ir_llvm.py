@@ -1,0 +1,125 @@
+"""LLVM bitcode is told apart as the LLVM tools themselves tell it, for every clang and every kind of target we have."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.ir_objects import CLANGS, TARGETS, clang, counts, look, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+THIN = ("-flto=thin",)
+FULL = ("-flto",)
+SPLIT = ("-flto=thin", "-fsplit-lto-unit", "-fvisibility=hidden", "-fwhole-program-vtables")
+UNIFIED = ("-flto=thin", "-funified-lto")
+UNIFIED_FROM = 17  # the first clang that knows -funified-lto and -ffat-lto-objects
+
+
+def summaries(version: int, path: Path) -> dict[str, int]:
+    """Count modules as llvm-bcanalyzer sees them: by the summary block inside each module block."""
+    dump = run(f"llvm-bcanalyzer-{version}", "-dump", path).decode(errors="replace")
+    out = {"thin": 0, "full": 0}
+    kind = ""
+    for line in dump.splitlines():
+        if line.startswith("<MODULE_BLOCK"):
+            kind = "full"
+        elif line.startswith("  <GLOBALVAL_SUMMARY_BLOCK"):
+            kind = "thin"
+        elif line.startswith("</MODULE_BLOCK"):
+            out[kind] += 1
+    return {name: number for name, number in out.items() if number}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("version", CLANGS)
+def test_modules_are_counted_as_bcanalyzer_counts_them(version: int, target: str, tmp_path: Path) -> None:
+    """C8: thin, full, summary-less and split bitcode give the counts that llvm-bcanalyzer gives."""
+    expected = {"thin": {"thin": 1}, "full": {"full": 1}, "plain": {"full": 1}, "split": {"thin": 1, "full": 1}}
+    for name, flags in (("thin", THIN), ("full", FULL), ("plain", ("-emit-llvm",)), ("split", SPLIT)):
+        path = clang(version, tmp_path, *flags, target=target, name=name)
+        found = look(path)
+        assert expected[name] == summaries(version if version != 15 else 16, path)
+        assert expected[name] == counts(found), name
+        assert path.stat().st_size == found.llvm_bytes
+        assert (found.split, found.unified) == (name in ("split", "full"), False), name
+        assert not found.reasons
+
+
+@pytest.mark.parametrize("version", [version for version in CLANGS if version >= UNIFIED_FROM])
+@pytest.mark.parametrize("target", TARGETS)
+def test_unified_bitcode_says_so(version: int, target: str, tmp_path: Path) -> None:
+    """C8: the UnifiedLTO flag is seen, whichever -flto it was compiled with."""
+    for kind in ("thin", "full"):
+        found = look(clang(version, tmp_path, f"-flto={kind}", "-funified-lto", target=target))
+        assert found.unified
+        assert found.thin == 1
+
+
+@pytest.mark.parametrize("version", [version for version in CLANGS if version >= UNIFIED_FROM])
+@pytest.mark.parametrize("target", [TARGETS[0], TARGETS[1], TARGETS[3], TARGETS[4]])
+def test_fat_objects_are_counted_apart(version: int, target: str, tmp_path: Path) -> None:
+    """C8: `.llvm.lto` counts as fat, for the caller to judge by --fat-lto-objects, and not as bitcode input."""
+    assert counts(look(clang(version, tmp_path, "-ffat-lto-objects", "-flto=thin", target=target))) == {"fat_thin": 1}
+    assert counts(look(clang(version, tmp_path, "-ffat-lto-objects", "-flto", target=target))) == {"fat_full": 1}
+
+
+@pytest.mark.parametrize("version", CLANGS)
+def test_embedded_bitcode_never_counts(version: int, tmp_path: Path) -> None:
+    """C8: `.llvmbc` (-fembed-bitcode) is native code for every ELF linker."""
+    assert counts(look(clang(version, tmp_path, "-fembed-bitcode"))) == {"native": 1}
+
+
+def test_wrapped_bitcode_is_unwrapped(tmp_path: Path) -> None:
+    """C8: bitcode in the 0x0B17C0DE wrapper counts like the stream inside it."""
+    plain = clang(16, tmp_path, *THIN).read_bytes()
+    wrapped = tmp_path / "wrapped.bc"
+    wrapped.write_bytes(struct.pack("<IIIII", 0x0B17C0DE, 0, 20, len(plain), 0x01000007) + plain + b"\0" * 12)
+    run("llvm-dis-16", wrapped, "-o", tmp_path / "out.ll")  # LLVM agrees that this is a module
+    assert counts(look(wrapped)) == {"thin": 1}
+
+
+def test_every_module_of_a_file_counts(tmp_path: Path) -> None:
+    """C8: `llvm-cat -b` joins modules in one file, and each is one backend."""
+    one = clang(16, tmp_path, *THIN, name="one")
+    two = clang(16, tmp_path, *FULL, name="two")
+    both = tmp_path / "both.bc"
+    run("llvm-cat-16", "-b", "-o", both, one, two, one)
+    assert summaries(16, both) == {"thin": 2, "full": 1}
+    assert counts(look(both)) == {"thin": 2, "full": 1}
+
+
+def test_large_modules_are_walked_to_their_summary(tmp_path: Path) -> None:
+    """C8: thousands of functions, long names and initialisers stand between a module's start and its summary."""
+    text = "".join(
+        f'int a_rather_long_function_name_{n}(int x) {{ return x * {n * 7919} + {n}; }} const char* s{n} = "text {n}\\377";' for n in range(3000)
+    )
+    for version in (14, 19):
+        for flags, expected in ((THIN, {"thin": 1}), (FULL, {"full": 1})):
+            found = look(clang(version, tmp_path, *flags, text=text))
+            assert expected == counts(found)
+            assert not found.reasons
+            assert found.bytes_read < found.llvm_bytes
+
+
+def test_lld_runs_as_many_backends_as_we_count(tmp_path: Path) -> None:
+    """C8: the thin modules we count are the ones for which lld runs a backend (--save-temps leaves one file each)."""
+    objects = [clang(19, tmp_path, *THIN, text=f"int f{n}() {{ return {n}; }}", name=f"m{n}") for n in range(5)]
+    objects.append(clang(19, tmp_path, *FULL, text="int full() { return 7; }", name="full"))
+    objects.append(clang(19, tmp_path, text="int native() { return 8; }", name="native"))
+    run("ld.lld-19", "-shared", "--save-temps", "-o", "out.so", *objects, cwd=tmp_path)
+    backends = [path for path in tmp_path.glob("*.5.precodegen.bc") if not path.name.startswith("out.so.0.")]
+    assert len(backends) == look(*objects).thin == 5
+    assert counts(look(*objects)) == {"thin": 5, "full": 1, "native": 1}
+
+
+def test_enough_modules_end_the_reading(tmp_path: Path) -> None:
+    """C24: once enough ThinLTO modules were seen the rest is not opened, and the findings say that they are not complete."""
+    objects = [clang(16, tmp_path, *THIN, text=f"int f{n}() {{ return {n}; }}", name=f"m{n}") for n in range(6)]
+    found = look(*objects, enough=2)
+    assert (2, False) == (found.thin, found.complete)
+    assert found.bytes_read < look(*objects).bytes_read / 2
+    assert look(*objects, enough=7).complete
