@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CLANGS = ["clang-14", "clang-19"]
 LINKERS = ["ld.bfd", "ld.gold", "ld.lld-14", "ld.lld-19", "ld.mold"]
+FULL = os.environ.get("LDSHIM_FULL") == "1"  # every version where otherwise the newest must do, to stay under a minute
 REFUSED = re.compile(
     r"unrecogni[sz]ed|unknown (argument|option|command)|unsupported|invalid option|is not a valid|unexpected|not supported", re.IGNORECASE
 )

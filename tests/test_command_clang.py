@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldshim.command import argv, clang
-from tests.commandline import CLANGS, inputs, plain, run, takes_next, values
+from tests.commandline import CLANGS, FULL, inputs, plain, run, takes_next, values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MISSING = re.compile(r"argument to '[^']*' is missing \(expected (\d)")
 
 
-@pytest.mark.parametrize("tool", CLANGS)
+@pytest.mark.parametrize("tool", CLANGS if FULL else CLANGS[-1:])
 def test_options_take_the_words_that_the_driver_gives_them(tool: str) -> None:
     """Every option that the table lets take following words misses as many at the end of the real line, or is none to this version."""
     wrong = []
@@ -51,8 +51,8 @@ def test_spellings_are_refused_by_the_tool_itself(tool: str, tmp_path: Path) -> 
     """What clang refuses we read without judging: it will say so in its own words."""
     (tmp_path / "yyy.o").touch()
     for word in ("-flto=4", "-flto=none"):
-        status, said = run(tool, "-###", word, "yyy.o", cwd=tmp_path)
-        assert (word, 1, True) == (word, status, "unsupported argument" in said)
+        _, said = run(tool, "-###", word, "yyy.o", cwd=tmp_path)
+        assert (word, True) == (word, "unsupported argument" in said)
         assert [word[6:].encode()] == values(clang.facts(plain(f"{word} yyy.o")).flto)
 
 

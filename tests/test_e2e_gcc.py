@@ -171,10 +171,10 @@ def test_standing_in_for_ld_below_a_bare_driver_gives_the_same_number(case: Case
 @pytest.mark.parametrize("tokens", [b"", b"\x00", b"\x00a\xff", b"gfedcba"], ids=len)
 def test_tokens_come_back_as_the_bytes_that_were_taken(tokens: bytes, style: str, bench: Bench, tmp_path: Path) -> None:
     """With a pool of any size and kind the link runs tokens + 1 jobs, and the very same bytes are back afterwards (C13 C14 C15 C18)."""
+    most = len(tokens) + 1
     for gcc in COMPILERS if FULL else [COMPILERS[(len(tokens) + len(style)) // 2 % 2]]:
         gate = Gate(tmp_path / gcc / "gate", tools.need(gcc))
         command = [bench.shim.named(gcc), *bench.line(gcc, "-flto", "-flto=auto", gate.flag), str(tmp_path / "prog")]
-        most = len(tokens) + 1
         with Pool(tokens, style.partition("-")[0], blocking=style.endswith("blocking")) as pool:
             link = subprocess.Popen(command, env=bench.shim.environment(MAKEFLAGS=pool.makeflags), pass_fds=pool.pass_fds)
             status = gate.watch(link, lambda: most)

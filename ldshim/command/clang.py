@@ -67,27 +67,26 @@ TABLE = Table(
         *rows(
             EITHER,
             b"""-A -B -D -F -G -I -MF -MJ -MQ -MT -T -U -V -alias_list -arcmt-migrate-report-output -b -cxx-isystem -e -idirafter
-            -iframework -iframeworkwithsysroot -imacros -imultilib -include -include-pch -iprefix -iquote -isysroot -isystem -isystem-after
-            -ivfsoverlay -iwithprefix -iwithprefixbefore -iwithsysroot -mthread-model -o -resource-dir -stdlib++-isystem -u -undefined
-            -working-directory -z""",
+            -iframework -iframeworkwithsysroot -imacros -imultilib -include -include-pch -iprefix -iquote -isysroot -isystem
+            -isystem-after -ivfsoverlay -iwithprefix -iwithprefixbefore -iwithsysroot -mthread-model -o -resource-dir -stdlib++-isystem
+            -u -undefined -working-directory -z""",
             seen="14-23",
         ),
         # The next word only.
         *rows(
             SEPARATE,
             b"""-Xanalyzer -Xarch_device -Xarch_host -Xassembler -Xclang -Xclangas -Xcuda-fatbinary -Xcuda-ptxas -Xflang
-            -Xmicrosoft-visualc-tools-root -Xmicrosoft-visualc-tools-version -Xmicrosoft-windows-sdk-root
-            -Xmicrosoft-windows-sdk-version -Xmicrosoft-windows-sys-root -Xoffload-linker -Xopenmp-target -Xpreprocessor
-            -allowable_client -arch -arch_only -bundle_loader -ccc-arcmt-migrate -ccc-gcc-name -ccc-install-dir
-            -ccc-objcmt-migrate -client_name -compatibility_version -current_version -darwin-target-variant
-            -darwin-target-variant-triple -dependency-dot -dependency-file -dsym-dir -dumpdir -dylib_file -dylinker_install_name
-            -exported_symbols_list -fdebug-compilation-dir -fexperimental-openacc-macro-override -filelist -fmodule-implementation-of
-            -fmodules-user-build-path -fnew-alignment -force_load -framework -ftrapv-handler -gen-cdb-fragment-path -hlsl-entry
-            -iapinotes-modules -image_base -init -install_name -interface-stub-version= -lazy_framework -lazy_library -meabi -mllvm -mmlir
-            -module-dependency-dir -multiply_defined -multiply_defined_unused -object-file-name -pagezero_size -read_only_relocs
-            -reexport_framework -reexport_library -rpath -seg1addr -seg_addr_table -seg_addr_table_filename -segs_read_only_addr
-            -segs_read_write_addr -serialize-diagnostics -sub_library -sub_umbrella -target -umbrella -unexported_symbols_list
-            -validator-version -vfsoverlay -weak_framework -weak_library -weak_reference_mismatches""",
+            -Xmicrosoft-visualc-tools-root -Xmicrosoft-visualc-tools-version -Xmicrosoft-windows-sdk-root -Xmicrosoft-windows-sdk-version
+            -Xmicrosoft-windows-sys-root -Xoffload-linker -Xopenmp-target -Xpreprocessor -allowable_client -arch -arch_only
+            -bundle_loader -ccc-arcmt-migrate -ccc-gcc-name -ccc-install-dir -ccc-objcmt-migrate -client_name -compatibility_version
+            -current_version -darwin-target-variant -darwin-target-variant-triple -dependency-dot -dependency-file -dsym-dir -dumpdir
+            -dylib_file -dylinker_install_name -exported_symbols_list -fdebug-compilation-dir -fexperimental-openacc-macro-override
+            -filelist -fmodule-implementation-of -fmodules-user-build-path -fnew-alignment -force_load -framework -ftrapv-handler
+            -gen-cdb-fragment-path -hlsl-entry -iapinotes-modules -image_base -init -install_name -interface-stub-version=
+            -lazy_framework -lazy_library -meabi -mllvm -mmlir -module-dependency-dir -multiply_defined -multiply_defined_unused
+            -object-file-name -pagezero_size -read_only_relocs -reexport_framework -reexport_library -rpath -seg1addr -seg_addr_table
+            -seg_addr_table_filename -segs_read_only_addr -segs_read_write_addr -serialize-diagnostics -sub_library -sub_umbrella -target
+            -umbrella -unexported_symbols_list -validator-version -vfsoverlay -weak_framework -weak_library -weak_reference_mismatches""",
             seen="19; older and newer ones lack some",
         ),
         *rows(EQUALS_OR_SEPARATE, b"-specs", seen="14-23"),
@@ -97,8 +96,8 @@ TABLE = Table(
         *rows(
             EQUALS_OR_SEPARATE,
             b"""--CLASSPATH --analyzer-output --assert --bootclasspath --classpath --config --define-macro --dyld-prefix --encoding
-            --extdirs --force-link --imacros --include --include-directory --include-directory-after --include-prefix --include-with-prefix
-            --include-with-prefix-after --include-with-prefix-before --mhwdiv --no-system-header-prefix --output
+            --extdirs --force-link --imacros --include --include-directory --include-directory-after --include-prefix
+            --include-with-prefix --include-with-prefix-after --include-with-prefix-before --mhwdiv --no-system-header-prefix --output
             --output-class-directory --param --prefix --resource --rtlib --serialize-diagnostics --specs --std --stdlib
             --system-header-prefix --undefine-macro --vfsoverlay""",
             seen="14-23",
@@ -108,8 +107,8 @@ TABLE = Table(
 
 # What `clang FILE` compiles (clang/lib/Driver/Types.cpp lookupTypeForExtension); all else is an object.
 SOURCES = frozenset(
-    b"""c C F f i S s bc cc CC cl clcpp clci cp cu cui ii ll mi mm M m rs adb ads asm ast ccm cir cpp CPP c++ c++m cppm cxx cxxm CXX f03 f08
-    f90 f95 F03 F08 F90 F95 for FOR fpp FPP gch hip hipi hlsl i90 ifs iih iim ixx mii mlir pch pcm""".split()
+    b"""c C F f i S s bc cc CC cl clcpp clci cp cu cui ii ll mi mm M m rs adb ads asm ast ccm cir cpp CPP c++ c++m cppm cxx cxxm CXX f03
+    f08 f90 f95 F03 F08 F90 F95 for FOR fpp FPP gch hip hipi hlsl i90 ifs iih iim ixx mii mlir pch pcm""".split()
 )
 
 CC1 = (b"-cc1", b"-cc1as", b"-cc1gen-reproducer")

@@ -37,8 +37,8 @@ TABLE = Table(
         *rows(
             FLAG,
             b"""-c --compile -S --assemble -E --preprocess -M --dependencies -MM --user-dependencies -fsyntax-only --syntax-only -###
-            --version --help --target-help -dumpspecs -dumpversion -dumpfullversion -dumpmachine -print-search-dirs -print-libgcc-file-name
-            -print-multiarch -print-multi-directory -print-multi-lib -print-multi-os-directory -print-sysroot
+            --version --help --target-help -dumpspecs -dumpversion -dumpfullversion -dumpmachine -print-search-dirs
+            -print-libgcc-file-name -print-multiarch -print-multi-directory -print-multi-lib -print-multi-os-directory -print-sysroot
             -print-sysroot-headers-suffix --print-search-dirs --print-libgcc-file-name --print-multiarch --print-multi-directory
             --print-multi-lib --print-multi-os-directory --print-sysroot --print-sysroot-headers-suffix""",
             "no-link",
@@ -64,8 +64,8 @@ TABLE = Table(
         *rows(
             EQUALS_OR_SEPARATE,
             b"""-specs --assert --define-macro --dump --dumpbase --dumpbase-ext --dumpdir --entry --for-assembler --force-link --imacros
-            --include --include-directory --include-directory-after --include-prefix --include-with-prefix
-            --include-with-prefix-after --include-with-prefix-before --output --prefix --specs --undefine-macro""",
+            --include --include-directory --include-directory-after --include-prefix --include-with-prefix --include-with-prefix-after
+            --include-with-prefix-before --output --prefix --specs --undefine-macro""",
             seen="11-16",
         ),
     ]

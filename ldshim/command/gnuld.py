@@ -19,9 +19,9 @@ def _shared() -> list[Row]:
     """Make the rows that both linkers have."""
     return [
         *rows(EITHER, b"-l", "library", "2.40-2.47"),
-        *both_dashes(EQUALS_OR_SEPARATE, b"library", "library", "2.40-2.47"),
+        *rows(EQUALS_OR_SEPARATE, b"--library", "library", "2.40-2.47"),
         *rows(EITHER, b"-L", "directory", "2.40-2.47"),
-        *both_dashes(EQUALS_OR_SEPARATE, b"library-path", "directory", "2.40-2.47"),
+        *rows(EQUALS_OR_SEPARATE, b"--library-path", "directory", "2.40-2.47"),
         *both_dashes(EQUALS_OR_SEPARATE, b"sysroot", "sysroot", "2.40-2.47; bfd only with ="),
         *rows(FLAG, b"-r -i --relocatable -relocatable", "relocatable", "2.40-2.47"),
         *both_dashes(FLAG, b"whole-archive", "whole", "2.40-2.47"),
@@ -35,12 +35,12 @@ def _shared() -> list[Row]:
         *both_dashes(FLAG, b"version help", "probe", "2.40-2.47"),
         *both_dashes(
             EQUALS_OR_SEPARATE,
-            b"""Map Tbss Tdata Trodata-segment Ttext Ttext-segment assert auxiliary defsym dependency-file dynamic-linker dynamic-list entry
-            exclude-libs export-dynamic-symbol filter fini format hash-style init just-symbols retain-symbols-file rpath rpath-link script
-            section-start soname sort-section spare-dynamic-tags trace-symbol undefined unresolved-symbols version-script wrap""",
+            b"""Map Tbss Tdata Trodata-segment Ttext Ttext-segment assert auxiliary defsym dependency-file dynamic-linker dynamic-list
+            entry exclude-libs filter fini format hash-style init just-symbols retain-symbols-file rpath rpath-link script section-start
+            soname sort-section spare-dynamic-tags trace-symbol undefined unresolved-symbols version-script wrap""",
             seen="2.40-2.47",
         ),
-        *rows(EQUALS_OR_SEPARATE, b"--oformat --orphan-handling --output", seen="2.40-2.47"),
+        *rows(EQUALS_OR_SEPARATE, b"--export-dynamic-symbol --oformat --orphan-handling --output", seen="2.40-2.47"),
         *rows(SEPARATE, b"-dT", seen="2.40-2.47"),
         *rows(EITHER, b"-F -I -O -R -T -Y -b -e -f -h -m -o -u -y -z", seen="2.40-2.47"),
     ]
@@ -52,13 +52,12 @@ BFD = Table(
         *both_dashes(FLAG, b"target-help", "probe", "2.40-2.47"),
         *both_dashes(
             EQUALS_OR_SEPARATE,
-            b"""Tldata-segment architecture audit default-script depaudit error-handling-script export-dynamic-symbol-list gpsize
-            ignore-unresolved-symbol image-base mri-script remap-inputs remap-inputs-file require-defined section-ordering-file task-link
-            version-exports-section""",
+            b"""Tldata-segment architecture audit default-script depaudit error-handling-script gpsize ignore-unresolved-symbol
+            image-base mri-script remap-inputs remap-inputs-file require-defined section-ordering-file task-link version-exports-section""",
             seen="2.40-2.47",
         ),
-        *rows(EQUALS_OR_SEPARATE, b"--out-implib", seen="2.40-2.47"),
-        *rows(EITHER, b"-A -G -P -a -c", seen="2.40-2.47"),
+        *rows(EQUALS_OR_SEPARATE, b"--export-dynamic-symbol-list --out-implib", seen="2.40-2.47"),
+        *rows(EITHER, b"-A -P -a -c", seen="2.40-2.47"),
     ]
 )
 
@@ -70,6 +69,10 @@ GOLD = Table(
         *rows(FLAG, b"--threads", "threads", "1.16"),
         *rows(FLAG, b"--no-threads", "no-threads", "1.16"),
         *both_dashes(EQUALS_OR_SEPARATE, b"thread-count thread-count-initial thread-count-middle thread-count-final", "threads", "1.16"),
+        # bfd reads these behind one dash as the short option that they begin with, gold does not.
+        *rows(EQUALS_OR_SEPARATE, b"-library", "library", "1.16"),
+        *rows(EQUALS_OR_SEPARATE, b"-library-path", "directory", "1.16"),
+        *rows(EQUALS_OR_SEPARATE, b"-export-dynamic-symbol -orphan-handling -output", seen="1.16"),
         *both_dashes(
             EQUALS_OR_SEPARATE,
             b"""build-id-chunk-size-for-treehash build-id-min-file-size-for-treehash compress-debug-sections debug fuse-ld

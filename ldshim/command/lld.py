@@ -46,20 +46,20 @@ TABLE = Table(
         *both_dashes(
             EQUALS_OR_SEPARATE,
             b"""Map Tbss Tdata Ttext Ttext-segment auxiliary call-graph-ordering-file compress-debug-sections defsym dynamic-linker
-            dynamic-list
-            entry error-limit exclude-libs filter fini format hash-style init just-symbols keep-unique mips-got-size mllvm orphan-handling
-            print-symbol-order retain-symbols-file rpath rpath-link script section-start soname sort-section split-stack-adjust-size target2
-            trace-symbol undefined unresolved-symbols version-script wrap""",
+            dynamic-list entry exclude-libs filter fini format hash-style init just-symbols keep-unique mips-got-size mllvm
+            orphan-handling print-symbol-order retain-symbols-file rpath rpath-link script section-start soname sort-section
+            split-stack-adjust-size target2 trace-symbol undefined unresolved-symbols version-script wrap""",
             seen="14-23",
         ),
         # The same, behind two dashes only.
         *rows(
             EQUALS_OR_SEPARATE,
-            b"""--android-memtag-mode --compress-sections --default-script --dependency-file --error-handling-script --export-dynamic-symbol
-            --export-dynamic-symbol-list --image-base --in-implib --irpgo-profile --load-pass-plugin --lto-known-safe-vtables --oformat
-            --opt-remarks-hotness-threshold --out-implib --output --pack-dyn-relocs --remap-inputs --reproduce --rsp-quoting
-            --shuffle-sections --symbol-ordering-file --thinlto-cache-policy --thinlto-distributor-arg --thinlto-remote-compiler-arg
-            --thinlto-remote-compiler-prepend-arg --time-trace-granularity --undefined-glob --warn-backrefs-exclude --why-live""",
+            b"""--android-memtag-mode --compress-sections --default-script --dependency-file --error-handling-script --error-limit
+            --export-dynamic-symbol --export-dynamic-symbol-list --image-base --in-implib --irpgo-profile --load-pass-plugin
+            --lto-known-safe-vtables --oformat --opt-remarks-hotness-threshold --out-implib --output --pack-dyn-relocs --remap-inputs
+            --reproduce --rsp-quoting --shuffle-sections --symbol-ordering-file --thinlto-cache-policy --thinlto-distributor-arg
+            --thinlto-remote-compiler-arg --thinlto-remote-compiler-prepend-arg --time-trace-granularity --undefined-glob
+            --warn-backrefs-exclude --why-live""",
             seen="14-23, some since 15-22",
         ),
         *rows(SEPARATE, b"--chroot --opt-remarks-filename --opt-remarks-format --opt-remarks-passes -F -b -dT -f", seen="14-23"),

@@ -16,46 +16,56 @@ if TYPE_CHECKING:
 
 TABLE = Table(
     [
-        *rows(EITHER, b"-l", "library", "1.10-2.42"),
-        *both_dashes(EQUALS_OR_SEPARATE, b"library", "library", "2.42"),
-        *rows(EITHER, b"-L", "directory", "1.10-2.42"),
-        *both_dashes(EQUALS_OR_SEPARATE, b"library-path", "directory", "1.10-2.42"),
-        *both_dashes(EQUALS_OR_SEPARATE, b"sysroot", "sysroot", "1.10-2.42"),
-        *both_dashes(FLAG, b"r relocatable", "relocatable", "1.10-2.42"),
-        *both_dashes(FLAG, b"whole-archive", "whole", "1.10-2.42"),
-        *both_dashes(FLAG, b"no-whole-archive", "no-whole", "1.10-2.42"),
-        *both_dashes(FLAG, b"Bstatic dn non_shared static", "static", "1.10-2.42"),
-        *both_dashes(FLAG, b"Bdynamic dy call_shared", "dynamic", "1.10-2.42"),
-        *both_dashes(FLAG, b"push-state", "push", "1.10-2.42"),
-        *both_dashes(FLAG, b"pop-state", "pop", "1.10-2.42"),
-        *both_dashes(FLAG, b"start-lib", "start-lib", "1.10-2.42"),
-        *both_dashes(FLAG, b"end-lib", "end-lib", "1.10-2.42"),
-        *both_dashes(EQUALS_OR_SEPARATE, b"plugin", "plugin", "1.10-2.42"),
-        *both_dashes(EQUALS_OR_SEPARATE, b"plugin-opt", "plugin-opt", "1.10-2.42"),
-        *both_dashes(EQUALS_OR_FLAG, b"threads", "threads", "1.10-2.42; a bare one resets to the default"),
-        *both_dashes(EQUALS_OR_SEPARATE, b"thread-count", "threads", "1.10-2.42"),
-        *both_dashes(FLAG, b"no-threads", "no-threads", "1.10-2.42"),
-        *both_dashes(EQUALS_OR_SEPARATE, b"thinlto-jobs", "jobs", "1.10-2.42"),
-        *both_dashes(FLAG, b"version help", "probe", "1.10-2.42"),
+        *rows(EITHER, b"-l", "library", "1.10-3.0"),
+        *rows(EQUALS_OR_SEPARATE, b"--library", "library", "1.10-3.0"),
+        *rows(EQUALS_OR_SEPARATE, b"-library", "library", "3.0"),
+        *rows(EITHER, b"-L", "directory", "1.10-3.0"),
+        *both_dashes(EQUALS_OR_SEPARATE, b"library-path", "directory", "1.10-3.0"),
+        *both_dashes(EQUALS_OR_SEPARATE, b"sysroot", "sysroot", "1.10-3.0"),
+        *both_dashes(FLAG, b"r relocatable", "relocatable", "1.10-3.0"),
+        *both_dashes(FLAG, b"whole-archive", "whole", "1.10-3.0"),
+        *both_dashes(FLAG, b"no-whole-archive", "no-whole", "1.10-3.0"),
+        *both_dashes(FLAG, b"Bstatic dn non_shared static", "static", "1.10-3.0"),
+        *both_dashes(FLAG, b"Bdynamic dy call_shared", "dynamic", "1.10-3.0"),
+        *both_dashes(FLAG, b"push-state", "push", "1.10-3.0"),
+        *both_dashes(FLAG, b"pop-state", "pop", "1.10-3.0"),
+        *both_dashes(FLAG, b"start-lib", "start-lib", "1.10-3.0"),
+        *both_dashes(FLAG, b"end-lib", "end-lib", "1.10-3.0"),
+        *both_dashes(EQUALS_OR_SEPARATE, b"plugin", "plugin", "1.10-3.0"),
+        *both_dashes(EQUALS_OR_SEPARATE, b"plugin-opt", "plugin-opt", "1.10-3.0"),
+        *both_dashes(EQUALS_OR_FLAG, b"threads", "threads", "1.10-3.0; a bare one resets to the default"),
+        *both_dashes(EQUALS_OR_SEPARATE, b"thread-count", "threads", "1.10-3.0"),
+        *both_dashes(FLAG, b"no-threads", "no-threads", "1.10-3.0"),
+        *both_dashes(EQUALS_OR_SEPARATE, b"thinlto-jobs", "jobs", "1.10-3.0"),
+        *both_dashes(FLAG, b"version help", "probe", "1.10-3.0"),
         *both_dashes(
             EQUALS_OR_SEPARATE,
-            b"""Map Tbss Tdata Ttext Ttext-segment audit auxiliary chroot compress-debug-sections defsym depaudit dependency-file directory
-            dynamic-linker dynamic-list entry exclude-libs export-dynamic-symbol export-dynamic-symbol-list filler filter fini format
-            fuse-ld
-            hash-style icf image-base init lto-cs-profile-file lto-obj-path lto-partitions lto-pseudo-probe-for-profiling lto-sample-profile
-            max-cache-size mllvm package-metadata physical-image-base require-defined retain-symbols-file rpath rpath-link run script
-            section-align section-order section-start soname sort-section spare-dynamic-tags spare-program-headers thinlto-cache-dir
-            thinlto-cache-policy thinlto-object-suffix-replace thinlto-prefix-replace trace-symbol undefined undefined-glob unique
-            unresolved-symbols version-script wrap""",
-            seen="1.10-2.42",
+            b"""Map Tbss Tdata Ttext audit auxiliary chroot compress-debug-sections defsym depaudit dependency-file directory
+            dynamic-linker dynamic-list exclude-libs filler fini format hash-style icf image-base init lto-cs-profile-file lto-obj-path
+            lto-partitions lto-pseudo-probe-for-profiling lto-sample-profile max-cache-size mllvm package-metadata physical-image-base
+            require-defined retain-symbols-file rpath rpath-link run script section-align section-order section-start soname sort-section
+            spare-dynamic-tags spare-program-headers thinlto-cache-dir thinlto-cache-policy thinlto-object-suffix-replace
+            thinlto-prefix-replace trace-symbol unique unresolved-symbols version-script wrap""",
+            seen="1.10-3.0",
         ),
-        *both_dashes(EQUALS_OR_FLAG, b"thinlto-index-only", "index-only", "2.42; 1.10 takes the next word"),
+        # Behind one dash, 1.10 reads these as the short option that they begin with.
+        *rows(
+            EQUALS_OR_SEPARATE,
+            b"--Ttext-segment --entry --export-dynamic-symbol --export-dynamic-symbol-list --filter --fuse-ld --undefined --undefined-glob",
+            seen="1.10-3.0",
+        ),
+        *rows(
+            EQUALS_OR_SEPARATE,
+            b"-Ttext-segment -entry -export-dynamic-symbol -export-dynamic-symbol-list -filter -fuse-ld -undefined -undefined-glob",
+            seen="3.0",
+        ),
+        *both_dashes(EQUALS_OR_FLAG, b"thinlto-index-only", "index-only", "3.0; 1.10 takes the next word"),
         *rows(
             EQUALS_OR_SEPARATE,
             b"--oformat --opt-remarks-filename --opt-remarks-format --opt-remarks-hotness-threshold --opt-remarks-passes --output",
-            seen="1.10-2.42",
+            seen="1.10-3.0",
         ),
-        *rows(EITHER, b"-C -F -I -O -P -R -T -b -e -f -h -m -o -u -y -z", seen="1.10-2.42"),
+        *rows(EITHER, b"-C -F -I -O -P -R -T -b -e -f -h -m -o -u -y -z", seen="1.10-3.0"),
     ]
 )
 

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 # A word that means "no link" wherever it is an option of gcc or clang.
 DRIVER_PROBES = frozenset(
     b"""-c --compile -S --assemble -E --preprocess -M --dependencies -MM --user-dependencies -fsyntax-only -### --version --help
-    --target-help
-    --help-hidden -dumpspecs -dumpversion -dumpfullversion -dumpmachine -print-search-dirs -print-libgcc-file-name -print-multiarch
-    -print-multi-directory -print-multi-lib -print-multi-os-directory -print-sysroot -print-sysroot-headers-suffix -print-resource-dir
-    -print-runtime-dir -print-target-triple -print-effective-triple -print-targets --print-search-dirs --print-libgcc-file-name
-    --print-multiarch --print-multi-directory --print-multi-lib --print-multi-os-directory --print-sysroot
+    --target-help --help-hidden -dumpspecs -dumpversion -dumpfullversion -dumpmachine -print-search-dirs -print-libgcc-file-name
+    -print-multiarch -print-multi-directory -print-multi-lib -print-multi-os-directory -print-sysroot -print-sysroot-headers-suffix
+    -print-resource-dir -print-runtime-dir -print-target-triple -print-effective-triple -print-targets --print-search-dirs
+    --print-libgcc-file-name --print-multiarch --print-multi-directory --print-multi-lib --print-multi-os-directory --print-sysroot
     --print-sysroot-headers-suffix --print-resource-dir --print-runtime-dir --print-target-triple --print-effective-triple
     --print-targets""".split()
 )
@@ -48,8 +47,8 @@ DRIVER_TAKES_NEXT = frozenset(
     -Xmicrosoft-windows-sdk-version -Xmicrosoft-windows-sys-root -Xoffload-linker -Xopenmp-target -Xpreprocessor -Zlinker-input
     -alias_list -allowable_client -arch -arch_only -arcmt-migrate-report-output -aux-info -b -bundle_loader -ccc-arcmt-migrate
     -ccc-gcc-name -ccc-install-dir -ccc-objcmt-migrate -client_name -compatibility_version -copyext -current_version -cxx-isystem
-    -darwin-target-variant -darwin-target-variant-triple -dependency-dot -dependency-file -dsym-dir -dumpbase -dumpbase-ext
-    -dumpdir -dylib_file -dylinker_install_name -e -exported_symbols_list -fcobol-exceptions -fdebug-compilation-dir -fdefaultbyte
+    -darwin-target-variant -darwin-target-variant-triple -dependency-dot -dependency-file -dsym-dir -dumpbase -dumpbase-ext -dumpdir
+    -dylib_file -dylinker_install_name -e -exported_symbols_list -fcobol-exceptions -fdebug-compilation-dir -fdefaultbyte
     -fexperimental-openacc-macro-override -filelist -findicator-column -fintrinsic-modules-path -fmodule-implementation-of
     -fmodules-map -fmodules-map-file -fmodules-user-build-path -fnew-alignment -force_load -framework -ftrapv-handler
     -gen-cdb-fragment-path -gnatO -h -hlsl-entry -iapinotes-modules -idirafter -iframework -iframeworkwithsysroot -imacros -image_base
@@ -89,18 +88,17 @@ LINKER_TAKES_NEXT = frozenset(
     -Trodata-segment -Ttext -Ttext-segment -Y -a -architecture -assert -audit -auxiliary -b -build-id-chunk-size-for-treehash
     -build-id-min-file-size-for-treehash -c -call-graph-ordering-file -chroot -compress-debug-sections -dT -debug -debug-address
     -debug-fuel -default-script -defsym -depaudit -dependency-file -directory -dynamic-linker -dynamic-list -e -entry
-    -error-handling-script -error-limit -exclude-libs -export-dynamic-symbol -export-dynamic-symbol-list -f -filler -filter -fini
-    -format -fuse-ld -gc-stats-ignore -gpsize -h -hash-bucket-empty-fraction -hash-style -icf -icf-iterations
-    -ignore-unresolved-symbol -image-base -incremental-base -incremental-patch -init -just-symbols -keep-unique -l -library
-    -library-path -lto-cs-profile-file -lto-obj-path -lto-partitions -lto-pseudo-probe-for-profiling -lto-sample-profile -m
-    -max-cache-size -mips-got-size -mllvm -mri-script -o -optimize -orphan-handling -output -pack-dyn-relocs -package-metadata
-    -physical-image-base -plugin -plugin-opt -print-symbol-counts -print-symbol-order -remap-inputs -remap-inputs-file
-    -require-defined -retain-symbols-file -rosegment-gap -rpath -rpath-link -run -script -section-align -section-order
-    -section-ordering-file -section-start -soname -sort-section -spare-dynamic-tags -spare-program-headers -split-stack-adjust-size
-    -stub-group-size -sysroot -target2 -task-link -thinlto-cache-dir -thinlto-cache-policy -thinlto-jobs
-    -thinlto-object-suffix-replace -thinlto-prefix-replace -thread-count -thread-count-final -thread-count-initial
-    -thread-count-middle -trace-symbol -u -undefined -undefined-glob -unique -unresolved-symbols -version-exports-section
-    -version-script -wild-experiments -wrap -write-gc-stats -y -z
+    -error-handling-script -exclude-libs -export-dynamic-symbol -export-dynamic-symbol-list -f -filler -filter -fini -format -fuse-ld
+    -gc-stats-ignore -gpsize -h -hash-bucket-empty-fraction -hash-style -icf -icf-iterations -ignore-unresolved-symbol -image-base
+    -incremental-base -incremental-patch -init -just-symbols -keep-unique -l -library -library-path -lto-cs-profile-file -lto-obj-path
+    -lto-partitions -lto-pseudo-probe-for-profiling -lto-sample-profile -m -max-cache-size -mips-got-size -mllvm -mri-script -o
+    -optimize -orphan-handling -output -pack-dyn-relocs -package-metadata -physical-image-base -plugin -plugin-opt
+    -print-symbol-counts -print-symbol-order -remap-inputs -remap-inputs-file -require-defined -retain-symbols-file -rosegment-gap
+    -rpath -rpath-link -run -script -section-align -section-order -section-ordering-file -section-start -soname -sort-section
+    -spare-dynamic-tags -spare-program-headers -split-stack-adjust-size -stub-group-size -sysroot -target2 -task-link
+    -thinlto-cache-dir -thinlto-cache-policy -thinlto-jobs -thinlto-object-suffix-replace -thinlto-prefix-replace -thread-count
+    -thread-count-final -thread-count-initial -thread-count-middle -trace-symbol -u -undefined -undefined-glob -unique
+    -unresolved-symbols -version-exports-section -version-script -wild-experiments -wrap -write-gc-stats -y -z
     """.split()
 )
 

@@ -94,5 +94,5 @@ def _name(extent: Extent, field: bytes, names: bytes, start: int, size: int) -> 
     if offset >= len(names):
         raise MalformedError(f"member name beyond the table at 0x{start:x}")
     end = names.find(b"\n", offset)
-    name = names[offset : end if end >= 0 else len(names)]
-    return name[:-1] if name.endswith(b"/") else name.rstrip(b"\0"), 0
+    name = names[offset : end if end >= 0 else len(names)].split(b"\0", 1)[0]  # COFF ends names with a NUL, the others with "/\n"
+    return name[:-1] if name.endswith(b"/") else name, 0
