@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 from . import handover, private, rewrite
-from .findtool import program_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,8 +71,9 @@ def carry_out(plan: Plan, outcome: Outcome) -> None:
         inherited = held.life_fd if held is not None else pipe.write_fd
         outcome.edits.variables[handover.HELD] = handover.marker(inherited)
     elif _shares(plan):
-        held = handover.leave_warden(_reservation(plan, None), avoid)
-        outcome.granted = 1 + (held.taken if held is not None else 0)
+        held = handover.leave_warden(_reservation(plan, "confine" if may_confine(plan) else "fixed"), avoid)
+        if held is None or not held.elastic:
+            outcome.granted = 1 + (held.taken if held is not None else 0)
         if held is not None:
             outcome.edits.variables[handover.HELD] = handover.marker(held.life_fd)
     write_edits(plan, outcome, auth)
@@ -84,7 +84,7 @@ def preview(plan: Plan, outcome: Outcome) -> None:
     if plan.budget is None or plan.mode is None:
         return
     outcome.granted = plan.budget.number
-    elastic = plan.mode.lto == "gcc" and plan.settings.elastic
+    elastic = may_confine(plan) or (plan.mode.lto == "gcc" and plan.settings.elastic)
     client = plan.source.client if plan.source is not None else None
     if client is not None and not elastic:
         outcome.granted = 1 + min(client.available(), plan.budget.number - 1)
@@ -95,9 +95,9 @@ def _feed(plan: Plan, outcome: Outcome, pipe: private.Private, avoid: set[int]) 
     """Fill GCC's private jobserver at once, or leave a warden that feeds it."""
     held = None
     if _shares(plan):
-        elastic = plan.settings.elastic
-        held = handover.leave_warden(_reservation(plan, pipe if elastic else None), avoid)
-        if held is not None and elastic:
+        policy = "valve" if plan.settings.elastic else "fixed"
+        held = handover.leave_warden(_reservation(plan, policy, pipe), avoid)
+        if held is not None and held.elastic:
             return held
         outcome.granted = 1 + (held.taken if held is not None else 0)
     pipe.fill(outcome.granted - 1)
@@ -117,7 +117,7 @@ def write_edits(plan: Plan, outcome: Outcome, auth: bytes) -> None:
         else:
             rewrite.for_collected(edits, plan.collected, number, plan.environment.get(b"COLLECT_GCC_OPTIONS"))
     elif plan.family in ("clang", "gcc"):
-        rewrite.for_clang(edits, facts, number, thin, plan.linker)
+        rewrite.for_driver(edits, facts, number, thin, plan.linker, clang=plan.family == "clang")
     else:
         rewrite.for_linker(edits, facts, number, plan.family, thin)
     outcome.args = edits.apply(plan.call.args)
@@ -130,16 +130,20 @@ def _shares(plan: Plan) -> bool:
     return plan.source is not None and plan.source.lease.source != "none" and plan.budget.number > 1
 
 
-def _reservation(plan: Plan, pipe: private.Private | None) -> handover.Reservation:
+def _reservation(plan: Plan, policy: str, pipe: private.Private | None = None) -> handover.Reservation:
     assert plan.source is not None
     assert plan.budget is not None
-    make = (plan.environment.get(b"MAKE").split() or [b"make"])[0]
-    epilogue = None
+    out = handover.Reservation(plan.source.lease, plan.budget.number - 1, policy, plan.environment, pipe)
     if plan.settings.log:
         from . import explain  # noqa: PLC0415  json costs 6 ms, and only the log needs it
 
-        epilogue = explain.epilogue(plan)
-    return handover.Reservation(plan.source.lease, plan.budget.number - 1, pipe, epilogue, program_name(make))
+        out.epilogue = explain.epilogue(plan)
+    return out
+
+
+def may_confine(plan: Plan) -> bool:
+    """Tell whether the linker of this plan was seen to obey an explicit number of threads whatever CPUs it may use: lld 14 to 19."""
+    return plan.settings.elastic and (plan.linker or plan.family) == "lld"
 
 
 def named_descriptors(environment: Environment) -> set[int]:

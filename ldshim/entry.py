@@ -27,14 +27,12 @@ else:
     import _signal  # the signal module proper builds enums: 4 ms
 
 OWN_NAMES = frozenset((b"ldshim", b"__main__.py"))
-COMMANDS = frozenset((b"explain",))
+COMMANDS = frozenset((b"explain", b"link-farm"))
 
 
 def main() -> NoReturn:
     """Run as the console script, under our own name or a tool's."""
-    # Until exec, ^C ends us as it would end the bare tool, without a traceback.
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    default_interrupt()
     argv = command_line()
     name = findtool.program_name(argv[0])
     environment = environ.read()
@@ -47,6 +45,18 @@ def main() -> NoReturn:
     run(findtool.program_name(argv[1]), argv[2:], environment, argv[1] if b"/" in argv[1] else b"")
 
 
+def run_baked(name: bytes, real: bytes) -> NoReturn:
+    """Run as a launcher of a link farm, which knows the tool's name, and where it was when the farm was made."""
+    default_interrupt()
+    run(name, command_line()[1:], environ.read(), baked=real)
+
+
+def default_interrupt() -> None:
+    """Let ^C end us, until exec, as it would end the bare tool: without a traceback."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+
 def command_line() -> list[bytes]:
     """Return our argv as the kernel holds it: what Python decoded need not encode back in every locale."""
     try:
@@ -57,10 +67,10 @@ def command_line() -> list[bytes]:
     return words[-len(sys.argv) :] if len(words) >= len(sys.argv) else [os.fsencode(word) for word in sys.argv]
 
 
-def run(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"") -> NoReturn:
-    """Stand in for one call and never return. tool: the path the caller gave in the prefix form, b"" when it gave a name."""
+def run(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"") -> NoReturn:
+    """Stand in for one call and never return. tool: the path that the prefix form gave, b"" for a name; baked: the path in a launcher."""
     try:
-        call = findtool.stand_in(name, args, environment, tool)
+        call = findtool.stand_in(name, args, environment, tool, baked)
         marker = findtool.via(call, environment, processes.stamp(os.getpid()))
     except findtool.UnfoundError as error:
         say(str(error))

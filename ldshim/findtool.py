@@ -154,11 +154,11 @@ def _is_our_directory(directory: bytes, own: os.stat_result | None) -> bool:
         return False
 
 
-def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"") -> Call:
+def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"") -> Call:
     """Resolve the real tool for name.
 
-    tool: a path that the caller gave in the prefix form (`ldshim /usr/bin/gcc …`); used as it is unless it leads back to us. Raises
-    UnfoundError with the status a shell would give.
+    tool: a path that the caller gave in the prefix form (`ldshim /usr/bin/gcc …`); used as it is unless it leads back to us. baked: where
+    the tool was when a launcher was written; PATH is searched when it is gone. Raises UnfoundError with the status a shell would give.
     """
     call = Call(name, args)
     own = own_stat()
@@ -177,6 +177,10 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
         call.real = os.path.abspath(tool)
     elif pinned:
         call.real = os.path.abspath(pinned)
+        search.find(name, entries)
+    elif baked and os.path.isfile(baked) and os.access(baked, os.X_OK) and not is_ldshim(baked, own):
+        # Below a cross compiler COMPILER_PATH holds the linker that fits, and the baked one is the machine's own.
+        call.real = search.find(name, _compiler_path(environment)) or baked
         search.find(name, entries)
     else:
         call.real = search.find(name, _compiler_path(environment) + entries)

@@ -36,29 +36,33 @@ HELD = b"_LDSHIM_HELD"  # pid.starttime:fd.inode of a pipe: below this process a
 class Reservation:
     """What a warden shall hold for one link.
 
-    lease: where tokens come from; most: tokens at most; pipe: GCC's private pipe, to be fed as a valve, or None to take at once;
-    make_name: what lto-wrapper calls make; epilogue: called by the warden when all is returned, with (peak tokens, seconds).
+    lease: where tokens come from; most: tokens at most; policy: "fixed" takes once and keeps, "valve" feeds GCC's private pipe, "confine"
+    follows the threads of a linker by the CPUs it may use; pipe: GCC's private pipe; environment: of the call, for names ($MAKE, our
+    directory); epilogue: called by the warden when all is returned, with (peak tokens, seconds).
     """
 
-    __slots__ = ("epilogue", "lease", "make_name", "most", "pipe")
+    __slots__ = ("environment", "epilogue", "lease", "most", "pipe", "policy")
 
-    def __init__(
-        self, lease: Lease, most: int, pipe: Private | None, epilogue: Callable[[int, float], None] | None, make_name: bytes
-    ) -> None:
+    def __init__(self, lease: Lease, most: int, policy: str, environment: Environment, pipe: Private | None = None) -> None:
         self.lease = lease
         self.most = most
+        self.policy = policy
+        self.environment = environment
         self.pipe = pipe
-        self.epilogue = epilogue
-        self.make_name = make_name
+        self.epilogue: Callable[[int, float], None] | None = None
 
 
 class Left:
-    """A warden that was left behind. taken: tokens held for the link now; life_fd: the life pipe's write end, to be inherited."""
+    """A warden that was left behind.
 
-    __slots__ = ("life_fd", "taken")
+    taken: tokens held for the link now; elastic: they will follow its needs; life_fd: the life pipe's write end, to be inherited.
+    """
 
-    def __init__(self, taken: int, life_fd: int) -> None:
+    __slots__ = ("elastic", "life_fd", "taken")
+
+    def __init__(self, taken: int, elastic: bool, life_fd: int) -> None:
         self.taken = taken
+        self.elastic = elastic
         self.life_fd = life_fd
 
 
@@ -87,13 +91,14 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
             os.waitpid(child, 0)
     except ChildProcessError:
         pass  # SIGCHLD is ignored, as it was when we were called: the kernel reaped it
-    answer = os.read(report_read, 16)
+    answer = os.read(report_read, 64)
     os.close(report_read)
     if not answer:
         os.close(life_write)
         return None
     os.set_inheritable(life_write, True)
-    return Left(int(answer), life_write)
+    taken, elastic = answer.split()
+    return Left(int(taken), elastic == b"elastic", life_write)
 
 
 def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoReturn:

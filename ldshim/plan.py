@@ -70,12 +70,40 @@ def make(call: Call, environment: Environment, settings: Settings) -> Plan:
     found = plan.found = _look_at_inputs(plan, facts)
     decided = plan.mode = _decide_mode(plan, facts, found)
     linker = plan.linker or plan.family
+    kept = _why_the_number_stays(plan, facts, decided) if decided.asked else ""
+    if kept:
+        # GCC's number holds by nothing but a private jobserver; the others obey their own words.
+        plan.budget = budget.Budget(decided.asked, "none", kept) if decided.lto == "gcc" and decided.demand > 1 else None
+        plan.reason = f"{decided.reason}; {kept}"
+        return plan
     if decided.lto in ("none", "full") and linker in ("lld", "mold"):
         _bound_plain_threads(plan, linker, decided)
     elif decided.demand > 1:
         _bound_lto(plan, decided)
     plan.reason = decided.reason + (f"; {plan.budget.reason}" if plan.budget else "")
     return plan
+
+
+def _why_the_number_stays(plan: Plan, facts: Facts, decided: mode.Mode) -> str:
+    """Say why an explicit number is left alone, with no token taken under it (C9); "" when it is a ceiling as usual."""
+    linker = plan.linker or plan.family
+    if decided.lto == "gcc":
+        # What the objects recorded is an explicit number too, but nobody who is running now has paid for it.
+        said = ["flto"] if any(flto.value for flto in (plan.collected or facts).flto) else []
+    elif facts.jobs:
+        said = ["jobs"]
+    elif facts.threads and not (decided.lto == "thin" and linker in ("gold", "mold", "bfd")):
+        said = ["threads"]
+    else:
+        return ""  # --threads does not bind the jobs of LLVM's plugin
+    if plan.settings.keep_explicit:
+        return f"LDSHIM_EXPLICIT=keep: {decided.asked} stays, and no token is taken"
+    if not said:
+        return ""
+    from . import paid  # noqa: PLC0415
+
+    payer = paid.payer(said)
+    return f"{payer} has paid for its {decided.asked}: it stays, and no token is taken" if payer else ""
 
 
 def _look_at_inputs(plan: Plan, facts: Facts) -> Findings:
@@ -116,7 +144,7 @@ def _behind_a_driver(plan: Plan, facts: Facts, found: Findings) -> mode.Mode:
         return mode.Mode(decided.lto, 1, "the call also compiles: its words may be recorded, so they stay")
     if decided.lto != "none" or facts.fuse_ld or facts.ld_path:
         plan.linker = linker_family_behind(plan, facts)
-    if decided.lto == "thin" and not plan.linker and not facts.flto:
+    if decided.lto == "thin" and not plan.linker and not (facts.flto and plan.family == "clang"):
         return mode.Mode(decided.lto, 1, "ThinLTO modules, but the linker behind the driver is not certain")
     return decided
 

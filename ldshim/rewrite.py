@@ -109,12 +109,13 @@ def _tell_plugin(edits: Edits, facts: Facts, number: int) -> None:
             edits.behind.setdefault(plugin.at + (2 if separate else 1), []).append(b"-plugin-opt=jobs=%d" % number)
 
 
-def for_clang(edits: Edits, facts: Facts, number: int, thin: bool, linker: str) -> None:
-    """Tell a clang driver. linker: the family of the linker behind it, "" when that is not certain."""
-    words = [b"-flto-jobs=%d" % number] if thin and facts.flto else []
+def for_driver(edits: Edits, facts: Facts, number: int, thin: bool, linker: str, clang: bool = True) -> None:
+    """Tell a clang driver, or gcc -fuse-ld=lld, which knows no -flto-jobs. linker: the linker's family, "" when that is not certain."""
+    jobs_by_driver = clang and bool(facts.flto)
+    words = [b"-flto-jobs=%d" % number] if thin and jobs_by_driver else []
     if linker in ("lld", "mold"):
         words.append(b"-Wl,--threads=%d" % number)
-        if linker == "lld" and thin and (facts.jobs or not facts.flto):
+        if linker == "lld" and thin and (facts.jobs or not jobs_by_driver):
             words.append(b"-Wl,--thinlto-jobs=%d" % number)
     if words and not facts.sources:
         edits.add(facts, words)

@@ -79,6 +79,9 @@ class Valve:
             self._refused += 1
         return FEED_SECONDS
 
+    def end(self, survivors: list[int]) -> None:
+        """Nothing of the valve outlives the link."""
+
     def _offer(self, now: float) -> None:
         if self._idle_since:
             # The spare was taken: there is demand.

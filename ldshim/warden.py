@@ -23,7 +23,7 @@ import sys
 import time
 
 from . import processes
-from .findtool import kind_of
+from .findtool import kind_of, program_name
 from .private import raised
 
 TYPE_CHECKING = False
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
         def tick(self, now: float) -> float:
             """Act, and return seconds until the next time."""
+
+        def end(self, survivors: list[int]) -> None:
+            """Undo what would outlive the link; survivors still hold its life pipe."""
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
@@ -71,7 +74,7 @@ class Link:
 def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
     """Live the warden's life, in the process that was forked for it: take, report, watch, return.
 
-    report_fd: where the number of tokens taken is written, in decimal. A fixed reservation that got nothing has nothing to watch.
+    report_fd: where `TAKEN elastic` or `TAKEN fixed` is written. A fixed reservation that got nothing has nothing to watch.
     """
     lease, pipe = reservation.lease, reservation.pipe
     keep = [link.life_fd, report_fd, *lease.fds()]
@@ -83,14 +86,8 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
     started = time.monotonic()
     policy: Policy | None = None
     try:
-        if pipe is None:
-            lease.grow(reservation.most)
-        else:
-            from .valve import Valve  # noqa: PLC0415  termios, and only GCC needs it
-
-            lease.grow(0)  # where slots are shared, the implicit thread counts as well
-            policy = Valve(link.pid, pipe, lease, reservation.most, reservation.make_name)
-        os.write(report_fd, b"%d" % lease.held)
+        policy = _begin(link, reservation)
+        os.write(report_fd, b"%d %s" % (lease.held, b"fixed" if policy is None else b"elastic"))
         os.close(report_fd)
     except BaseException:
         lease.release()
@@ -101,6 +98,27 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
     peak = watch(link, lease, policy)
     if reservation.epilogue is not None:
         reservation.epilogue(peak, time.monotonic() - started)
+
+
+def _begin(link: Link, reservation: Reservation) -> Policy | None:
+    """Take the first tokens, and return what will move them; None when they stay as they are."""
+    lease, environment = reservation.lease, reservation.environment
+    if reservation.policy == "valve" and reservation.pipe is not None:
+        from .valve import Valve  # noqa: PLC0415  termios, and only GCC needs it
+
+        lease.grow(0)  # where slots are shared, the implicit thread counts as well
+        make = (environment.get(b"MAKE").split() or [b"make"])[0]
+        return Valve(link.pid, reservation.pipe, lease, reservation.most, program_name(make))
+    if reservation.policy == "confine":
+        from .confine import confine  # noqa: PLC0415  only linkers with a fixed number of threads need it
+
+        # No more than the CPUs there are: sixteen tokens make two CPUs no faster.
+        lease.grow(min(reservation.most, len(os.sched_getaffinity(link.pid)) - 1))
+        confinement = confine(link.pid, lease, reservation.most, environment.get)
+        if confinement is not None:
+            return confinement
+    lease.grow(reservation.most - lease.held)
+    return None
 
 
 def become_warden(keep: list[int]) -> None:
@@ -167,7 +185,16 @@ def watch(link: Link, lease: Lease, policy: Policy | None) -> int:
         peak = max(peak, policy.peak if policy is not None else 0)
     finally:
         lease.release()
+    if policy is not None:
+        policy.end(processes.holders(os.fstat(link.life_fd).st_ino) if _still_held(link) else [])
     return peak
+
+
+def _still_held(link: Link) -> bool:
+    """Tell whether somebody still holds the life pipe: poll says so without a walk through /proc."""
+    poll = select.poll()
+    poll.register(link.life_fd, select.POLLIN)
+    return not poll.poll(0)
 
 
 def _held_by_a_tool(link: Link) -> bool:

@@ -28,7 +28,7 @@ from ldshim.reserve.lease import JobserverLease
 client = jobserver.connect(makeflags.parse(os.environb[b"MAKEFLAGS"]))
 if os.environ.get("STAGE") == "before fork":
     os.kill(os.getpid(), 9)
-left = handover.leave_warden(handover.Reservation(JobserverLease(client), int(sys.argv[2]), None, None, b"make"))
+left = handover.leave_warden(handover.Reservation(JobserverLease(client), int(sys.argv[2]), "fixed", environ.read()))
 if os.environ.get("STAGE") == "before exec":
     os.kill(os.getpid(), 9)
 with open(sys.argv[3], "w") as report:
@@ -102,7 +102,7 @@ def test_a_signal_to_the_whole_group_does_not_reach_the_warden(pool: Pool, tmp_p
 
 def tool(place: Path, name: str) -> str:
     """Copy a program under the name of a tool of the link, since tools are known by what they run."""
-    return shutil.copy("/bin/sleep", place / name)
+    return shutil.copy("/bin/sleep", str(place / name))
 
 
 def test_compilers_that_outlive_their_driver_keep_the_tokens(pool: Pool, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 
 from .. import __version__, carryout, entry, environ, explain, findtool, plan
+from . import link_farm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,13 +26,17 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     one = commands.add_parser("explain", help="show what a call would become, and why, without reserving or running anything")
     one.add_argument("--json", action="store_true", help="as one JSON object, with the keys of the log")
+    link_farm.add_parser(commands)
     return top
 
 
 def main(args: list[bytes], environment: Environment) -> int:
     """Run one of our own commands; return its exit status: 0, 2 for a wrong command line, or findtool's own for a missing tool."""
-    own, tool = split(args)
+    own, tool = split(args) if args[:1] == [b"explain"] else (args, [])
     options = parser().parse_args([os.fsdecode(word) for word in own])
+    if options.command == "link-farm":
+        names = [os.fsencode(name) for name in options.names]
+        return link_farm.main(os.fsencode(options.directory), names, environment, refresh=options.refresh)
     if not tool:
         parser().error("explain needs a call: ldshim explain [--json] -- TOOL ARGS…")
     return explain_call(tool, environment, as_json=options.json)

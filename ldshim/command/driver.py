@@ -54,7 +54,12 @@ class Reader:
     def take(self, item: Found | Operand) -> None:
         """Take the next thing on the line."""
         if not isinstance(item, Found):
-            self.take_input(item)
+            # Nearly all inputs are objects, and there may be thousands.
+            if item.text.endswith((b".o", b".a", b".so")) and not self.language:
+                self.forwarded.text.append(item.text)
+                self.forwarded.at.append(item.at)
+            else:
+                self.take_input(item)
             return
         action = ACTIONS.get(item.row.meaning) or self.dialect.actions.get(item.row.meaning)
         if action is not None:
@@ -86,7 +91,7 @@ class Reader:
         for item in walked.items:
             if not isinstance(item, Found) and item.text.startswith(b"@"):
                 out.unread.append(item.text[1:])
-            elif not (isinstance(item, Found) and item.row.meaning == "probe"):
+            elif not isinstance(item, Found) or item.row.meaning != "probe":
                 line.take(item)
         out.pending = out.pending or walked.pending
         if out.links and not out.inputs and (not out.sources or self.headers):

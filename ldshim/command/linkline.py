@@ -36,12 +36,11 @@ class LinkLine:
             if action is not None:
                 action(self, item)
         else:
-            self.add_input(item.text)
+            self.add_input(item.text, library=False)
 
-    def add_input(self, name: bytes, library: bool = False) -> None:
+    def add_input(self, name: bytes, library: bool) -> None:
         """Add an input under the flags that are in force; an object between --start-lib and --end-lib is as lazy as an archive's member."""
-        whole = self.whole and not self.in_lib
-        self.facts.inputs.append(Input(name, library=library, whole=whole, static=self.static or self.always_static))
+        self.facts.inputs.append(Input(name, library, self.whole and not self.in_lib, self.static or self.always_static))
 
 
 def facts(words: Words, table: Table, dashdash_ends: bool = False) -> Facts:

@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 # A word that means "no link" wherever it is an option of gcc or clang.
 DRIVER_PROBES = frozenset(
     b"""-c --compile -S --assemble -E --preprocess -M --dependencies -MM --user-dependencies -fsyntax-only -### --version --help
-    --target-help --help-hidden -dumpspecs -dumpversion -dumpfullversion -dumpmachine -print-search-dirs -print-libgcc-file-name
-    -print-multiarch -print-multi-directory -print-multi-lib -print-multi-os-directory -print-sysroot -print-sysroot-headers-suffix
-    -print-resource-dir -print-runtime-dir -print-target-triple -print-effective-triple -print-targets --print-search-dirs
-    --print-libgcc-file-name --print-multiarch --print-multi-directory --print-multi-lib --print-multi-os-directory --print-sysroot
-    --print-sysroot-headers-suffix --print-resource-dir --print-runtime-dir --print-target-triple --print-effective-triple
-    --print-targets""".split()
+    --target-help --help-hidden -dumpspecs -dumpversion -dumpmachine -print-search-dirs -print-libgcc-file-name -print-multiarch
+    -print-multi-directory -print-multi-lib -print-multi-os-directory -print-sysroot -print-sysroot-headers-suffix -print-resource-dir
+    -print-runtime-dir -print-target-triple -print-effective-triple -print-targets --print-search-dirs --print-libgcc-file-name
+    --print-multiarch --print-multi-directory --print-multi-lib --print-multi-os-directory --print-sysroot --print-sysroot-headers-suffix
+    --print-resource-dir --print-runtime-dir --print-target-triple --print-effective-triple --print-targets""".split()
 )
 DRIVER_PROBE_PREFIXES = (
     b"--help=",
@@ -126,14 +125,14 @@ def _probe(args: Sequence[bytes], probes: frozenset[bytes], prefixes: tuple[byte
         return False
     taken = unsure = False
     for arg in args:
+        if arg == b"--":
+            return False  # an option's value for some, the end of the options for others
         if taken:
             taken = False
         elif unsure and arg in takes_next:
             continue  # an option, or the value of one at the end of the response file: either way the next word is unsure again
         elif arg in takes_next:
             taken = True
-        elif arg == b"--":
-            return False
         elif not unsure and (arg in probes or arg.startswith(prefixes)):
             return True
         unsure = arg.startswith(b"@")

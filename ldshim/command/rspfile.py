@@ -46,7 +46,7 @@ class Rules:
 
 
 RULES = {
-    # libiberty buildargv until 2024-07 (GCC 14, binutils 2.42) and since. Only its count of files bounds the depth; 400 keeps our stack safe.
+    # libiberty buildargv until 2024-07 (GCC 14, binutils 2.42) and since; it bounds no depth, 400 keeps our stack safe.
     "gnu-old": Rules(),
     "gnu-new": Rules(posix=True),
     # llvm::cl::TokenizeGNUCommandLine; a file that is being read is not read again.
@@ -179,7 +179,7 @@ class _Tokenizer:
             if index & 1:
                 self.word.append(part)
                 self.started = True
-            elif part in (b"\n", b" "):  # noqa: PLR6201  two comparisons are quicker than a hash
+            elif part in (b"\n", b" "):
                 self.flush()
             elif part:
                 self.plain(part.translate(one_space))

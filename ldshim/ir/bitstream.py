@@ -128,14 +128,18 @@ class Cursor:
             self.step()
             continued = self.peek() & _CONTINUED[width]
             batch = chunks = count
-            needed = batch + _ones(continued & ((1 << (chunks * width)) - 1)) if chunks <= fits else fits + 1
-            while needed != chunks:
-                chunks = needed
-                if chunks > fits:  # take those that end within this peek
-                    batch = chunks = fits - _ones(continued)
-                    if not batch:
-                        raise MalformedError(f"a number without end at 0x{self.at >> 3:x}")
+            while chunks <= fits:
                 needed = batch + _ones(continued & ((1 << (chunks * width)) - 1))
+                if needed == chunks:
+                    break
+                chunks = needed
+            else:  # more than this peek holds: take all the numbers that end in it, up to the last chunk that ends one
+                batch = fits - _ones(continued)
+                chunks = fits
+                while chunks and continued >> (chunks * width - 1) & 1:
+                    chunks -= 1
+                if not batch:
+                    raise MalformedError(f"a number without end at 0x{self.at >> 3:x}")
             self.at += chunks * width
             count -= batch
 

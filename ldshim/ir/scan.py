@@ -9,8 +9,10 @@ headers, 1 MiB of recorded options), a million records of bitcode (250 000 in on
 archives or scripts inside one another, 400 000 files and members for a link. Bytes and records have one meter for everything, so a
 bound of one file is never multiplied by the number of files.
 
-When is it enough? ThinLTO: when as many modules as the machine can run jobs were seen, the rest cannot change the answer. GCC: never. The
-options recorded in the last object count as much as those in the first, and the size of the IR is a sum; an object costs 15 us.
+When is it enough? ThinLTO: when as many modules as the machine can run jobs were seen, the rest cannot change the answer. Full LTO: a link
+that starts with four times as many full modules, 64 at least, is taken for one. FatLTO: as many again, and the rest is taken to be like
+the first, unread. GCC: never. The options recorded in the last object count as much as those in the first, and the size of the IR is
+a sum; an object costs 20 us where a module costs 150.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 READ_LIMIT = 256 << 20
 STEPS_LIMIT = 1_000_000  # two seconds: full LTO of 2000 modules, a link of many minutes
 DEPTH_LIMIT = 4
+FULL_ENOUGH = 64
 OBJECTS_LIMIT = 400_000
 
 
@@ -39,7 +42,7 @@ def scan(
     """Say what the inputs of a link are. Never raises, never blocks, reads at most READ_LIMIT bytes.
 
     library_dirs: -L, in order, the only places where -l is looked up; sysroot: for `=` in them; enough: stop once that many
-    ThinLTO modules were seen, 0 for never; want_libraries: look at -l inputs too.
+    ThinLTO modules were seen (or many more for full LTO), 0 for never; want_libraries: look at -l inputs too.
     """
     walk = _Walk(libraries.directories(library_dirs, sysroot), sysroot, enough)
     out = walk.findings
@@ -70,12 +73,13 @@ class _Enough(Exception):  # noqa: N818 - no error: the way out of nested archiv
 class _Walk:
     """One scan under way."""
 
-    __slots__ = ("dirs", "enough", "findings", "meter", "objects", "options", "seen", "sysroot")
+    __slots__ = ("dirs", "enough", "findings", "meter", "objects", "options", "plenty", "seen", "sysroot")
 
     def __init__(self, dirs: Sequence[bytes], sysroot: bytes, enough: int) -> None:
         self.dirs = dirs
         self.sysroot = sysroot
         self.enough = enough
+        self.plenty = max(FULL_ENOUGH, 4 * enough)  # before a link is taken to be all of one kind
         self.findings = Findings()
         self.meter = Meter(READ_LIMIT, STEPS_LIMIT)
         self.objects = 0
@@ -166,6 +170,7 @@ class _Walk:
 
     def _fat(self, extent: Extent, found: elf.Object) -> bool:
         """Count the modules in `.llvm.lto` sections. Returns whether there are any."""
+        out = self.findings
         any_module = False
         for section in found.sections:
             if section.name != elf.FAT_NAME or section.type == elf.SHT_NOBITS or section.flags & elf.SHF_COMPRESSED:
@@ -173,11 +178,16 @@ class _Walk:
             inner = extent.part(section.offset, section.size)
             if not inner.head.startswith((bitcode.MAGIC, bitcode.WRAPPER)):
                 continue
-            modules = bitcode.read(inner)
             any_module = True
-            self.findings.fat_thin += modules.thin
-            self.findings.fat_full += modules.full
-            self.findings.fat_bytes += inner.size
+            out.fat_bytes += inner.size
+            if self.enough and out.fat_thin + out.fat_full >= self.plenty:
+                out.complete = False
+                out.fat_thin += bool(out.fat_thin)
+                out.fat_full += not out.fat_thin
+                continue
+            modules = bitcode.read(inner)
+            out.fat_thin += modules.thin
+            out.fat_full += modules.full
             self._flags(modules)
         return any_module
 
@@ -196,7 +206,7 @@ class _Walk:
         if modules.note:
             name = b"%b(%b)" % (path, member) if member else path
             out.note(f"{name.decode('utf-8', 'backslashreplace')}: {modules.note}")
-        if self.enough and out.thin >= self.enough:
+        if self.enough and (out.thin >= self.enough or out.full >= self.plenty):
             raise _Enough
 
     def _archive(self, extent: Extent, path: bytes, member: bytes, depth: int) -> None:

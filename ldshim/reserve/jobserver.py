@@ -3,7 +3,8 @@
 A jobserver is a pipe with a byte for every job that may still start. The edge cases follow from each other:
   - The descriptors that MAKEFLAGS names may be anything by now: make up to 4.3 closes them in a recipe without `+` and leaves the words. A
     byte read from fd 3 is then a byte of somebody's file. So a pair counts only if both are ends of one and the same pipe, with the
-    right access modes; a path only if it is a FIFO, or a character device that is neither a terminal nor memory.
+    right access modes, and not one that somebody between make and us put there; a path only if it is a FIFO, or a character device that
+    is neither a terminal nor memory.
   - Reading must not block (a link waits for nobody), and O_NONBLOCK belongs to the open file description, which make shares with us and may
     rely on. So both ends are opened anew through /proc/self/fd: our own description, our own flags, make's are never touched (C13).
   - Everything below make sees the numbers 3 and 4 in MAKEFLAGS. So ours are close-on-exec and stand at 100 and above.
@@ -25,7 +26,7 @@ import os
 import select
 import struct
 
-from . import makeflags
+from . import makeflags, recipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ CLOSED = "the jobserver's descriptors are closed: the recipe is not marked with 
 NOT_PIPE = "the jobserver's descriptors are not a pipe"
 SOCKET = "the jobserver's descriptors are sockets"
 TWO_PIPES = "the jobserver's descriptors belong to two different pipes"
+STRANGERS = "the jobserver's descriptors are a pipe of another program's: make has a different one under these numbers"
 MODES = "the jobserver's descriptors are not open for reading and for writing"
 NO_PROC = "the jobserver's pipe cannot be opened anew: /proc/self/fd is not available"
 REFUSED = "the jobserver may not be opened by this user"
@@ -162,11 +164,37 @@ def find(environment_values: Sequence[tuple[str, bytes]]) -> tuple[Jobserver | N
     """
     reasons: list[str] = []
     for variable, value in environment_values:
-        connected = connect(makeflags.parse(value))
+        auth = makeflags.parse(value)
+        connected = connect(auth)
         if isinstance(connected, Jobserver):
-            return connected, reasons
+            # What cargo says of itself is not make's to confirm: its pipe may have the numbers of one that make withheld.
+            if variable == "CARGO_MAKEFLAGS" or auth.kind != "pipe" or not _is_strangers(auth):
+                return connected, reasons
+            connected.close()
+            connected = STRANGERS
         reasons.append(f"{variable}: {connected}")
     return None, reasons
+
+
+def _is_strangers(auth: makeflags.Auth, proc: bytes = b"/proc") -> bool:
+    """Tell whether the make that gave us these words has another pipe under their numbers, or none: then ours came from somebody between.
+
+    Words that are not that make's (a pool that was started in its recipe has its own), or a make that cannot be asked: the pair stands.
+    """
+    run_by = recipe.find(proc)
+    said = recipe.words(proc, run_by) if isinstance(run_by, recipe.Recipe) else ""
+    if isinstance(run_by, str) or isinstance(said, str):
+        return False
+    pair = auth.read_fd, auth.write_fd
+    if (said.read_fd, said.write_fd, said.jobs) != (*pair, auth.jobs):
+        return False
+    try:
+        theirs = [os.stat(b"%s/%d/fd/%d" % (proc, run_by.make, fd)) for fd in pair]
+        return any((end.st_dev, end.st_ino) != (mine.st_dev, mine.st_ino) for end, mine in zip(theirs, map(os.fstat, pair)))
+    except FileNotFoundError:
+        return recipe.still(proc, run_by)
+    except OSError:
+        return False
 
 
 def connect(auth: makeflags.Auth) -> Jobserver | str:
