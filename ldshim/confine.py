@@ -60,8 +60,9 @@ class Cpus:
         while len(self.used) > count:
             self._unlock(self.used.pop())
         free = [cpu for cpu in self._order if cpu not in self.used]
-        chosen = [cpu for cpu in free if len(self.used) < count and self._lock(cpu)]
-        self.used.extend(chosen[: count - len(self.used)])
+        for cpu in free:
+            if len(self.used) < count and self._lock(cpu):
+                self.used.append(cpu)
         # All names are taken: two links on one CPU are better than one that waits.
         self.used.extend([cpu for cpu in free if cpu not in self.used][: count - len(self.used)])
         return frozenset(self.used)

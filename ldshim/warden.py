@@ -184,10 +184,18 @@ def watch(link: Link, lease: Lease, policy: Policy | None) -> int:
                 piped = _held_by_a_tool(link)
         peak = max(peak, policy.peak if policy is not None else 0)
     finally:
-        lease.release()
+        release(lease)
     if policy is not None:
         policy.end(processes.holders(os.fstat(link.life_fd).st_ino) if _still_held(link) else [])
     return peak
+
+
+def release(lease: Lease) -> None:
+    """Give everything back; a jobserver whose server has died takes nothing, and there is nobody left to tell."""
+    try:
+        lease.release()
+    except OSError:
+        return
 
 
 def _still_held(link: Link) -> bool:

@@ -16,7 +16,6 @@ import pytest
 
 from ldshim.reserve import jobserver
 from ldshim.reserve.jobserver import Jobserver, connect, find
-from ldshim.reserve.lease import JobserverLease, Lease
 from ldshim.reserve.makeflags import ABSENT, WITHHELD, parse
 from tests import tools
 from tests.pool import Pool
@@ -310,25 +309,3 @@ def test_a_real_make_finds_its_pool_whole(finder: Callable[[], str], style: str,
     command = [finder(), "-j4", *style.split()]
     ran = subprocess.run(command, cwd=tmp_path, env=bare_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
     assert said == ran.stdout.decode().strip()
-
-
-def test_a_lease_speaks_for_its_jobserver() -> None:
-    """C14: the warden's verbs move the same tokens, and releasing twice gives back once."""
-    with Pool(TOKENS) as pool:
-        lease = JobserverLease(client(pool), "recovered")
-        assert ("recovered", lease.jobserver.name) == (lease.source, lease.name)
-        assert [2, 3, 0] == [lease.grow(2), lease.grow(9), lease.grow(1)]
-        lease.shrink(4)
-        assert (1, 4, 2) == (lease.held, pool.available(), len(lease.fds()))
-        lease.release()
-        lease.release()
-        assert (0, []) == (lease.held, lease.fds())
-
-
-def test_a_lease_on_nothing_takes_nothing() -> None:
-    """C18: without a source there is only the implicit thread, and every verb is harmless."""
-    lease = Lease()
-    assert 0 == lease.grow(8)
-    lease.shrink(8)
-    lease.release()
-    assert ("none", 0, []) == (lease.source, lease.held, lease.fds())

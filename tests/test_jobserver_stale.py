@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ldshim.reserve import jobserver
-from ldshim.reserve.jobserver import connect
+from ldshim.reserve.jobserver import connect, verify_pair
 from ldshim.reserve.makeflags import parse
 from tests import tools
 from tests.pool import Pool
@@ -76,6 +76,7 @@ def test_a_stale_pair_is_refused_unread(kind: str, reason: str, fds: list[int], 
     pair = stale(kind, fds, tmp_path)
     before = [os.lseek(fd, 0, os.SEEK_CUR) if kind == "regular files" else 0 for fd in pair]
     opened = len(os.listdir("/proc/self/fd"))
+    assert reason == verify_pair(*pair)
     assert reason == connect(parse(named(*pair)))
     assert opened == len(os.listdir("/proc/self/fd"))
     assert before == [os.lseek(fd, 0, os.SEEK_CUR) if kind == "regular files" else 0 for fd in pair]

@@ -12,7 +12,7 @@ from typing import Callable
 
 import pytest
 
-from ldshim.reserve import jobserver, makeflags, recover
+from ldshim.reserve import jobserver, makeflags, recipe, recover
 from ldshim.reserve.jobserver import Jobserver
 from tests.pool import Pool
 
@@ -128,8 +128,8 @@ def test_a_head_without_the_variable_is_passed_over(tree: Tree) -> None:
 def test_a_make_is_known_by_what_it_runs(tree: Tree, name: str) -> None:
     """C11: /proc/PID/exe names make, also a second version and one that was upgraded while it ran."""
     tree.process(40, 30, f"/opt/x/{name}")
-    found = recover.find_recipe(bytes(tree.root))
-    assert isinstance(found, recover.Recipe)
+    found = recipe.find(bytes(tree.root))
+    assert isinstance(found, recipe.Recipe)
     assert (40, [50, tree.own]) == (found.make, found.chain)
 
 
@@ -137,8 +137,8 @@ def test_a_make_is_known_by_what_it_runs(tree: Tree, name: str) -> None:
 def test_what_only_sounds_like_make_is_passed_by(tree: Tree, name: str) -> None:
     """C11: the nearest real make is asked, and nobody who is called something like it."""
     tree.process(50, 40, f"/usr/bin/{name}")
-    found = recover.find_recipe(bytes(tree.root))
-    assert isinstance(found, recover.Recipe)
+    found = recipe.find(bytes(tree.root))
+    assert isinstance(found, recipe.Recipe)
     assert 40 == found.make
 
 
@@ -156,19 +156,20 @@ def test_a_fifo_that_a_driver_deleted_is_opened(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("reason", "spoil"),
     [
-        (recover.FOREIGN_PROC, lambda tree: tree.remove("self")),
-        (recover.FOREIGN_PROC, lambda tree: tree.link("self", "50")),  # another namespace's: the pid is not ours
-        (recover.FOREIGN_PROC, lambda tree: tree.write(f"{tree.own}/status", f"PPid:\t50\nUid:\t{USER}\nNSpid:\t4711\t{tree.own}\n")),
-        (recover.NO_MAKE, lambda tree: (tree.process(40, 30, "/usr/bin/ninja"), tree.process(30, 1, "/usr/bin/ninja"))),
-        (recover.NO_MAKE, lambda tree: tree.process(50, 0, "/usr/bin/dash")),  # the make is outside our PID namespace
-        (recover.OTHER_USER, lambda tree: tree.process(50, 40, "/usr/bin/sudo", "1000\t0\t0\t0")),
-        (recover.OTHER_USER, lambda tree: tree.process(40, 30, "/usr/bin/make", "0\t0\t0\t0")),
-        (recover.UNREADABLE, lambda tree: tree.remove("50/status")),  # hidepid
-        (recover.UNREADABLE, lambda tree: tree.remove("50/exe")),
-        (recover.UNREADABLE, lambda tree: tree.remove("50/environ")),
-        (recover.NO_WORDS, lambda tree: (tree.environment(50, None), tree.environment(tree.own, None))),
+        (recipe.FOREIGN_PROC, lambda tree: tree.remove("self")),
+        (recipe.FOREIGN_PROC, lambda tree: tree.link("self", "50")),  # another namespace's: the pid is not ours
+        (recipe.FOREIGN_PROC, lambda tree: tree.write(f"{tree.own}/status", f"PPid:\t50\nUid:\t{USER}\nNSpid:\t4711\t{tree.own}\n")),
+        (recipe.NO_MAKE, lambda tree: (tree.process(40, 30, "/usr/bin/ninja"), tree.process(30, 1, "/usr/bin/ninja"))),
+        (recipe.NO_MAKE, lambda tree: tree.process(50, 0, "/usr/bin/dash")),  # the make is outside our PID namespace
+        (recipe.OTHER_USER, lambda tree: tree.process(50, 40, "/usr/bin/sudo", "1000\t0\t0\t0")),
+        (recipe.OTHER_USER, lambda tree: tree.process(40, 30, "/usr/bin/make", "0\t0\t0\t0")),
+        (recipe.UNREADABLE, lambda tree: tree.remove("50/status")),  # hidepid
+        (recipe.UNREADABLE, lambda tree: tree.remove("50/exe")),
+        (recipe.UNREADABLE, lambda tree: tree.remove("50/environ")),
+        (recipe.NO_WORDS, lambda tree: (tree.environment(50, None), tree.environment(tree.own, None))),
         (recover.SERIAL, lambda tree: (tree.environment(50, b" -j1"), tree.environment(tree.own, WORDS))),
         (recover.SERIAL, lambda tree: tree.environment(50, b" -j4 --jobserver-auth=-2,-2")),
+        (recover.SERIAL, lambda tree: tree.environment(50, b" -j4 --jobserver-auth=3,4 --jobserver-auth=named")),
         (jobserver.DRY_RUN, lambda tree: tree.environment(50, b"n" + WORDS)),
         (recover.NOT_OPEN, lambda tree: tree.remove("40/fd/3")),
         (jobserver.MODES, lambda tree: tree.write("40/fdinfo/4", "pos:\t0\nflags:\t0100000\n")),
@@ -234,9 +235,26 @@ def test_another_pipe_under_the_same_number_is_let_go_unread(tree: Tree, monkeyp
         assert jobserver.TWO_PIPES == tree.recover()
 
 
+@pytest.mark.parametrize(
+    ("make_has", "jobs", "strangers"),
+    [("the same", 4, False), ("another", 4, True), ("none", 4, True), ("another", 8, False), ("another user", 4, False)],
+)
+def test_make_is_asked_whether_a_pair_is_its_own(tree: Tree, make_has: str, jobs: int, strangers: bool) -> None:
+    """C12: inherited descriptors under make's own words must be make's own pipe; words of somebody else are not for make to judge."""
+    with Pool(TOKENS) as pool, Pool(b"other") as other:
+        numbers = pool.read_fd, pool.write_fd
+        tree.environment(50, pool.makeflags.encode())
+        if make_has != "none":
+            tree.pipe(40, pool if make_has == "the same" else other, numbers)
+        if make_has == "another user":
+            tree.process(40, 30, "/usr/bin/make", "0\t0\t0\t0")
+        auth = makeflags.parse(b" -j%d --jobserver-auth=%d,%d" % (jobs, *numbers))
+        assert strangers is jobserver._is_strangers(auth, bytes(tree.root))
+
+
 def test_a_reason_is_a_sentence_of_its_own() -> None:
     """The reasons form a closed set: no two of them are the same, so that a log line says which check failed."""
-    modules = (recover, jobserver, makeflags)
+    modules = (recipe, recover, jobserver, makeflags)
     reasons = {f"{module.__name__}.{name}": value for module in modules for name, value in vars(module).items() if name.isupper()}
     sentences = {name: value for name, value in reasons.items() if isinstance(value, str)}
     assert len({*sentences.values()}) == len({id(value) for value in sentences.values()})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Callable
 
 import pytest
 
-from ldshim.reserve import recover
+from ldshim.reserve import jobserver, recipe, recover
 from tests import tools
 from tests.program import bare_environment
 
@@ -28,13 +28,22 @@ MAKES = [(tools.make43, ()), (tools.make44, ("--jobserver-style=pipe",))]
 CLIENT = f"""#!{sys.executable} -IS
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from ldshim.reserve import recover
+from ldshim.reserve import recipe, recover
 found = recover.recover()
 if isinstance(found, str):
     print(found)
 else:
     print("recovered", found.take(9))
     found.close()
+"""
+
+# Only looks, and takes nothing: which jobserver the words of one variable lead to.
+FINDER = f"""#!{sys.executable} -IS
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from ldshim.reserve import jobserver
+found, reasons = jobserver.find([(sys.argv[1], os.fsencode(sys.argv[2]))])
+print(found.name if found else "; ".join(reasons))
 """
 
 # A program with pipes of its own on 3 and 4, inheritable, with a wake-up byte in them, as an event loop has it.
@@ -62,9 +71,9 @@ class Build:
             path.write_text(text)
             path.chmod(0o755)
 
-    def run(self, recipe: str, *arguments: str, prefix: Sequence[str] = (), **files: str) -> str:
+    def run(self, line: str, *arguments: str, prefix: Sequence[str] = (), **files: str) -> str:
         """Run make with one recipe line: all that it prints, without make's own account of directories. files: more makefiles, by name."""
-        for name, text in (("Makefile", recipe), *files.items()):
+        for name, text in (("Makefile", line), *files.items()):
             (self.place / name).write_text(f"all:\n\t@{text}\n")
         command = [*prefix, self.make, *self.options, "--no-print-directory", *(arguments or ("-j4",))]
         ran = subprocess.run(
@@ -81,7 +90,7 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
 
 
 @pytest.mark.parametrize(
-    "recipe",
+    "line",
     [
         "./client",
         "sh -c 'sh -c \"./client; :\"; :'",
@@ -91,10 +100,10 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
         "setsid -w ./client",
     ],
 )
-def test_a_plain_recipe_gets_every_token(build: Build, recipe: str) -> None:
+def test_a_plain_recipe_gets_every_token(build: Build, line: str) -> None:
     """C11, C14: without `+`, all three tokens of -j4 come and go, whatever the shell does with 3 and 4 and the environment."""
-    expected = "recovered 3" if recipe != "env -i ./client" else recover.NO_WORDS
-    assert expected == build.run(recipe)
+    expected = "recovered 3" if line != "env -i ./client" else recipe.NO_WORDS
+    assert expected == build.run(line)
 
 
 def test_a_sub_make_lends_what_it_was_lent(build: Build) -> None:
@@ -127,6 +136,25 @@ def test_a_strangers_pipe_on_the_same_numbers_is_not_read(build: Build) -> None:
     assert "recovered 3\nloop has wake!" == build.run("./loop ./client")
 
 
+@pytest.mark.parametrize(
+    ("variable", "words", "said"),
+    [
+        ("MAKEFLAGS", "$(MAKEFLAGS)", f"MAKEFLAGS: {jobserver.STRANGERS}"),
+        ("MFLAGS", "$(MFLAGS)", f"MFLAGS: {jobserver.STRANGERS}"),
+        ("MAKEFLAGS", " -j9 --jobserver-auth=3,4", "pipe 3,4"),  # not make's words: a pool started in the recipe, with its own numbers
+        ("CARGO_MAKEFLAGS", "$(MAKEFLAGS)", "pipe 3,4"),
+    ],
+)
+def test_inherited_pipes_that_make_did_not_give_are_not_used(variable: str, words: str, said: str, tmp_path: Path) -> None:
+    """C12: the same loop lets us inherit its pipes; make has others under these numbers, so make's words are not about them.
+
+    Words that are somebody else's (another -jN, or cargo's own variable) need no make to confirm them.
+    """
+    build = Build(tmp_path, tools.make43, ())
+    (tmp_path / "client").write_text(FINDER)
+    assert f"{said}\nloop has wake!" == build.run(f"./loop ./client {variable} '{words}'")
+
+
 def test_a_loop_without_a_make_is_left_alone(tmp_path: Path) -> None:
     """C12: stale words and a stranger's pipe, and nobody above who is a make: not a byte is read."""
     Build(tmp_path, lambda: "", ())
@@ -140,7 +168,7 @@ def test_a_loop_without_a_make_is_left_alone(tmp_path: Path) -> None:
     )
     environment = bare_environment(MAKEFLAGS=" -j4 --jobserver-auth=3,4")
     ran = subprocess.run([sys.executable, "-c", orphan], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, check=True, timeout=60)
-    assert f"{recover.NO_MAKE}\nloop has wake!\n" == ran.stdout.decode()
+    assert f"{recipe.NO_MAKE}\nloop has wake!\n" == ran.stdout.decode()
 
 
 def test_a_ccache_between_changes_nothing(build: Build) -> None:
@@ -172,7 +200,7 @@ def test_another_user_is_not_served(build: Build) -> None:
         tools.missing("root, to become another user")
     lines = CLIENT.replace("found = ", "os.setgroups([]); os.setgid(65534); os.setuid(65534)\nfound = ")
     (build.place / "client").write_text(lines)
-    assert recover.OTHER_USER == build.run("./client")
+    assert recipe.OTHER_USER == build.run("./client")
 
 
 def test_hidepid_hides_nothing_from_the_same_user(build: Build) -> None:
@@ -194,8 +222,8 @@ def test_a_pid_namespace_under_the_outer_proc_is_not_trusted(build: Build) -> No
     if os.geteuid() != 0:
         tools.missing("root, to make a PID namespace")
     unshare = tools.need("unshare")
-    assert recover.FOREIGN_PROC == build.run(f"{unshare} --pid --fork ./client")
-    assert recover.NO_MAKE == build.run(f"{unshare} --pid --fork --mount-proc ./client")
+    assert recipe.FOREIGN_PROC == build.run(f"{unshare} --pid --fork ./client")
+    assert recipe.NO_MAKE == build.run(f"{unshare} --pid --fork --mount-proc ./client")
 
 
 def test_a_make_that_died_is_not_replaced_by_the_next(build: Build) -> None:
@@ -203,24 +231,24 @@ def test_a_make_that_died_is_not_replaced_by_the_next(build: Build) -> None:
     died = (
         "import os, signal, sys, time\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from ldshim.reserve import recover\n"
-        "make = recover.find_recipe().make\n"
+        "from ldshim.reserve import recipe, recover\n"
+        "make = recipe.find().make\n"
         "os.kill(make, signal.SIGKILL)\n"
-        "while not isinstance(recover.find_recipe(), str): time.sleep(0.001)\n"
+        "while not isinstance(recipe.find(), str): time.sleep(0.001)\n"
         "open('said', 'w').write(str(recover.recover()))\n"
         "os.rename('said', 'done')\n"
     )
     (build.place / "died").write_text(died)
     waits = "+-$(MAKE) -f sub >/dev/null 2>&1; until test -e done; do sleep 0.01; done; cat done"
     said = build.run(waits, sub=f"{sys.executable} died {ROOT}")
-    assert recover.NO_MAKE == said
+    assert recipe.NO_MAKE == said
 
 
 def test_makes_own_flags_are_left_alone(build: Build) -> None:
     """C13: O_NONBLOCK and every other flag of make's descriptors are the same before, during and after."""
     looks = (
         "numbers = [3, 4]\n"
-        "make = recover.find_recipe().make\n"
+        "make = recipe.find().make\n"
         "look = lambda: [open(f'/proc/{make}/fdinfo/{number}').read().split()[:4] for number in numbers]\n"
         "before = look()\n"
         "found = recover.recover(); found.take(2); during = look(); found.close()\n"

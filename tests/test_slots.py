@@ -146,7 +146,8 @@ def test_a_crowd_never_holds_more_than_there_is(place: Path) -> None:
             process.communicate()
 
 
-def test_a_slot_file_removed_in_between_is_not_a_slot(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_a_slot_file_removed_in_between_is_not_a_slot(made_anew: bool, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """C16: a cleaner of /tmp that removes a file between open and lock must not make two slots out of one."""
     real = fcntl.flock
     removed: list[str] = []
@@ -156,6 +157,8 @@ def test_a_slot_file_removed_in_between_is_not_a_slot(place: Path, monkeypatch: 
         if not removed:
             removed.append("slot-0")
             (place / "slot-0").unlink()
+            if made_anew:  # by the next link, which is about to lock it
+                (place / "slot-0").touch()
 
     first, second = lease(place, 1), lease(place, 1)
     with monkeypatch.context() as patched:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,25 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.link import Link
 from tests.pool import Pool
-
-ROOT = Path(__file__).resolve().parent.parent
-SHIM = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-from ldshim import environ, handover
-from ldshim.reserve import jobserver, makeflags
-from ldshim.reserve.lease import JobserverLease
-client = jobserver.connect(makeflags.parse(os.environb[b"MAKEFLAGS"]))
-if os.environ.get("STAGE") == "before fork":
-    os.kill(os.getpid(), 9)
-left = handover.leave_warden(handover.Reservation(JobserverLease(client), int(sys.argv[2]), "fixed", environ.read()))
-if os.environ.get("STAGE") == "before exec":
-    os.kill(os.getpid(), 9)
-with open(sys.argv[3], "w") as report:
-    report.write(str(left.taken if left else None))
-handover.replace_process(b"/bin/sh", [b"sh", b"-c", os.fsencode(sys.argv[4])], environ.read())
-"""
 
 
 @pytest.fixture(params=["pipe", "fifo"])
@@ -42,24 +24,6 @@ def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
     """Provide a counted jobserver of both styles."""
     with Pool(b"\x00a\xff+", style=request.param) as counted:
         yield counted
-
-
-class Link:
-    """A running link. script: what it does after exec; most: tokens it asks for."""
-
-    def __init__(self, pool: Pool, place: Path, script: str, most: int = 3, stage: str = "") -> None:
-        self.report = place / "report"
-        environment = {**os.environ, "MAKEFLAGS": pool.makeflags, "STAGE": stage, "PLACE": str(place)}
-        command = [sys.executable, "-c", SHIM, str(ROOT), str(most), str(self.report), script]
-        self.process = subprocess.Popen(command, env=environment, pass_fds=pool.pass_fds, start_new_session=True, cwd=place)
-
-    def taken(self) -> int:
-        """Wait until the link runs, and return the tokens it was told."""
-        deadline = time.monotonic() + 20
-        while not (self.report.exists() and self.report.read_text()):
-            assert time.monotonic() < deadline, "the link never started"
-            time.sleep(0.01)
-        return int(self.report.read_text())
 
 
 def test_takes_what_is_there_and_returns_it(pool: Pool, tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""Hazards of confining a linker's threads: CPUs of others, idle ones held, threads that stay confined for ever."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ldshim import confine
+from tests import tools
+from tests.link import Link
+from tests.pool import Pool
+
+SPIN = "while :; do :; done"
+
+
+def until(answer: Callable[[], object], expected: object, patience: float = 20.0) -> object:
+    """Ask until the expected answer comes or patience (seconds) ends; return the last answer."""
+    deadline = time.monotonic() + patience
+    while answer() != expected and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return answer()
+
+
+def widest(link: Link) -> int:
+    """Count the CPUs that the link's process may use."""
+    return len(os.sched_getaffinity(link.process.pid))
+
+
+@pytest.fixture(autouse=True)
+def _two_cpus() -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        tools.missing("a second CPU")
+
+
+def test_cores_come_before_their_siblings() -> None:
+    """The CPU it runs on first, then one of each other core, then the SMT siblings, all inside the mask."""
+    siblings = {0: [0, 4], 4: [0, 4], 1: [1, 5], 5: [1, 5], 2: [2], 3: [3]}
+    assert [5, 0, 2, 3, 1, 4] == confine.by_core([0, 1, 2, 3, 4, 5], 5, lambda cpu: siblings[cpu])
+    assert [1, 4] == confine.by_core([1, 4], 0, lambda cpu: siblings[cpu])
+
+
+def test_links_at_once_choose_different_cpus(tmp_path: Path) -> None:
+    """Two links that start on the same CPU do not end up on it together; a third finds every name taken and still gets one."""
+    directory = os.fsencode(tmp_path)
+    one, two, three = (confine.Cpus({3, 5}, 3, directory) for _ in range(3))
+    assert [frozenset({3}), frozenset({5})] == [one.resize(1), two.resize(1)]
+    assert len(three.resize(1)) == 1
+    two.release()
+    assert frozenset({3, 5}) == one.resize(2)
+    assert frozenset({3}) == one.resize(1)
+    assert frozenset({5}) == two.resize(1)
+    for cpus in (one, two, three):
+        cpus.release()
+        assert cpus.fds() == []
+
+
+def test_never_more_cpus_than_the_mask(tmp_path: Path) -> None:
+    """Sixteen tokens on two CPUs make no third one."""
+    cpus = confine.Cpus({0, 1}, 0, os.fsencode(tmp_path))
+    assert frozenset({0, 1}) == cpus.resize(16)
+    cpus.release()
+
+
+def test_a_link_without_tokens_is_confined_and_grows_with_the_first(tmp_path: Path) -> None:
+    """C21: told it is elastic, it runs on one CPU; a token that becomes free widens every process below it; at the end all are back."""
+    with Pool(b"\x07") as pool:
+        held = pool.take(1)
+        link = Link(pool, tmp_path, f"({SPIN}) & ({SPIN}) & wait", most=3, policy="confine")
+        assert link.told() == ["0", "True"]
+        assert until(lambda: widest(link), 1) == 1
+        pool.give(held)
+        assert until(lambda: widest(link), 2) == 2
+        assert pool.available() == 0
+        os.killpg(link.process.pid, 9)
+        link.process.wait()
+
+
+def test_a_serial_phase_gives_tokens_back_and_a_parallel_one_takes_them_again(tmp_path: Path) -> None:
+    """C21: with one thread runnable the second CPU's token is outside again; when two run it returns."""
+    script = f"({SPIN}) & one=$!; while [ ! -e go ]; do sleep 0.05; done; ({SPIN}) & wait $one"
+    with Pool(b"\x07") as pool:
+        link = Link(pool, tmp_path, script, policy="confine")
+        assert link.told() == ["1", "True"]
+        assert until(pool.available, 1) == 1
+        assert until(lambda: widest(link), 1) == 1
+        (tmp_path / "go").touch()
+        assert until(pool.available, 0) == 0
+        assert until(lambda: widest(link), 2) == 2
+        os.killpg(link.process.pid, 9)
+        link.process.wait()
+
+
+def test_what_outlives_the_link_is_not_left_confined(tmp_path: Path) -> None:
+    """A server started below a confined link runs on every CPU again once the link is over."""
+    with Pool(b"\x07", style="fifo") as pool:
+        held = pool.take(1)
+        link = Link(pool, tmp_path, "setsid sleep 30 & echo $! > server; sleep 0.3", policy="confine")
+        link.told()
+        link.process.wait()
+        server = int((tmp_path / "server").read_text())
+        everything = len(os.sched_getaffinity(0))
+        freed = until(lambda: len(os.sched_getaffinity(server)), everything)
+        os.kill(server, 9)
+        pool.give(held)
+    assert everything == freed
+
+
+def test_one_cpu_is_not_confined(tmp_path: Path) -> None:
+    """Where the mask is a single CPU there is nothing to widen: the number is fixed."""
+    mask = os.sched_getaffinity(0)
+    with Pool(b"\x07") as pool:
+        os.sched_setaffinity(0, {min(mask)})
+        try:
+            link = Link(pool, tmp_path, "exit 0", policy="confine")
+        finally:
+            os.sched_setaffinity(0, mask)
+        assert link.told() == ["1", "False"]
+        link.process.wait()
