@@ -68,7 +68,8 @@ DIALECTS: tuple[tuple[str, tuple[int, ...], str], ...] = (
     ("gold", (2, 44), "gnu-new"),
     ("bfd", (), "gnu-old"),
     ("gold", (), "gnu-old"),
-    ("mold", (), "mold"),
+    ("mold", (2,), "mold"),
+    ("mold", (), "mold-old"),
     ("wild", (), "gnu-old"),
     ("clang", (), "llvm"),
     ("lld", (), "llvm"),
@@ -77,8 +78,12 @@ DIALECTS: tuple[tuple[str, tuple[int, ...], str], ...] = (
 
 def rsp_dialect(tool: Tool, args: list[bytes]) -> str:
     """Name the quoting that this tool uses inside response files."""
-    if tool.family in ("clang", "lld") and (b"--rsp-quoting=windows" in args or b"-rsp-quoting=windows" in args):
-        return "llvm-windows"
+    if tool.family in ("clang", "lld"):
+        # Only seen outside response files, the last one wins (lld/ELF/DriverUtils.cpp getQuotingStyle).
+        said = [word[14:] for word in args if word.startswith(b"--rsp-quoting=")]
+        said += [value for word, value in zip(args, args[1:]) if word == b"--rsp-quoting"]
+        if said[-1:] == [b"windows"]:
+            return "llvm-windows"
     return next(dialect for family, since, dialect in DIALECTS if family == tool.family and tool.version >= since)
 
 

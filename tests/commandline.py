@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 from typing import TYPE_CHECKING
+
+from hypothesis import settings
 
 from ldshim.command import argv
 from tests.tools import need
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ldshim.command.argv import Facts, Table, Words
+
+settings.register_profile("no-deadline", deadline=None)  # no timing thresholds: a busy machine is no defect
+settings.load_profile("no-deadline")
 
 CLANGS = ["clang-14", "clang-19"]
 LINKERS = ["ld.bfd", "ld.gold", "ld.lld-14", "ld.lld-19", "ld.mold"]
@@ -30,17 +36,18 @@ C_LOCALE = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 
 def run(tool: str, *args: str | bytes, cwd: Path | None = None) -> tuple[int, str]:
-    """Run an installed tool in the C locale; its status, and all that it said."""
-    done = subprocess.run(
-        [need(tool), *args],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=C_LOCALE,
-        cwd=cwd,
-        check=False,
-        timeout=60,
-    )
+    """Run an installed tool in the C locale; its status, and all that it said. Without cwd it runs in a scratch directory."""
+    with tempfile.TemporaryDirectory() as scratch:
+        done = subprocess.run(
+            [need(tool), *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=C_LOCALE,
+            cwd=cwd or scratch,
+            check=False,
+            timeout=60,
+        )
     return done.returncode, done.stdout.decode(errors="surrogateescape")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldshim.command import argv, clang
-from tests.commandline import CLANGS, FULL, inputs, plain, run, takes_next, values
+from tests.commandline import CLANGS, FULL, inputs, plain, run, values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,7 +109,8 @@ def test_numbers_that_a_driver_forwards(line: str, threads: list[tuple[bytes, in
 
 def test_forwarded_flags_reach_the_inputs_behind_them() -> None:
     """--whole-archive, -Bstatic and --start-lib hold for the inputs that follow, files and -l alike, until they are undone."""
-    line = "a.a -Wl,--whole-archive b.a -lb -Wl,--push-state,--no-whole-archive,-Bstatic c.a -lc -Wl,--pop-state d.a -Wl,--start-lib,e.o,--end-lib"
+    line = "a.a -Wl,--whole-archive b.a -lb -Wl,--push-state,--no-whole-archive,-Bstatic c.a -lc -Wl,--pop-state d.a"
+    line += " -Wl,--start-lib,e.o,--end-lib"
     expected = ["a.a", "b.a [w]", "-lb [w]", "c.a [s]", "-lc [s]", "d.a [w]", "e.o"]
     assert expected == inputs(clang.facts(plain(line)))
 

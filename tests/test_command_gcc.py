@@ -133,6 +133,7 @@ def test_facts_of_a_gcc_line(line: str, name: str, expected: object) -> None:
         ("--help=common", False),
         ("-### a.o", False),
         ("-lm", True),
+        ("-Wl,@more", True),
         ("x.h", False),
         ("a.c", True),
         ("-MD -MF x.d a.c", True),

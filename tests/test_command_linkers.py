@@ -160,13 +160,21 @@ def test_a_flavor_is_skipped_with_its_position_kept() -> None:
 @pytest.mark.parametrize("tool", LINKERS)
 def test_inputs_in_order_and_what_holds_for_them(tool: str) -> None:
     """Archives under --whole-archive, libraries under -Bstatic, saved and restored states: what each input is linked under."""
-    line = "a.o --whole-archive b.a --push-state --no-whole-archive -Bstatic -lc -l d --pop-state e.a -lf -l:libg.a -T s.ld -e main -z now -m elf_x86_64"
+    line = "a.o --whole-archive b.a --push-state --no-whole-archive -Bstatic -lc -l d --pop-state e.a -lf -l:libg.a"
+    line += " -T s.ld -e main -z now -m elf_x86_64"
     assert ["a.o", "b.a [w]", "-lc [s]", "-ld [s]", "e.a [w]", "-lf [w]", "-l:libg.a [w]"] == inputs(facts_of(tool, line))
 
 
 def test_objects_in_a_library_region_are_lazy() -> None:
     """Between --start-lib and --end-lib nothing is linked whole."""
     assert ["a.o [w]", "b.o", "c.o [w]"] == inputs(lld.facts(plain("--whole-archive a.o --start-lib b.o --end-lib c.o")))
+
+
+@pytest.mark.parametrize("line", ["-run make a.o", "--run make --version", "--version a.o", "--help"])
+def test_a_linker_that_does_something_else(line: str) -> None:
+    """C5: mold that runs a build is no link, whatever the build's words look like."""
+    facts = mold.facts(plain(line))
+    assert (False, True) == (facts.links, facts.why_not != "")
 
 
 @pytest.mark.parametrize("spelling", ["-plugin /p.so", "--plugin /p.so", "-plugin=/p.so", "--plugin=/p.so"])
@@ -178,7 +186,7 @@ def test_plugins_are_found_where_their_options_must_follow(spelling: str) -> Non
 
 @pytest.mark.parametrize("line", ["--threads a.o", "--threads=4 a.o", "--thread-count 4 a.o", "--no-threads a.o"])
 def test_wild_is_read_like_the_others(line: str) -> None:
-    """wild is a jobserver client unless a count is given, so every spelling of one must be seen."""
+    """Wild is a jobserver client unless a count is given, so every spelling of one must be seen."""
     assert 1 == len(wild.facts(plain(line)).threads)
 
 

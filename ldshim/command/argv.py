@@ -154,7 +154,7 @@ class Operand:
 
 
 def walk(words: Words, table: Table, dashdash_ends: bool = False) -> Walk:
-    """Read words by table. dashdash_ends: a `--` ends the options (lld, mold, gold, clang); for others it is a word like any other."""
+    """Read words by table. dashdash_ends: a `--` ends the options (lld, bfd, gold, clang); others refuse it."""
     out = Walk(words.count)
     text, at = words.text, words.at
     index, end = 0, len(text)

@@ -94,7 +94,7 @@ class Reader:
             elif not isinstance(item, Found) or item.row.meaning != "probe":
                 line.take(item)
         out.pending = out.pending or walked.pending
-        if out.links and not out.inputs and (not out.sources or self.headers):
+        if out.links and not out.inputs and not out.unread and (not out.sources or self.headers):
             out.links, out.why_not = False, "no input files for a link"
         return out
 

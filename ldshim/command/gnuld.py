@@ -90,7 +90,7 @@ def facts(words: Words, gold: bool) -> Facts:
     gold: `threads` begins with the --threads or --no-threads that is in force, and is empty without one; the counts follow --threads.
     """
     if not gold:
-        return linkline.facts(words, BFD)
+        return linkline.facts(words, BFD, dashdash_ends=True)
     out = linkline.facts(words, GOLD, dashdash_ends=True)
     switches = [said for said in out.threads if said.spelling in (b"--threads", b"--no-threads")]
     counts = [said for said in out.threads if said not in switches]

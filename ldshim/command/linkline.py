@@ -97,6 +97,10 @@ def _probe(line: LinkLine, found: Found) -> None:
     line.facts.links, line.facts.why_not = False, f"{found.spelling.decode('ascii', 'replace')} prints and exits"
 
 
+def _run(line: LinkLine, found: Found) -> None:
+    line.facts.links, line.facts.why_not = False, f"{found.spelling.decode('ascii', 'replace')} runs a command, which may call the linker"
+
+
 def _flag(name: str, value: bool) -> Callable[[LinkLine, Found], None]:
     """Make an action that sets one of the line's own flags."""
 
@@ -158,4 +162,5 @@ ACTIONS: dict[str, Callable[[LinkLine, Found], None]] = {
     "distributor": _fact("distributed", True),
     "emit-llvm": _fact("no_codegen", True),
     "probe": _probe,
+    "run": _run,
 }

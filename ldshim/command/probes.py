@@ -101,6 +101,8 @@ LINKER_TAKES_NEXT = frozenset(
     """.split()
 )
 
+MOLD_RUN = frozenset([b"-run", b"--run"])
+
 # With nothing but these a tool has no input, and prints or complains by itself.
 NO_INPUT = frozenset([b"-v", b"-V", b"--verbose", b"-verbose"])
 
@@ -113,7 +115,9 @@ def driver(args: Sequence[bytes]) -> bool:
 
 
 def linker(args: Sequence[bytes]) -> bool:
-    """Tell whether this linker call certainly does not link."""
+    """Tell whether this linker call certainly does not link; `mold -run make` does not, but what it starts may."""
+    if args and args[0] in MOLD_RUN:
+        return True
     return _probe(args, LINKER_PROBES, (), LINKER_TAKES_NEXT)
 
 

@@ -52,9 +52,9 @@ RULES = {
     # llvm::cl::TokenizeGNUCommandLine; a file that is being read is not read again.
     "llvm": Rules(SPACES_LLVM, keep_empty=False),
     "llvm-windows": Rules(SPACES_LLVM + b"\0"),
-    # mold's cmdline.cc: 2.x; 1.x ends a quoted word at its quote and knows no quotes inside words.
+    # mold's cmdline.cc: 3.0; 1.10 ends a quoted word at its quote, knows no quotes inside words, and does not look for files in files.
     "mold": Rules(depth=10),
-    "mold-old": Rules(glued=False, depth=10),
+    "mold-old": Rules(glued=False, depth=1),
 }
 
 
