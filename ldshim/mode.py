@@ -9,14 +9,12 @@ Pure: facts in, a Mode out. Every Mode carries the reason, which is logged, expl
 
 from __future__ import annotations
 
+from .ir import findings
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .command.argv import Facts
+    from .command.argv import Facts, Said
     from .ir.findings import Findings
-
-# --param lto-partitions by GCC major (gcc/params.opt; toolchain.md 1.7); lto-min-partition is 10000 in all of them.
-_PARTITIONS = ((16, 512), (9, 128), (0, 32))
-_MIN_PARTITION = 10000
 
 
 class Mode:
@@ -97,16 +95,16 @@ def _flto_value(value: bytes) -> tuple[int, bool]:
 
 
 def _gcc_partitions(facts: Facts, found: Findings, major: int) -> int:
-    """Bound the number of LTRANS jobs from above.
+    """Bound the number of LTRANS jobs from above, by the IR's size where that is known (findings.gcc_partitions has the measurements).
 
     An underestimate would slow the link down, an overestimate costs nothing: make starts no more jobs than there are partitions.
     """
-    if facts.partition == b"1to1":
-        return max(2, found.gcc_slim + found.gcc_fat)
-    most = facts.params.get(b"lto-partitions", 0) or next(count for first, count in _PARTITIONS if major >= first or major == first == 0)
-    if facts.partition == b"max":
-        return max(2, most, found.gcc_slim + found.gcc_fat)
-    return max(2, most)
+    objects = found.gcc_slim + found.gcc_fat
+    most = facts.params.get(b"lto-partitions", 0)
+    if facts.partition in (b"1to1", b"max") or facts.sources or not found.complete:
+        # A source that is compiled on the way adds IR that nobody has seen yet.
+        return max(2, objects, most or findings.default_partitions(major))
+    return findings.gcc_partitions(found.gcc_bytes, major, most, facts.params.get(b"lto-min-partition", 0))
 
 
 def for_llvm(facts: Facts, found: Findings) -> Mode:
@@ -143,6 +141,29 @@ def stand_aside(facts: Facts) -> Mode | None:
 def without_plugin(facts: Facts) -> Mode:
     """Decide for a linker that has no plugin which could compile its inputs."""
     return Mode("none", 1, "no plugin that could compile the inputs", explicit(facts))
+
+
+def refused(facts: Facts, lld: bool) -> str:
+    """Say which number clang, or lld, will refuse, "" for none: they read the last one only, so ours behind it would hide the mistake.
+
+    lld: it is lld that reads the line in the end; a bare --threads is a number to the others.
+    """
+    jobs = facts.jobs[-1] if facts.jobs else None
+    if jobs is not None and jobs.value not in (b"", b"all", None) and not _is_number(jobs.value or b""):
+        return f"{_show(jobs)} is for the tool to refuse in its own words"
+    threads = facts.threads[-1] if facts.threads and lld else None
+    # --threads also reads 0x4 and refuses 08, and then hands the same text to --thinlto-jobs: only plain numbers pass both.
+    if threads is not None and not (_is_number(threads.value or b"") and (threads.value or b"")[:1] != b"0"):
+        return f"{_show(threads)} is for the tool to refuse in its own words"
+    return ""
+
+
+def _is_number(value: bytes) -> bool:
+    return value.isdigit() and len(value) < 10
+
+
+def _show(said: Said) -> str:
+    return (said.spelling + (said.value or b"")).decode("ascii", "backslashreplace")
 
 
 def explicit(facts: Facts) -> int:

@@ -48,7 +48,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> bytes:
     """Run a tool that must succeed; returns its stdout. It sees no jobserver of ours."""
     env = {name: value for name, value in os.environ.items() if not name.endswith("MAKEFLAGS") and name != "MFLAGS"}
     words = [need(str(command[0])), *map(str, command[1:])]
-    return subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=env, timeout=120).stdout
+    return subprocess.run(words, check=True, capture_output=True, cwd=cwd, env=env, timeout=120).stdout
 
 
 def clang(version: int, directory: Path, *flags: str, target: str = TARGETS[0], text: str = SOURCE, name: str = "t") -> Path:

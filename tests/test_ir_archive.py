@@ -169,7 +169,20 @@ def test_linker_scripts_that_do_more_are_not_followed(objects: list[Path], tmp_p
 
 @pytest.mark.parametrize(
     "text",
-    [b"INPUT", b"INPUT(", b"GROUP(a.o", b"INPUT a.o", b"/*", b'INPUT("a', b"{", b"\0", b"INPUT(a.o) PROVIDE(x = 1);", b"((((", b"\xff\xfe(", b")"],
+    [
+        b"INPUT",
+        b"INPUT(",
+        b"GROUP(a.o",
+        b"INPUT a.o",
+        b"/*",
+        b'INPUT("a',
+        b"{",
+        b"\0",
+        b"INPUT(a.o) PROVIDE(x = 1);",
+        b"((((",
+        b"\xff\xfe(",
+        b")",
+    ],
 )
 def test_broken_scripts_name_nothing(text: bytes) -> None:
     """C8: what is no whole script of inputs names none."""

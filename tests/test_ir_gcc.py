@@ -13,6 +13,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from ldshim.ir import elf, gcc
+from ldshim.ir.findings import gcc_partitions
 from tests.ir_objects import GCCS, counts, look, run
 from tests.ir_objects import gcc as compile_gcc
 
@@ -26,7 +27,9 @@ def ir_size(path: Path) -> int:
 def recorded_strings(path: Path) -> bytes:
     """Read `.gnu.lto_.opts` by pyelftools."""
     with path.open("rb") as stream:
-        data: bytes = ELFFile(stream).get_section_by_name(".gnu.lto_.opts").data()
+        section = ELFFile(stream).get_section_by_name(".gnu.lto_.opts")
+        assert section is not None
+        data: bytes = section.data()
     return data
 
 
@@ -122,7 +125,7 @@ def compress(path: Path, name: str, claimed: int | None = None) -> None:
     """Compress one section of an x86-64 object in place (SHF_COMPRESSED, gABI), which no tool does to any but debug sections."""
     with path.open("rb") as stream:
         file = ELFFile(stream)
-        index = file.get_section_index(name)
+        index = file.get_section_index(name) or 0
         header = file["e_shoff"] + index * file["e_shentsize"]
         content = file.get_section(index).data()
     data = bytearray(path.read_bytes())
@@ -156,11 +159,39 @@ def test_plain_links_do_not_import_pyelftools(tmp_path: Path) -> None:
     program = (
         "import sys; from ldshim.ir.scan import scan; from ldshim.command.argv import Input;"
         "found = scan([Input(path.encode()) for path in sys.argv[1:]]);"
-        "print(found.native, found.gcc_slim, found.gcc_fat, [m for m in sys.modules if m.startswith(('elftools', 'typing', 're', 'struct'))])"
+        "print(found.native, found.gcc_slim, found.gcc_fat, [m for m in sys.modules if m in ('elftools', 'typing', 're', 'struct')])"
     )
     root = str(Path(elf.__file__).parents[2])
     said = subprocess.run([sys.executable, "-c", program, *map(str, paths)], check=True, stdout=subprocess.PIPE, cwd=root).stdout.decode()
     assert said.strip() == "1 1 1 ['struct']"
+
+
+@pytest.mark.parametrize("params", [[], ["--param=lto-min-partition=100"], ["--param=lto-min-partition=10", "--param=lto-partitions=7"]])
+@pytest.mark.parametrize("version", GCCS)
+def test_gcc_makes_no_more_partitions_than_we_allow_for(version: int, params: list[str], tmp_path: Path) -> None:
+    """C8: the bound on the LTRANS jobs of a link, from the size of its IR, is never below what GCC makes of it."""
+    text = "".join(
+        f"int f{n}(int* p, int x) {{ for (int i = 0; i < x; i++) p[i] ^= p[x - i] * {n} + i % {n + 3}; return p[x]; }}\n"
+        for n in range(120)
+    )
+    part = compile_gcc(version, tmp_path, "-flto", "-fPIC", text=text)
+    run(f"gcc-{version}", "-flto=1", "-O1", "-shared", "-nostdlib", "-save-temps", *params, part, "-o", "out.so", cwd=tmp_path)
+    made = len(list(tmp_path.glob("*.ltrans[0-9]*.ltrans.o")))
+    said = {name: int(value) for name, _, value in (param[8:].partition("=") for param in params)}
+    found = look(part)
+    bound = gcc_partitions(found.gcc_bytes, found.gcc_major, said.get("lto-partitions", 0), said.get("lto-min-partition", 0))
+    assert 1 <= made <= bound
+    assert made > 1 or not params
+    assert bound <= said.get("lto-partitions", 128)
+
+
+def test_the_default_number_of_partitions_follows_the_compiler() -> None:
+    """C8: lto-partitions is 128, and 512 from GCC 16 on; no IR, or very little, is one job."""
+    assert gcc_partitions(1 << 40, 12) == 128
+    assert gcc_partitions(1 << 40, 16) == 512
+    assert gcc_partitions(1 << 40, 16, partitions=3) == 3
+    assert gcc_partitions(0) == gcc_partitions(1000) == 1
+    assert gcc_partitions(33_334) == 3
 
 
 def test_confirmation_names_the_sections(tmp_path: Path) -> None:

@@ -67,6 +67,17 @@ def test_fat_objects_are_counted_apart(version: int, target: str, tmp_path: Path
     assert counts(look(clang(version, tmp_path, "-ffat-lto-objects", "-flto", target=target))) == {"fat_full": 1}
 
 
+@pytest.mark.parametrize("target", [TARGETS[0], TARGETS[1], TARGETS[4]])
+def test_large_name_tables_are_not_read(target: str, tmp_path: Path) -> None:
+    """C24: where symbol names make the name table larger than the section headers, IR is found all the same, by SHF_EXCLUDE."""
+    text = "".join(f"int {'long_' * 20}{n};" for n in range(2000))
+    for flags, expected in (([], {"native": 1}), (["-ffat-lto-objects", "-flto=thin"], {"fat_thin": 1})):
+        path = clang(19, tmp_path, *flags, target=target, text=text)
+        found = look(path)
+        assert expected == counts(found)
+        assert found.bytes_read < 2000 * 100
+
+
 @pytest.mark.parametrize("version", CLANGS)
 def test_embedded_bitcode_never_counts(version: int, tmp_path: Path) -> None:
     """C8: `.llvmbc` (-fembed-bitcode) is native code for every ELF linker."""
@@ -95,7 +106,8 @@ def test_every_module_of_a_file_counts(tmp_path: Path) -> None:
 def test_large_modules_are_walked_to_their_summary(tmp_path: Path) -> None:
     """C8: thousands of functions, long names and initialisers stand between a module's start and its summary."""
     text = "".join(
-        f'int a_rather_long_function_name_{n}(int x) {{ return x * {n * 7919} + {n}; }} const char* s{n} = "text {n}\\377";' for n in range(3000)
+        f'int a_rather_long_function_name_{n}(int x) {{ return x * {n * 7919} + {n}; }} const char* s{n} = "text {n}\\377";'
+        for n in range(1000)
     )
     for version in (14, 19):
         for flags, expected in ((THIN, {"thin": 1}), (FULL, {"full": 1})):
@@ -123,3 +135,17 @@ def test_enough_modules_end_the_reading(tmp_path: Path) -> None:
     assert (2, False) == (found.thin, found.complete)
     assert found.bytes_read < look(*objects).bytes_read / 2
     assert look(*objects, enough=7).complete
+
+
+def test_full_and_fat_links_end_later(tmp_path: Path) -> None:
+    """C24: full LTO is taken for granted after 64 modules; of FatLTO objects the rest counts like the first, unread."""
+    full = clang(19, tmp_path, *FULL, name="full").read_bytes()
+    fat = clang(19, tmp_path, *THIN, "-ffat-lto-objects", name="fat").read_bytes()
+    for number in range(70):
+        (tmp_path / f"full{number}.o").write_bytes(full)
+        (tmp_path / f"fat{number}.o").write_bytes(fat)
+    found = look(*[tmp_path / f"full{number}.o" for number in range(70)], enough=4)
+    assert (64, False) == (found.full, found.complete)
+    found = look(*[tmp_path / f"fat{number}.o" for number in range(70)], enough=4)
+    assert (70, 0, False) == (found.fat_thin, found.fat_full, found.complete)
+    assert counts(look(*[tmp_path / f"fat{number}.o" for number in range(70)])) == {"fat_thin": 70}

@@ -25,7 +25,7 @@ _HEADER = 60
 _END = b"`\n"
 _TABLES = (b"/SYM64/", b"/<", b"__.SYMDEF")  # and "/"; "/<" are COFF's, "__.SYMDEF" has variants: _64, SORTED
 
-MEMBERS_LIMIT = 200_000  # chromium links 40 000
+MEMBERS_LIMIT = 200_000
 NAMES_LIMIT = 16 << 20
 _MEMBER_HEAD = 1024  # read with the header: the ELF header, or enough of a small module
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 from struct import Struct
 
 from ldshim.ir.bitstream import DEFINE_ABBREV, END_BLOCK, ENTER_SUBBLOCK, UNABBREV_RECORD, Cursor
-from ldshim.ir.extent import MalformedError
+from ldshim.ir.extent import BITCODE, MalformedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ldshim.ir.extent import Extent
 
-MAGIC = b"BC\xc0\xde"
-WRAPPER = b"\xde\xc0\x17\x0b"
+MAGIC, WRAPPER = BITCODE
 _WRAPPER = Struct("<8xII")  # magic, version, offset, size, cputype
 
 _MODULE = 8
@@ -31,7 +30,7 @@ _FS_FLAGS = 20
 SPLIT = 0x8
 UNIFIED = 0x200
 
-# 250 000 skipped records: half a second, or a module of 200 000 functions and variables. Beyond, a module counts as full: serial, no harm.
+# 250 000 skipped records: less than a second (2.7 us each measured), a module of 120 000 functions. Beyond, a module counts as full.
 STEPS = 250_000
 MODULES_LIMIT = 4096
 _FLAGS_WITHIN = 64  # FS_FLAGS is the second record of a summary
@@ -59,7 +58,7 @@ def read(extent: Extent) -> Modules:
     cursor.at = 32  # behind the magic
     try:
         while cursor.end - cursor.at >= 64 and out.thin + out.full < MODULES_LIMIT:  # LLVM, too, takes less than 8 bytes for padding
-            if cursor.fixed(2) != ENTER_SUBBLOCK:
+            if cursor.item(2)[0] != ENTER_SUBBLOCK:
                 raise MalformedError(f"no block at 0x{cursor.at >> 3:x}")
             block, width, end = cursor.enter()
             if block == _MODULE:
@@ -140,7 +139,6 @@ def _flags(cursor: Cursor, width: int, end: int) -> int:
 
 
 def _skip(cursor: Cursor, abbreviations: list[list[tuple[int, int]]], what: int) -> None:
-    cursor.step()
     if what - 4 >= len(abbreviations):
         raise MalformedError(f"unknown abbreviation {what} at 0x{cursor.at >> 3:x}")
     cursor.skip_abbreviated(abbreviations[what - 4])

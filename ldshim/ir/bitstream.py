@@ -2,9 +2,9 @@
 
 The bitstream has no byte boundaries: numbers are variable-width chunks (VBR: the top bit of a chunk says that another follows), records
 have no length in bytes, and an abbreviation defined in the stream says how the next ones are spelled. To find one block in a module, every
-record before it must be measured; a module of a thousand functions has a thousand records of twenty numbers. Bit by bit that is 50 ms a
-module in Python. So nothing is decoded that is not needed: the next 1024 bits become one int, the continuation bits of all its chunks are
-masked out at once, and counting them (bin().count) says how long a run of numbers is: 2 us a record.
+record before it must be measured; a module of a thousand functions has a thousand records of twenty numbers. Bit by bit Python takes too
+long for that. So nothing is decoded that is not needed: the next 384 bits become one int, the continuation bits of all its chunks are
+masked out at once, and counting them says how long a run of numbers is: 2.7 us a record (zstd: 2154 records, 6 ms).
 
 Abbreviations are compiled to the fewest steps: literals and zero widths vanish and neighbouring fixed widths merge, so every step left
 consumes bits, and none can be made to run for ever.
@@ -39,7 +39,7 @@ WINDOW = 8192  # bytes a read; the records of a small module
 _PEEK = 48  # bytes looked at at once: 64 chunks of 6 bits, where a function's record takes about 25
 _WIDEST = 32  # BitstreamReader's MaxChunkSize
 _CHUNKS = [0] + [_PEEK * 8 // width for width in range(1, _WIDEST + 1)]  # in a peek, by width
-_CONTINUED = [sum(1 << (chunk * width + width - 1) for chunk in range(count)) for width, count in enumerate(_CHUNKS)]  # their top bits
+_continued: dict[int, int] = {}  # by width, the top bits of all chunks in a peek: made when needed, for nearly all numbers are vbr6
 
 
 def _count_ones(number: int) -> int:
@@ -124,9 +124,13 @@ class Cursor:
         c = n + continued(c), reached from below.
         """
         fits = _CHUNKS[width]
+        mask = _continued.get(width, 0)
+        if not mask:
+            mask = _continued[width] = sum(1 << (chunk * width + width - 1) for chunk in range(fits))
         while count > 0:
-            self.step()
-            continued = self.peek() & _CONTINUED[width]
+            if count > fits:
+                self.step()
+            continued = self.peek() & mask
             batch = chunks = count
             while chunks <= fits:
                 needed = batch + _ones(continued & ((1 << (chunks * width)) - 1))
@@ -170,6 +174,7 @@ class Cursor:
 
     def item(self, width: int) -> tuple[int, int, int]:
         """Read what comes next, where ids have width bits: its id; for an unabbreviated record, code and number of vbr6 operands too."""
+        self.step()
         bits = self.peek()
         self.at += width
         what = bits & ((1 << width) - 1)

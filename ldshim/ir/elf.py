@@ -3,7 +3,8 @@
 A link has a thousand objects and nearly none matters. pyelftools takes 400 to 1500 us for each, after 32 ms to import; a header, one
 section header and the section names, looked at with struct, take 5. So the names decide: an object whose name table contains neither
 `.gnu.lto_` nor `.llvm.lto` is native, without a look at its sections. (clang shares that table with the symbol names; a symbol of such a
-name only costs the walk over the sections.) Only then the section headers are walked.
+name only costs the walk over the sections.) Only then the section headers are walked. Where that shared table is large, it is the other
+way round: headers first, and the names of those few sections that are marked SHF_EXCLUDE, as all IR is.
 
 What the walk finds is read raw too, since GCC never compresses its header or its options. If somebody else did (SHF_COMPRESSED),
 `inflated` asks pyelftools. `confirm` asks it for the whole verdict, a second opinion for `ldshim explain`.
@@ -31,10 +32,13 @@ ET_EXEC = 2
 ET_DYN = 3
 SHN_XINDEX = 0xFFFF
 SHF_EXECINSTR = 0x4
+SHF_EXCLUDE = 0x80000000
 SHF_COMPRESSED = 0x800
 SHT_NOBITS = 8
 
-# The largest .strtab of a clang object seen is 1.4 MB (names of all symbols); -ffunction-sections at 65 280 sections makes 5 MB.
+# A name table beyond this is not read where the section headers are smaller: clang keeps all symbol names in it (zstd: 47 KB; C++, with
+# its mangled names, far more).
+NAMES_LARGE = 64 << 10
 NAMES_LIMIT = 16 << 20
 SECTIONS_LIMIT = 1 << 20
 INFLATE_LIMIT = 1 << 20
@@ -121,9 +125,13 @@ def read(extent: Extent) -> Object:
     if names_index >= count or count > SECTIONS_LIMIT:
         raise MalformedError(f"{count} sections, with the names in section {names_index}")
     header = section.unpack(extent.exactly(table + names_index * stride, stride, "section header"))
-    if header[4] > NAMES_LIMIT:
-        raise MalformedError(f"section names of {header[4]} bytes")
-    names = extent.exactly(header[3], header[4], "section names") if header[4] else b""
+    offset, size = header[3], header[4]
+    if size > NAMES_LARGE and count * stride < size:
+        _walk_excluded(out, section, extent.exactly(table, count * stride, "section table"), extent.part(offset, size))
+        return out
+    if size > NAMES_LIMIT:
+        raise MalformedError(f"section names of {size} bytes")
+    names = extent.exactly(offset, size, "section names") if size else b""
     if GCC_PREFIX in names or FAT_NAME in names:
         _walk(out, section, extent.exactly(table, count * stride, "section table"), names)
     return out
@@ -141,6 +149,19 @@ def _walk(out: Object, section: Struct, headers: bytes, names: bytes) -> None:
             continue
         end = names.find(b"\0", name)
         out.sections.append(Section(index, names[name : end if end >= 0 else len(names)], kind, flags, offset, size))
+
+
+def _walk_excluded(out: Object, section: Struct, headers: bytes, names: Extent) -> None:
+    """Walk the headers without the names: GCC and LLVM mark their IR SHF_EXCLUDE, and few other sections are; only those names are read."""
+    for index, (name, kind, flags, offset, size, _) in enumerate(section.iter_unpack(headers)):
+        if not flags & SHF_EXCLUDE:
+            out.code = out.code or bool(flags & SHF_EXECINSTR and size)
+            continue
+        text = names.read(name, 64).split(b"\0", 1)[0]
+        if text.startswith(GCC_PREFIX):
+            out.gcc_bytes += size
+        if text.startswith((FAT_NAME, *GCC_SECTIONS)):
+            out.sections.append(Section(index, text, kind, flags, offset, size))
 
 
 def inflated(extent: Extent, index: int, limit: int) -> bytes:

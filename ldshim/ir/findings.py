@@ -8,6 +8,7 @@ from __future__ import annotations
 
 # What GCC uses where --param says nothing (params.opt); lto-partitions became 512 in GCC 16 (2025-09-03).
 LTO_PARTITIONS = 128
+LTO_PARTITIONS_8 = 32
 LTO_PARTITIONS_16 = 512
 LTO_MIN_PARTITION = 10_000  # estimated instructions
 
@@ -65,6 +66,11 @@ class Findings:
             self.reasons.append(reason)
 
 
+def default_partitions(major: int) -> int:
+    """Return the default of --param lto-partitions (gcc/params.opt): it grew in GCC 9 and in 16; 0, unknown, counts as 9 to 15."""
+    return LTO_PARTITIONS_16 if major >= 16 else LTO_PARTITIONS if major >= 9 or not major else LTO_PARTITIONS_8
+
+
 def gcc_partitions(size: int, major: int = 0, partitions: int = 0, min_partition: int = 0) -> int:
     """Return an upper bound on the LTRANS partitions that GCC makes of so many bytes of IR: 1 or more.
 
@@ -79,5 +85,5 @@ def gcc_partitions(size: int, major: int = 0, partitions: int = 0, min_partition
     too high for real programs until lto-partitions cuts it off: zstd made 16 partitions where it says 128, brotli 5 or 6 where it
     says 128, lua 5 where it says 90.
     """
-    limit = partitions or (LTO_PARTITIONS_16 if major >= 16 else LTO_PARTITIONS)
+    limit = partitions or default_partitions(major)
     return max(1, min(limit, -(-3 * size // (BYTES_PER_THREE_INSNS * (min_partition or LTO_MIN_PARTITION)))))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CLAIM, _HEADER, _OPTIONS = GCC_SECTIONS
 _HEADERS = {"<": Struct("<hhB"), ">": Struct(">hhB")}
 
-# A translation unit records about 200 bytes; after `ld -r` of 5000 that is the limit.
+# A translation unit records 100 to 200 bytes; after `ld -r` of 5000 that is the limit.
 OPTIONS_LIMIT = 1 << 20
 # After `ld -r` an object has a header for each translation unit. They only differ where somebody mixed compilers.
 HEADERS_LIMIT = 64

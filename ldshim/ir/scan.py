@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import os
 
-from ldshim.ir import archive, bitcode, elf, gcc, libraries
-from ldshim.ir.extent import ExhaustedError, Extent, MalformedError, Meter, open_regular, stat_regular
+from ldshim.ir import archive, elf, libraries
+from ldshim.ir.extent import BITCODE, ExhaustedError, Extent, MalformedError, Meter, open_regular, stat_regular
 from ldshim.ir.findings import Findings
 
 TYPE_CHECKING = False
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ldshim.command.argv import Input
+    from ldshim.ir.bitcode import Modules
 
 READ_LIMIT = 256 << 20
-STEPS_LIMIT = 1_000_000  # two seconds: full LTO of 2000 modules, a link of many minutes
+STEPS_LIMIT = 1_000_000  # three seconds
 DEPTH_LIMIT = 4
 FULL_ENOUGH = 64
 OBJECTS_LIMIT = 400_000
@@ -130,7 +131,7 @@ class _Walk:
         try:
             if head.startswith(elf.MAGIC):
                 self._elf(extent)
-            elif head.startswith((bitcode.MAGIC, bitcode.WRAPPER)):
+            elif head.startswith(BITCODE):
                 self._bitcode(extent, path, member)
             elif head.startswith((archive.MAGIC, archive.THIN)):
                 self._archive(extent, path, member, depth)
@@ -149,15 +150,22 @@ class _Walk:
         if found.type == elf.ET_DYN:
             out.shared += 1
             return
-        traces = None
+        claimed = fat = False
         if found.sections:
-            traces = gcc.read(extent, found)
-            if self._fat(extent, found) and traces is None:
-                return
-        if traces is None:
+            claimed = self._gcc(extent, found)
+            fat = self._fat(extent, found)
+        if not claimed and not fat:
             out.native += 1
             out.native_bytes += extent.size
-            return
+
+    def _gcc(self, extent: Extent, found: elf.Object) -> bool:
+        """Count what GCC's plugin would claim. Returns whether it would."""
+        from ldshim.ir import gcc  # noqa: PLC0415 - the IR readers are half of what a plain link would import here
+
+        out = self.findings
+        traces = gcc.read(extent, found)
+        if traces is None:
+            return False
         if traces.slim:
             out.gcc_slim += 1
         else:
@@ -167,6 +175,7 @@ class _Walk:
         if traces.options not in self.options:
             self.options.add(traces.options)
             out.recorded.extend(word for word in dict.fromkeys(gcc.flto_words(traces.options)) if word not in out.recorded)
+        return True
 
     def _fat(self, extent: Extent, found: elf.Object) -> bool:
         """Count the modules in `.llvm.lto` sections. Returns whether there are any."""
@@ -176,7 +185,7 @@ class _Walk:
             if section.name != elf.FAT_NAME or section.type == elf.SHT_NOBITS or section.flags & elf.SHF_COMPRESSED:
                 continue
             inner = extent.part(section.offset, section.size)
-            if not inner.head.startswith((bitcode.MAGIC, bitcode.WRAPPER)):
+            if not inner.head.startswith(BITCODE):
                 continue
             any_module = True
             out.fat_bytes += inner.size
@@ -185,18 +194,22 @@ class _Walk:
                 out.fat_thin += bool(out.fat_thin)
                 out.fat_full += not out.fat_thin
                 continue
+            from ldshim.ir import bitcode  # noqa: PLC0415 - as above
+
             modules = bitcode.read(inner)
             out.fat_thin += modules.thin
             out.fat_full += modules.full
             self._flags(modules)
         return any_module
 
-    def _flags(self, modules: bitcode.Modules) -> None:
+    def _flags(self, modules: Modules) -> None:
         out = self.findings
         out.unified = out.unified or modules.unified
         out.split = out.split or modules.split
 
     def _bitcode(self, extent: Extent, path: bytes, member: bytes) -> None:
+        from ldshim.ir import bitcode  # noqa: PLC0415 - as above
+
         out = self.findings
         modules = bitcode.read(extent)
         out.thin += modules.thin
