@@ -6,6 +6,8 @@ bounds the number. Carrying it out reserves, and writes the edits. `ldshim expla
 
 from __future__ import annotations
 
+import os
+
 from . import budget, environ, line, mode, toolid
 from .findtool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
 from .hardware import cpus
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from .environ import Environment, Settings
     from .findtool import Call
     from .ir.findings import Findings
+    from .reserve.ledger import Promise
     from .reserve.source import Source
 
 AUTH_VARIABLES = (b"CARGO_MAKEFLAGS", b"MAKEFLAGS", b"MFLAGS")  # the order of jobserver-rs: cargo's own pipe is the one that works
@@ -27,11 +30,12 @@ class Plan:
 
     family: of the tool; linker: of the linker behind a driver, "" when not certain; collected: what COLLECT_GCC_OPTIONS says to a
     linker below collect2; budget: None when the tool runs as it was called, for `reason`; source: whose threads there are, None for a
-    pin; its lease is owned by whoever carries the plan out.
+    pin; its lease is owned by whoever carries the plan out; promise: of memory, empty, with the same owner, None where none is needed.
     """
 
     __slots__ = (
-        "budget", "call", "collected", "environment", "facts", "family", "found", "linker", "mode", "reason", "settings", "source", "tool",
+        "budget", "call", "collected", "environment", "facts", "family", "found", "linker", "mode", "promise", "reason", "settings",
+        "source", "tool",
     )  # fmt: skip
 
     def __init__(self, call: Call, environment: Environment, settings: Settings) -> None:
@@ -47,6 +51,7 @@ class Plan:
         self.mode: mode.Mode | None = None
         self.budget: budget.Budget | None = None
         self.source: Source | None = None
+        self.promise: Promise | None = None
         self.reason = ""
 
 
@@ -76,7 +81,11 @@ def make(call: Call, environment: Environment, settings: Settings) -> Plan:
         plan.budget = budget.Budget(decided.asked, "none", kept) if decided.lto == "gcc" and decided.demand > 1 else None
         plan.reason = f"{decided.reason}; {kept}"
         return plan
-    if decided.lto in ("none", "full") and linker in ("lld", "mold"):
+    refused = mode.refused(facts, linker == "lld") if linker == "lld" or plan.family == "clang" else ""
+    if refused:
+        plan.reason = f"{decided.reason}; {refused}"
+        return plan
+    if decided.lto in ("none", "full") and (linker in ("lld", "mold") or (plan.family == "gold" and facts.threads)):
         _bound_plain_threads(plan, linker, decided)
     elif decided.demand > 1:
         _bound_lto(plan, decided)
@@ -114,7 +123,7 @@ def _look_at_inputs(plan: Plan, facts: Facts) -> Findings:
     enough = 0
     if plan.family in ("lld", "clang"):
         own = 0 if auths(plan.environment) else cpus.affinity()
-        enough = settings.jobs or settings.max_jobs or make_jobs(plan.environment) or own
+        enough = settings.jobs or settings.max_jobs or pool_size(plan.environment) or own
     return scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, enough)
 
 
@@ -182,6 +191,12 @@ def make_jobs(environment: Environment) -> int:
     return makeflags.parse(environment.get(b"MAKEFLAGS")).jobs
 
 
+def pool_size(environment: Environment) -> int:
+    """Return the most jobs that any jobserver named in the environment has, 0 when one does not say (cargo's words hold a bare -j)."""
+    said = [makeflags.parse(value).jobs for _, value in auths(environment)]
+    return max(said) if said and all(said) else 0
+
+
 def limits(environment: Environment) -> budget.Limits:
     """Collect what bounds a number besides demand and tokens."""
     named = [environ.ceiling_from_builders(environment), (make_jobs(environment), "MAKEFLAGS' -j")]
@@ -192,16 +207,34 @@ def _bound_lto(plan: Plan, decided: mode.Mode) -> None:
     """Find whose threads there are, unless they are pinned, and bound the number (C11)."""
     environment, settings = plan.environment, plan.settings
     bounds = limits(environment)
-    lease = None
+    lease, jobs = None, 0
     if not settings.jobs:
         found = source.find_jobserver(auths(environment), may_recover=settings.recover)
         if found.lease.source == "none" and not decided.serial:
             found = source.share_host(environment.get, bounds.cpus, found.reasons)
         plan.source, lease = found, found.lease
-    plan.budget = budget.for_lto(decided, settings, lease, bounds, make_jobs(environment))
+        _bound_by_memory(plan, decided, bounds)
+        jobs = found.client.jobs if found.client is not None else 0
+    plan.budget = budget.for_lto(decided, settings, lease, bounds, jobs)
+
+
+def _bound_by_memory(plan: Plan, decided: mode.Mode, bounds: budget.Limits) -> None:
+    """Find how many jobs there is memory for, what other links were promised taken off (C17)."""
+    from . import footprint  # noqa: PLC0415  a plain link needs none of it
+    from .reserve import ledger  # noqa: PLC0415
+
+    if plan.found is None:
+        return
+    need = footprint.of_link(decided.lto, plan.found, plan.settings.mem_per_job)
+    plan.promise = ledger.promise(plan.environment.get, need, os.getpid())
+    left = plan.promise.available()
+    if left is not None:
+        bounds.memory = [need.ceiling(left)]
 
 
 def _bound_plain_threads(plan: Plan, linker: str, decided: mode.Mode) -> None:
     """Bound what a linker's own pool may use, without a token and without a warden (C23)."""
-    own = min(cpus.affinity(), {"lld": 16, "mold": 32}[linker])
+    most = {"lld": 16, "mold": 32}.get(linker)
+    # gold's own choice, once --threads is given, is a thread for every input (gold/options.cc).
+    own = min(cpus.affinity(), most) if most else max(2, len(plan.facts.inputs) if plan.facts is not None else 0)
     plan.budget = budget.for_plain(own, decided.asked, plan.settings, limits(plan.environment))

@@ -57,11 +57,11 @@ _MEMORY_MAJOR = 1  # /dev/null, /dev/zero, /dev/full, /dev/mem: documented in Li
 class Jobserver:
     """A client of one jobserver. Owner: whoever called `connect`; only one process at a time may use it.
 
-    held: tokens we have; name: "pipe 3,4", "fifo /tmp/GMfifo12"; callers_fds: make's own descriptors in this process, () for a fifo. Not
+    held: tokens we have; name: "pipe 3,4", "fifo /tmp/GMfifo12"; jobs: the -jN said beside it, 0 when unknown; callers_fds: make's own descriptors in this process, () for a fifo. Not
     promised: fairness to blocking readers, and anything after a SIGKILL of the owner (then the tokens are gone, as with every client).
     """
 
-    __slots__ = ("_bytes", "_read_fd", "_single", "_write_fd", "callers_fds", "name")
+    __slots__ = ("_bytes", "_read_fd", "_single", "_write_fd", "callers_fds", "jobs", "name")
 
     def __init__(self, read_fd: int, write_fd: int, name: str, callers_fds: tuple[int, ...] = (), single: bool = False) -> None:
         """Own read_fd and write_fd (they may be equal), both O_NONBLOCK; single: one byte a system call (a device that counts calls)."""
@@ -71,6 +71,7 @@ class Jobserver:
         self._bytes = bytearray()
         self.name = name
         self.callers_fds = callers_fds
+        self.jobs = 0
 
     @property
     def held(self) -> int:
@@ -210,8 +211,12 @@ def connect(auth: makeflags.Auth) -> Jobserver | str:
         opened = open_pair(b"/proc/self/fd", auth.read_fd, auth.write_fd, pair)
         if isinstance(opened, str):
             return opened
-        return Jobserver(*opened, f"pipe {auth.read_fd},{auth.write_fd}", (auth.read_fd, auth.write_fd))
-    return _connect_path(auth.path)
+        found: Jobserver | str = Jobserver(*opened, f"pipe {auth.read_fd},{auth.write_fd}", (auth.read_fd, auth.write_fd))
+    else:
+        found = _connect_path(auth.path)
+    if isinstance(found, Jobserver):
+        found.jobs = auth.jobs
+    return found
 
 
 def verify_pair(read_fd: int, write_fd: int) -> tuple[int, int] | str:

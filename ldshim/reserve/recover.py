@@ -52,6 +52,7 @@ def recover(proc: bytes = b"/proc") -> Jobserver | str:
     if isinstance(opened, str):
         return ENDED if opened == NO_PROC else opened
     found = Jobserver(*opened, f"pipe {auth.read_fd},{auth.write_fd} of make {run_by.make}")
+    found.jobs = auth.jobs
     if not recipe.still(proc, run_by):
         found.close()
         return ENDED
