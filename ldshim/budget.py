@@ -18,14 +18,19 @@ UNLIMITED = 1 << 30
 
 
 class Limits:
-    """What bounds a number besides demand. cpus: CPUs this process may use (affinity, quota); named: [(ceiling, origin)], no zeros."""
+    """What bounds a number besides demand.
 
-    __slots__ = ("cpus", "cpus_reason", "named")
+    cpus: CPUs this process may use (affinity, quota); named: [(ceiling, origin)], no zeros; memory: the same for the jobs that memory has
+    room for, [] when nobody can tell. The others bound our own choice only, memory bounds a jobserver's word as well (C17).
+    """
+
+    __slots__ = ("cpus", "cpus_reason", "memory", "named")
 
     def __init__(self, cpus: int, cpus_reason: str, named: list[tuple[int, str]]) -> None:
         self.cpus = cpus
         self.cpus_reason = cpus_reason
         self.named = named
+        self.memory: list[tuple[int, str]] = []
 
 
 class Budget:
@@ -52,7 +57,7 @@ def for_lto(mode: Mode, settings: Settings, lease: Lease | None, limits: Limits,
     if settings.jobs:
         number = 1 if mode.serial else min(settings.jobs, mode.asked or UNLIMITED)
         return Budget(number, "pin", f"LDSHIM_JOBS={settings.jobs}{_asked(mode)}")
-    ceilings = [(min(mode.demand, mode.asked or UNLIMITED), "what the link can use")]
+    ceilings = [(min(mode.demand, mode.asked or UNLIMITED), "what the link can use"), *limits.memory]
     if settings.max_jobs:
         ceilings.append((settings.max_jobs, "LDSHIM_MAX_JOBS"))
     if lease is not None and lease.source in ("jobserver", "recovered"):

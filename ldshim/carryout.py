@@ -71,6 +71,9 @@ def carry_out(plan: Plan, outcome: Outcome) -> None:
         inherited = held.life_fd if held is not None else pipe.write_fd
         outcome.edits.variables[handover.HELD] = handover.marker(inherited)
     elif _shares(plan):
+        if may_confine(plan) and plan.promise is not None:
+            # Confined threads run one after the other, but each of them holds a module: memory is taken for all that it is told.
+            outcome.granted = plan.budget.number = plan.promise.resize(plan.budget.number)
         held = handover.leave_warden(_reservation(plan, "confine" if may_confine(plan) else "fixed"), avoid)
         if held is None or not held.elastic:
             outcome.granted = 1 + (held.taken if held is not None else 0)
@@ -133,7 +136,12 @@ def _shares(plan: Plan) -> bool:
 def _reservation(plan: Plan, policy: str, pipe: private.Private | None = None) -> handover.Reservation:
     assert plan.source is not None
     assert plan.budget is not None
-    out = handover.Reservation(plan.source.lease, plan.budget.number - 1, policy, plan.environment, pipe)
+    lease = plan.source.lease
+    if plan.promise is not None:
+        from .reserve import ledger  # noqa: PLC0415
+
+        lease = ledger.GuardedLease(lease, plan.promise, follows=policy != "confine")
+    out = handover.Reservation(lease, plan.budget.number - 1, policy, plan.environment, pipe)
     if plan.settings.log:
         from . import explain  # noqa: PLC0415  json costs 6 ms, and only the log needs it
 

@@ -33,22 +33,44 @@ COMMANDS = frozenset((b"explain", b"link-farm"))
 def main() -> NoReturn:
     """Run as the console script, under our own name or a tool's."""
     default_interrupt()
-    argv = command_line()
-    name = findtool.program_name(argv[0])
-    environment = environ.read()
+    argv, environment = gather()
+    name = os.path.basename(argv[0])
     if name not in OWN_NAMES:
         run(name, argv[1:], environment)
     if len(argv) < 2 or argv[1].startswith(b"-") or argv[1] in COMMANDS:
         from .cli import main as cli  # noqa: PLC0415  argparse costs a link 6 ms
 
         sys.exit(cli.main(argv[1:], environment))
-    run(findtool.program_name(argv[1]), argv[2:], environment, argv[1] if b"/" in argv[1] else b"")
+    run(os.path.basename(argv[1]), argv[2:], environment, argv[1] if b"/" in argv[1] else b"")
 
 
 def run_baked(name: bytes, real: bytes) -> NoReturn:
     """Run as a launcher of a link farm, which knows the tool's name, and where it was when the farm was made."""
     default_interrupt()
-    run(name, command_line()[1:], environ.read(), baked=real)
+    argv, environment = gather(name, real)
+    run(name, argv[1:], environment, baked=real)
+
+
+def gather(name: bytes = b"", known: bytes = b"") -> tuple[list[bytes], Environment]:
+    """Return argv and environment; should that fail, run the tool with what Python has of them (C1)."""
+    try:
+        return command_line(), environ.read()
+    except Exception as error:
+        words = [os.fsencode(word) for word in sys.argv]
+        if not name and os.path.basename(words[0]) in OWN_NAMES:
+            words = words[1:]
+            known = words[0] if words and b"/" in words[0] else b""
+        if not words or words[0] in COMMANDS or words[0].startswith(b"-"):
+            raise  # a command of ours: nobody's build
+        become(name or os.path.basename(words[0]), words[1:], known, error)
+
+
+def become(name: bytes, args: list[bytes], known: bytes, error: Exception) -> NoReturn:
+    """Say what failed, and become the tool all the same."""
+    say(complaint(name, error))
+    from . import emergency  # noqa: PLC0415  never needed, one hopes
+
+    emergency.run(name, args, known)
 
 
 def default_interrupt() -> None:
@@ -70,16 +92,22 @@ def command_line() -> list[bytes]:
 def run(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"") -> NoReturn:
     """Stand in for one call and never return. tool: the path that the prefix form gave, b"" for a name; baked: the path in a launcher."""
     try:
+        stand_in(name, args, environment, tool, baked)
+    except Exception as error:  # C1: a failure of ours must not become the build's
+        become(name, args, tool or baked, error)
+
+
+def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes, baked: bytes) -> NoReturn:
+    """Do what run does, as long as nothing fails that must not."""
+    try:
         call = findtool.stand_in(name, args, environment, tool, baked)
-        marker = findtool.via(call, environment, processes.stamp(os.getpid()))
+        edits: dict[bytes, bytes | None] = {
+            findtool.VIA: findtool.via(call, environment, processes.stamp(os.getpid())),
+            findtool.DEPTH: findtool.depth(call, environment),
+        }
     except findtool.UnfoundError as error:
         say(str(error))
         os._exit(error.status)
-    except Exception as error:  # C1: a failure of ours must not become the build's
-        say(complaint(name, error))
-        call = last_resort(name, args, environment)
-        execute(call, environment, environment)
-    edits: dict[bytes, bytes | None] = {findtool.VIA: marker}
     if call.path is not None:
         edits[b"PATH"] = call.path
     below = environment.changed(edits)
@@ -137,6 +165,10 @@ def execute(call: Call, below: Environment, original: Environment, outcome: Outc
         handover.replace_process(call.real, [call.argv0, *outcome.args], outcome.environment)
     except (OSError, ValueError) as error:
         failure = error
+    except Exception:
+        if outcome is not None:
+            outcome.undo()
+        raise
     try:
         if outcome is not None:
             outcome.undo()
@@ -146,20 +178,6 @@ def execute(call: Call, below: Environment, original: Environment, outcome: Outc
     reason = failure.strerror if isinstance(failure, OSError) else str(failure)
     say(f"ldshim: {findtool.show(call.name)}: real tool cannot be executed: {findtool.show(call.real)}: {reason}")
     os._exit(127 if isinstance(failure, FileNotFoundError) else 126)
-
-
-def last_resort(name: bytes, args: list[bytes], environment: Environment) -> Call:
-    """Find the tool when findtool itself failed: the first of that name on PATH that is not this very file."""
-    call = findtool.Call.__new__(findtool.Call)
-    call.name, call.args, call.real = name, args, name
-    own = os.path.realpath(os.fsencode(sys.argv[0]))
-    for directory in environment.get(b"PATH", b"/bin:/usr/bin").split(b":"):
-        candidate = os.path.join(os.path.abspath(directory or b"."), name)
-        if os.access(candidate, os.X_OK) and os.path.realpath(candidate) != own:
-            call.real = candidate
-            break
-    call.argv0 = call.real
-    return call
 
 
 def complaint(name: bytes, error: Exception) -> str:

@@ -26,7 +26,7 @@ SHEBANG_BYTES = 127  # Linux before 5.1 reads no more of a first line (BINPRM_BU
 PYTHON = """\
 sys.path += {places!a}
 try:
-    from ldshim.entry import run_baked
+{quick}    from ldshim.entry import run_baked
 except Exception as failure:
     import _signal, os
     os.write(2, b'ldshim: %b: the package cannot be imported, the tool runs unchanged: %b; run ldshim link-farm --refresh\\n'
@@ -36,16 +36,21 @@ except Exception as failure:
     os.execv({real!a}, [{argv0!a}, *sys.argv[1:]])
 run_baked({name!a}, {real!a})
 """
+QUICK = """\
+    from ldshim import quick
+    quick.link({name!a}, ({real!a}, {argv0!a}), {family!a}, {identity!a})
+"""
 
 
 class Launcher:
     """What one launcher is made of.
 
     name: the tool's; kind: "driver" or "linker"; real: the tool, absolute; argv0: what it is to see as argv[0]; python: the interpreter,
-    absolute; places: directories for sys.path, the package's first.
+    absolute; places: directories for sys.path, the package's first; family, identity: what a linker was when this was written, for
+    quick.link; "" when that is not certain.
     """
 
-    __slots__ = ("argv0", "kind", "name", "places", "python", "real")
+    __slots__ = ("argv0", "family", "identity", "kind", "name", "places", "python", "real")
 
     def __init__(self, name: bytes, kind: str, tool: tuple[bytes, bytes], python: bytes, places: list[str]) -> None:
         self.name = name
@@ -53,6 +58,8 @@ class Launcher:
         self.real, self.argv0 = tool
         self.python = python
         self.places = places
+        self.family = ""
+        self.identity: tuple[int, ...] = ()
 
     def text(self, template: bytes) -> bytes:
         """Return the whole file. template: the content of launcher.sh."""
@@ -92,7 +99,8 @@ class Launcher:
 
     def _code(self) -> bytes:
         values = {"places": self.places, "name": self.name, "real": self.real, "argv0": self.argv0}
-        return PYTHON.format(**values).encode("ascii")
+        quick = QUICK.format(family=self.family, identity=self.identity, **values) if self.family and self.kind == "linker" else ""
+        return PYTHON.format(quick=quick, **values).encode("ascii")
 
 
 def fits_shebang(python: bytes) -> bool:

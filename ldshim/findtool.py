@@ -8,7 +8,9 @@ The consequence for what comes after us: ccache, distcc and icecc search PATH th
 that holds nothing but ldshim entries, or that carries our mark, leaves the child's PATH; any other stays, because it may hold tools
 that the build needs.
 
-What is still a loop then (a script that calls us by path) is seen as the same process coming round to the same tool: exit 111.
+Where ours stays because it holds other tools too, a ccache behind it finds us again. Below a masquerade that we handed the call to, we
+pass over it, so that the call comes out at the real tool. What is still a loop then (a script that calls us by path) is seen as the same
+process coming round to the same tool, or as many processes one below the other: exit 111.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ MAGIC = b"ldshim launcher: https://pypi.org/project/ldshim"
 _CONSOLE_SCRIPT = b"from ldshim.entry import"
 MARK = b".ldshim"  # a file of this name marks a directory as ours
 VIA = b"_LDSHIM_VIA"  # pid.starttime:path:path…: the tools this very process has been handed to
+DEPTH = b"_LDSHIM_DEPTH"  # n:path: so many calls, one below the other, were handed to that same tool
+_DEEPEST = 8
 
 DRIVERS = frozenset((b"gcc", b"g++", b"cc", b"c++", b"gfortran", b"gdc", b"clang", b"clang++"))
 LINKERS = frozenset((b"ld", b"ld.bfd", b"ld.gold", b"ld.lld", b"ld.mold", b"ld.wild", b"lld", b"gold", b"mold", b"wild"))
@@ -119,23 +123,28 @@ class Search:
         self.ours: list[bytes] = []  # directories where the name leads to an ldshim
         self.blocked = b""  # a candidate that exists and cannot be executed
 
-    def find(self, name: bytes, directories: list[bytes]) -> bytes:
-        """Return the first executable called name that is not ldshim, absolute, or b"". Goes on a little to learn all of `ours`."""
-        found = b""
+    def find(self, name: bytes, directories: list[bytes], skip: bytes = b"") -> bytes:
+        """Return the first executable called name that is not ldshim nor skip, absolute, or b"". Goes on to learn all of `ours`.
+
+        A masquerade that stands before an entry of ours comes to us by itself: what stands behind us is preferred.
+        """
+        found = before = b""
         for directory in directories:
             # An empty entry means the current directory, as it does to execvp.
             candidate = os.path.join(os.path.abspath(directory or b"."), name)
             if not found:
                 self.looked.append(directory or b".")
-            if not os.path.isfile(candidate):
+            if not os.path.isfile(candidate) or candidate == skip:
                 continue
             if is_ldshim(candidate, self.own):
                 self.ours.append(directory)
+                if found and _is_masquerade(found):
+                    found, before = b"", before or found
             elif os.access(candidate, os.X_OK):
                 found = found or candidate
             elif not found:
                 self.blocked = self.blocked or candidate
-        return found
+        return found or before
 
 
 def path_entries(environment: Environment) -> list[bytes]:
@@ -162,13 +171,7 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
     """
     call = Call(name, args)
     own = own_stat()
-    pinned = environment.get(variable_for(name)) if not tool else b""
-    if pinned and not os.path.isfile(pinned):
-        call.complaints.append(_line(variable_for(name), "no such file, PATH is searched instead", pinned))
-        pinned = b""
-    elif pinned and is_ldshim(pinned, own):
-        call.complaints.append(_line(variable_for(name), "leads back to ldshim, PATH is searched instead", pinned))
-        pinned = b""
+    pinned = _pinned(call, environment, own) if not tool else b""
     search = Search(own)
     entries = path_entries(environment)
     if tool and not is_ldshim(tool, own):
@@ -183,7 +186,10 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
         call.real = search.find(name, _compiler_path(environment)) or baked
         search.find(name, entries)
     else:
-        call.real = search.find(name, _compiler_path(environment) + entries)
+        directories = _compiler_path(environment) + entries
+        call.real = search.find(name, directories)
+        if call.real and call.real == _handed_over(environment)[1] and _is_masquerade(call.real):
+            call.real = Search(own).find(name, directories, call.real) or call.real
         if not call.real:
             raise _not_found(name, search)
     if not os.access(call.real, os.X_OK):
@@ -193,6 +199,19 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
     if len(kept) != len(entries):
         call.path = b":".join(kept)
     return call
+
+
+def _pinned(call: Call, environment: Environment, own: os.stat_result | None) -> bytes:
+    """Return what LDSHIM_REAL_<NAME> says, b"" where it is unset or of no use, which costs a line."""
+    variable = variable_for(call.name)
+    pinned = environment.get(variable)
+    if pinned and not os.path.isfile(pinned):
+        call.complaints.append(_line(variable, "no such file, PATH is searched instead", pinned))
+        return b""
+    if pinned and is_ldshim(pinned, own):
+        call.complaints.append(_line(variable, "leads back to ldshim, PATH is searched instead", pinned))
+        return b""
+    return pinned
 
 
 def _compiler_path(environment: Environment) -> list[bytes]:
@@ -239,6 +258,27 @@ def via(call: Call, environment: Environment, stamp: bytes) -> bytes:
         both_ends = call.real + b" <-> " + os.fsencode(sys.argv[0])
         raise UnfoundError(111, _line(call.name, "loop: the real tool comes back to ldshim", both_ends))
     return b":".join([stamp, *here, real])
+
+
+def depth(call: Call, environment: Environment) -> bytes:
+    """Return the marker that counts nested calls for the child; raise UnfoundError 111 when they were all handed to the same tool."""
+    count, above = _handed_over(environment)
+    count = count + 1 if above == call.real else 1
+    if count > _DEEPEST:
+        both_ends = call.real + b" <-> " + os.fsencode(sys.argv[0])
+        raise UnfoundError(111, _line(call.name, "loop: the real tool runs ldshim again and again", both_ends))
+    return b"%d:%b" % (count, call.real)
+
+
+def _handed_over(environment: Environment) -> tuple[int, bytes]:
+    """Return how often in a row the calls above this one were handed to a tool, and to which."""
+    count, _, path = environment.get(DEPTH).partition(b":")
+    return (int(count), path) if count.isdigit() and len(count) < 4 else (0, b"")
+
+
+def _is_masquerade(path: bytes) -> bool:
+    """Tell whether a tool is a link to something else, such as ccache, that will look for the tool again."""
+    return kind_of(program_name(path)) != kind_of(program_name(os.path.realpath(path)))
 
 
 def program_on_path(words: bytes, environment: Environment) -> bool:

@@ -102,11 +102,31 @@ def for_linker(edits: Edits, facts: Facts, number: int, family: str, thin: bool)
 
 
 def _tell_plugin(edits: Edits, facts: Facts, number: int) -> None:
-    """Put jobs=N right behind LLVM's own plugin: it belongs to the -plugin before it, and liblto_plugin would take it for a file."""
+    """Put jobs=N right behind LLVM's own plugin: it belongs to the -plugin before it, and liblto_plugin would take it for a file.
+
+    A number that is there already comes later, and the plugin takes the last word, so it is replaced where it stands.
+    """
+    for said in facts.jobs:
+        if said.at < 0:
+            # Out of a response file: only a later word beats it, and only a single plugin makes sure whose word that is.
+            edits.add(facts, [b"-plugin-opt=jobs=%d" % number] if len(facts.plugins) == 1 else [])
+            return
+    if facts.jobs:
+        for said in facts.jobs:
+            _replace_value(edits, said, number)
+        return
     for plugin in facts.plugins:
         if plugin.at >= 0 and program_name(plugin.value or b"").startswith(b"LLVMgold"):
             separate = plugin.spelling in (b"-plugin", b"--plugin")
             edits.behind.setdefault(plugin.at + (2 if separate else 1), []).append(b"-plugin-opt=jobs=%d" % number)
+
+
+def _replace_value(edits: Edits, said: Said, number: int) -> None:
+    """Replace an explicit number by ours, joined (`--thinlto-jobs=8`) or in the next word (`-plugin-opt jobs=8`)."""
+    if said.spelling.endswith(b"="):
+        edits.words[said.at] = said.spelling + b"%d" % number
+    else:
+        edits.words[said.at + 1] = (b"jobs=%d" if said.spelling.endswith(b"plugin-opt") else b"%d") % number
 
 
 def for_driver(edits: Edits, facts: Facts, number: int, thin: bool, linker: str, clang: bool = True) -> None:
@@ -117,5 +137,8 @@ def for_driver(edits: Edits, facts: Facts, number: int, thin: bool, linker: str,
         words.append(b"-Wl,--threads=%d" % number)
         if linker == "lld" and thin and (facts.jobs or not jobs_by_driver):
             words.append(b"-Wl,--thinlto-jobs=%d" % number)
+    if thin and linker in ("bfd", "gold", "mold") and any(not said.spelling.startswith(b"-flto") for said in facts.jobs):
+        # clang puts its own -flto-jobs first, so a forwarded number behind it would win; the plugin is clang's own, the only one.
+        words.append(b"-Wl,-plugin-opt=jobs=%d" % number)
     if words and not facts.sources:
         edits.add(facts, words)

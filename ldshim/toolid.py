@@ -62,8 +62,8 @@ def _family(banner: bytes) -> str:
             if family == "lld" and b"compatible with GNU linkers" not in first:
                 return ""  # wasm-ld, ld64.lld and lld-link speak other command lines
             return family
-    # gcc prints the name it was called by first; the licence notice is its own. clang never prints one.
-    if b"Free Software Foundation" in banner and b"GNU" not in first:
+    # gcc prints the name it was called by first (gfortran: "GNU Fortran"); the licence notice is its own. clang never prints one.
+    if b"Free Software Foundation" in banner and (b"GNU" not in first or first.startswith(b"GNU Fortran (")):
         return "gcc"
     return ""
 

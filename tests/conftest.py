@@ -18,3 +18,8 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Shim:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """Provide the objects of the test program, compiled when first asked for."""
     return Program(tmp_path_factory.mktemp("program"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `--update-golden` write the answers of tests/golden anew."""
+    parser.addoption("--update-golden", action="store_true", help="write the answers in tests/golden anew; review the diff")

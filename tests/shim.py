@@ -87,3 +87,10 @@ def handed_over(log: Path) -> list[dict[str, Any]]:
     """Read an LDSHIM_LOG file: the records written when links were handed over, in order."""
     records = [json.loads(line) for line in log.read_bytes().splitlines()]
     return [record for record in records if "argv" in record]
+
+
+def script(path: Path, *lines: str) -> str:
+    """Write an executable shell script, a stand-in for a real tool: its path."""
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return str(path)

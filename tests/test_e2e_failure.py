@@ -6,6 +6,7 @@ alive, lld by a stand-in that answers --version as lld does and otherwise waits.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,9 +19,12 @@ from tests import tools
 from tests.observe import Gate
 from tests.pool import Pool
 from tests.program import PARTITIONS, Program, bare_environment
+from tests.shim import script
+from tests.ways import session
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import TracebackType
 
     from tests.shim import Shim
 
@@ -29,13 +33,6 @@ LLD = "ld.lld-16"
 SIGNALS = [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 TOKENS = b"\x00a\xff"
 MAKES = {"make43": tools.make43, "make44": tools.make44}
-
-
-def script(path: Path, *lines: str) -> str:
-    """Write an executable shell script: its path."""
-    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
-    path.chmod(0o755)
-    return str(path)
 
 
 def fake_lld(path: Path, *instead: str) -> str:
@@ -62,20 +59,27 @@ def test_a_missing_tool_is_127_and_one_line_that_says_where_it_looked(shim: Shim
         assert [] == [place for place in places if str(place) not in said]
 
 
-@pytest.mark.parametrize("what", ["not executable", "a directory", "no such interpreter"])
-def test_a_tool_that_cannot_run_is_126_and_one_line(what: str, shim: Shim, tmp_path: Path) -> None:
-    """A real tool that is named and there, but cannot be executed, gives 126 (a missing interpreter 127) and one line naming it (C6)."""
+@pytest.mark.parametrize(("what", "status"), [("not executable", 126), ("no such interpreter", 127)])
+def test_a_tool_that_cannot_run_is_one_line_too(what: str, status: int, shim: Shim, tmp_path: Path) -> None:
+    """A real tool that is there and cannot be executed gives 126 (its interpreter missing: 127), and one line that names it (C6)."""
     tool = tmp_path / "tool"
-    if what == "a directory":
-        tool.mkdir()
-    else:
-        tool.write_text("#!/no/such/interpreter\n")
-        tool.chmod(0o755 if what == "no such interpreter" else 0o644)
+    tool.write_text("#!/no/such/interpreter\n")
+    tool.chmod(0o644 if what == "not executable" else 0o755)
     env = shim.environment(LDSHIM_REAL_GCC=str(tool))
     done = subprocess.run([shim.named("gcc"), "-c", "x.c"], env=env, capture_output=True, check=False)
-    status = 127 if what == "no such interpreter" else 126
     assert (status, b"", 1) == (done.returncode, done.stdout, done.stderr.count(b"\n"))
     assert str(tool) in done.stderr.decode()
+
+
+def test_a_real_tool_that_is_named_wrongly_costs_one_line_and_no_build(shim: Shim, tmp_path: Path) -> None:
+    """LDSHIM_REAL_<NAME> naming nothing is a malformed value: one line says so, and the tool on PATH runs (C1 C6)."""
+    name = "LDSHIM_REAL_" + GCC.upper().replace("-", "_")
+    bare = subprocess.run([tools.need(GCC), "-dumpversion"], stdout=subprocess.PIPE, check=True)
+    for wrong in (tmp_path, tmp_path / "nothing"):
+        env = shim.environment(**{name: str(wrong)})
+        done = subprocess.run([shim.named(GCC), "-dumpversion"], env=env, capture_output=True, check=True)
+        assert (bare.stdout, 1) == (done.stdout, done.stderr.count(b"\n"))
+        assert done.stderr.startswith(f"ldshim: {name}: ".encode())
 
 
 @pytest.mark.parametrize("tool", [GCC, LLD, "clang-16", "ld.bfd"])
@@ -102,35 +106,49 @@ def without_names(stderr: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("elastic", ["0", "1"], ids=["fixed", "elastic"])
 @pytest.mark.parametrize("whole_group", [False, True], ids=["alone", "group"])
-def test_tokens_of_a_killed_lld_come_back(whole_group: bool, number: signal.Signals, shim: Shim, program: Program, tmp_path: Path) -> None:
+def test_tokens_of_a_killed_lld_come_back(
+    whole_group: bool, elastic: str, number: signal.Signals, shim: Shim, program: Program, tmp_path: Path
+) -> None:
     """A linker that dies by a signal is seen to die by it, and its tokens are back, whether its whole group was hit or not (C3 C14 C15)."""
     ready = tmp_path / "ready"
     os.mkfifo(ready)
     fake = fake_lld(tmp_path / "ld.lld", f"echo >{ready}", "exec sleep 60")
+    command = [shim.named("ld.lld"), *thin_line(program), str(tmp_path / "out")]
     with Pool(TOKENS) as pool:
-        env = shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_REAL_LD_LLD=fake)
-        command = [shim.named("ld.lld"), *thin_line(program), str(tmp_path / "out")]
-        link = subprocess.Popen(command, env=env, pass_fds=pool.pass_fds, start_new_session=True)
-        ready.read_bytes()
-        assert pool.available() == 0
-        (os.killpg if whole_group else os.kill)(link.pid, number)
-        assert -number == link.wait()
+        env = shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_REAL_LD_LLD=fake, LDSHIM_ELASTIC=elastic)
+        with session(command, env=env, pass_fds=pool.pass_fds) as link:
+            ready.read_bytes()
+            if elastic == "0":  # an elastic one holds no more than there are CPUs, and soon sees that this linker is idle
+                held = len(TOKENS) - pool.available()
+                assert len(TOKENS) == held
+            (os.killpg if whole_group else os.kill)(link.pid, number)
+            assert -number == link.wait()
 
 
 class Gated:
-    """A GCC link through ldshim that is held with every LTRANS job alive that it may run. first: a directory to put first on PATH."""
+    """A GCC link through ldshim that is held with every LTRANS job alive that it may run. Leaving the `with` on an error ends it.
 
-    def __init__(self, shim: Shim, program: Program, pool: Pool, place: Path, first: str = "") -> None:
+    first: a directory to put first on PATH; jobs: how many there will be, 0: the tokens of the pool and one; more: for the environment.
+    """
+
+    def __init__(self, shim: Shim, program: Program, pool: Pool, place: Path, first: str = "", jobs: int = 0, **more: str) -> None:
         self.gate = Gate(place / "gate", tools.need(GCC))
         objects = program.objects(tools.need(GCC), "-O1", "-flto")
-        line = ["-O1", "-flto=auto", *PARTITIONS, self.gate.flag, *objects, "-o", str(place / "out")]
-        env = shim.environment(MAKEFLAGS=pool.makeflags, TMPDIR=str(place))  # killed links leave their temporary files
+        command = [shim.named(GCC), "-O1", "-flto=auto", *PARTITIONS, self.gate.flag, *objects, "-o", str(place / "out")]
+        env = shim.environment(MAKEFLAGS=pool.makeflags, TMPDIR=str(place), **more)  # killed links leave their temporary files
         env["PATH"] = f"{first}{os.pathsep}{env['PATH']}" if first else env["PATH"]
-        self.process = subprocess.Popen(
-            [shim.named(GCC), *line], env=env, pass_fds=pool.pass_fds, start_new_session=True, stderr=subprocess.DEVNULL
-        )
-        wait_for(lambda: self.gate.alive() == len(pool.tokens) + 1)
+        with contextlib.ExitStack() as stack:
+            self.process = stack.enter_context(session(command, env=env, pass_fds=pool.pass_fds, stderr=subprocess.DEVNULL))
+            wait_for(lambda: self.gate.alive() == (jobs or len(pool.tokens) + 1))
+            self.stack = stack.pop_all()
+
+    def __enter__(self) -> Gated:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stack.__exit__(kind, error, trace)
 
 
 def wait_for(what: Callable[[], bool], patience: float = 20.0) -> None:
@@ -150,8 +168,7 @@ def test_tokens_of_a_killed_driver_stay_out_while_its_jobs_live(
     first = tmp_path / "first"
     first.mkdir()
     (first / "make").symlink_to(MAKES[make]())
-    with Pool(TOKENS) as pool:
-        link = Gated(shim, program, pool, tmp_path, str(first))
+    with Pool(TOKENS) as pool, Gated(shim, program, pool, tmp_path, str(first)) as link:
         link.process.send_signal(number)
         assert -number == link.process.wait()
         time.sleep(0.5)  # time in which a careless warden would give tokens back that four compilers still use
@@ -165,8 +182,7 @@ def test_tokens_of_a_killed_driver_stay_out_while_its_jobs_live(
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_tokens_of_a_killed_group_come_back(number: signal.Signals, shim: Shim, program: Program, tmp_path: Path) -> None:
     """A signal to the whole group (^C, a closed terminal, an angry person) brings every token back (C14)."""
-    with Pool(TOKENS) as pool:
-        link = Gated(shim, program, pool, tmp_path)
+    with Pool(TOKENS) as pool, Gated(shim, program, pool, tmp_path) as link:
         os.killpg(link.process.pid, number)
         assert -number == link.process.wait()
         assert pool.settled(), "the gate is shut: only the signal can have ended these jobs"
@@ -196,7 +212,6 @@ def test_sigkill_at_any_moment_of_the_shim_loses_no_token(shim: Shim, program: P
     for turn in range(60):
         with Pool(TOKENS) as pool:
             env = shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_REAL_LD_LLD=fake)
-            link = subprocess.Popen(command, env=env, pass_fds=pool.pass_fds, start_new_session=True)
-            time.sleep(turn * 0.0025)
-            link.kill()
-            link.wait()
+            with session(command, env=env, pass_fds=pool.pass_fds) as link:
+                time.sleep(turn * 0.0025)
+                link.kill()

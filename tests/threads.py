@@ -3,8 +3,9 @@
 The problem: a backend thread lives as long as a module of the test program takes, a few milliseconds, so sampling /proc misses it; strace
 sees it, but a pool of LLVM's starts its next thread only when none is idle, so quick modules hide the number it is allowed. The
 consequence: fixtures/program/threads.c, preloaded, logs every pthread_create of an lld and makes each new thread wait until the whole
-queue is there. Then the count is a function of the linker and of --threads and --thinlto-jobs alone: lld 14 to 19 start N + 1 threads
-for their own pool (none for N = 1) and N for ThinLTO. Tests do not rely on that sum: they compare with a bare link that was told N.
+queue is there. Then the count is a function of the linker and of --threads and --thinlto-jobs alone: lld 14 to 19 start N threads for
+their own pool (none for N = 1), N for ThinLTO, and one to delete an output that exists already, so there must be none. Tests do not
+rely on that sum: they compare with a bare link that was told N.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from typing import NoReturn
 import pytest
 
 
-
 def _majors(variable: str, promised: tuple[int, ...]) -> tuple[int, ...]:
     """Read majors from the environment (`13,14,15,16`: newest.sh), else those that the contracts promise."""
     said = os.environ.get(variable, "")

@@ -7,14 +7,17 @@ each with the sources of tokens that ldshim may report under it; tests go throug
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from tests import tools
 from tests.program import FIXTURE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 JOBS = 4  # make -j4: three tokens and the implicit slot
@@ -41,6 +44,20 @@ WAYS = {
     "make44-pipe": Way({"jobserver"}, tools.make44, "plus", "--jobserver-style=pipe"),
     "no-make": Way({"slots", "none"}),
 }
+
+
+@contextlib.contextmanager
+def session(command: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a link in a process session of its own, for a test that sends signals; a test that fails leaves none of it behind."""
+    link = subprocess.Popen(command, start_new_session=True, **options)
+    try:
+        yield link
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(link.pid, signal.SIGKILL)
+        raise
+    finally:
+        link.wait()
 
 
 class Ran:

@@ -102,22 +102,14 @@ def _count(out: Modules, cursor: Cursor, width: int, end: int) -> None:
 def _summary(cursor: Cursor, width: int, end: int) -> tuple[int, int]:
     """Find the first summary block of a module: its id and flags, or 0 and 0 when the module has none."""
     abbreviations: list[list[tuple[int, int]]] = []
-    while cursor.at < end:
-        what, _, count = cursor.item(width)
-        if what == UNABBREV_RECORD:
-            cursor.skip_vbrs(count, 6)
-        elif what == ENTER_SUBBLOCK:
-            block, inner, after = cursor.enter()
-            if block in (_THIN_SUMMARY, _FULL_SUMMARY):
-                return block, _flags(cursor, inner, after)
-            cursor.at = after
-        elif what == DEFINE_ABBREV:
-            abbreviations.append(cursor.define())
-        elif what == END_BLOCK:
+    while True:
+        entered = cursor.next_block(width, end, abbreviations)
+        if entered is None:
             return 0, 0
-        else:
-            _skip(cursor, abbreviations, what)
-    raise MalformedError(f"module without an end at 0x{end >> 3:x}")
+        block, inner, after = entered
+        if block in (_THIN_SUMMARY, _FULL_SUMMARY):
+            return block, _flags(cursor, inner, after)
+        cursor.at = after
 
 
 def _flags(cursor: Cursor, width: int, end: int) -> int:
@@ -134,11 +126,6 @@ def _flags(cursor: Cursor, width: int, end: int) -> int:
         elif what in (END_BLOCK, ENTER_SUBBLOCK):
             break
         else:
-            _skip(cursor, abbreviations, what)
+            cursor.skip_known(abbreviations, what)
     return 0
 
-
-def _skip(cursor: Cursor, abbreviations: list[list[tuple[int, int]]], what: int) -> None:
-    if what - 4 >= len(abbreviations):
-        raise MalformedError(f"unknown abbreviation {what} at 0x{cursor.at >> 3:x}")
-    cursor.skip_abbreviated(abbreviations[what - 4])

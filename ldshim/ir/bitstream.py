@@ -39,6 +39,9 @@ WINDOW = 8192  # bytes a read; the records of a small module
 _PEEK = 48  # bytes looked at at once: 64 chunks of 6 bits, where a function's record takes about 25
 _WIDEST = 32  # BitstreamReader's MaxChunkSize
 _CHUNKS = [0] + [_PEEK * 8 // width for width in range(1, _WIDEST + 1)]  # in a peek, by width
+# Operands looked for in the same peek as their record's head (id, code, count: 44 bits at most), and the top bits of so many vbr6 chunks.
+_SHORT = (_PEEK * 8 - _WIDEST - 12) // 6
+_SHORT_CONTINUED = [sum(0x20 << (chunk * 6) for chunk in range(chunks)) for chunks in range(_SHORT + 1)]
 _continued: dict[int, int] = {}  # by width, the top bits of all chunks in a peek: made when needed, for nearly all numbers are vbr6
 
 
@@ -151,9 +154,50 @@ class Cursor:
         """Go on to the next 32-bit boundary; the stream starts on one."""
         self.at = (self.at + 31) & ~31
 
+    def next_block(self, width: int, end: int, abbreviations: list[list[tuple[int, int]]]) -> tuple[int, int, int] | None:
+        """Skip records up to the next block inside this one, and enter it: as `enter` returns it, or None where this block ends.
+
+        width, end: of this block, end in bits; abbreviations: those defined so far, to which more are added. This is where the time goes,
+        so a record of few operands, and nearly all are, costs one peek for its head and its operands together.
+        """
+        mask = (1 << width) - 1
+        while self.at < end:
+            self.step()
+            bits = self.peek()
+            what = bits & mask
+            bits >>= width
+            if what == UNABBREV_RECORD:
+                count = chunks = bits >> 6 & 0x1F
+                operands = bits >> 12
+                if not bits & 0x820:
+                    while chunks <= _SHORT:  # as in skip_vbrs
+                        needed = count + _ones(operands & _SHORT_CONTINUED[chunks])
+                        if needed == chunks:
+                            break
+                        chunks = needed
+                    if chunks <= _SHORT:
+                        self.at += width + 12 + chunks * 6
+                        continue
+                self.at += width
+                self.vbr(6)
+                self.skip_vbrs(self.vbr(6), 6)
+                continue
+            self.at += width
+            if what == ENTER_SUBBLOCK:
+                return self._enter(bits)
+            if what == END_BLOCK:
+                return None
+            if what == DEFINE_ABBREV:
+                abbreviations.append(self.define())
+            else:
+                self.skip_known(abbreviations, what)
+        raise MalformedError(f"module without an end at 0x{end >> 3:x}")
+
     def enter(self) -> tuple[int, int, int]:
         """Read the rest of ENTER_SUBBLOCK: block id, abbreviation id width inside, and where the block ends, in bits."""
-        bits = self.peek()
+        return self._enter(self.peek())
+
+    def _enter(self, bits: int) -> tuple[int, int, int]:
         if bits & 0x880:
             block, width = self.vbr(8), self.vbr(4)
             self.align()
@@ -161,8 +205,7 @@ class Cursor:
         else:  # each in one chunk: all there is in practice
             block, width = bits & 0x7F, bits >> 8 & 0x7
             start = self.at
-            self.at += 12
-            self.align()
+            self.at = (start + 12 + 31) & ~31
             words = bits >> (self.at - start) & 0xFFFFFFFF
             self.at += 32
         end = self.at + words * 32
@@ -227,6 +270,12 @@ class Cursor:
         if kind in (_ARRAY, _BLOB):
             return kind, 0
         raise MalformedError(f"unknown encoding {kind} at 0x{self.at >> 3:x}")
+
+    def skip_known(self, abbreviations: list[list[tuple[int, int]]], what: int) -> None:
+        """Skip the rest of a record with that abbreviation id."""
+        if what - 4 >= len(abbreviations):
+            raise MalformedError(f"unknown abbreviation {what} at 0x{self.at >> 3:x}")
+        self.skip_abbreviated(abbreviations[what - 4])
 
     def skip_abbreviated(self, steps: list[tuple[int, int]]) -> None:
         """Skip a record spelled by a compiled abbreviation."""

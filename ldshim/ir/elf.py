@@ -4,7 +4,8 @@ A link has a thousand objects and nearly none matters. pyelftools takes 400 to 1
 section header and the section names, looked at with struct, take 5. So the names decide: an object whose name table contains neither
 `.gnu.lto_` nor `.llvm.lto` is native, without a look at its sections. (clang shares that table with the symbol names; a symbol of such a
 name only costs the walk over the sections.) Only then the section headers are walked. Where that shared table is large, it is the other
-way round: headers first, and the names of those few sections that are marked SHF_EXCLUDE, as all IR is.
+way round: headers first, and the names of those few sections that are marked SHF_EXCLUDE, as all IR is. Assemblers write the names right
+before the headers, at the end of the file, so one read mostly gets both.
 
 What the walk finds is read raw too, since GCC never compresses its header or its options. If somebody else did (SHF_COMPRESSED),
 `inflated` asks pyelftools. `confirm` asks it for the whole verdict, a second opinion for `ldshim explain`.
@@ -40,6 +41,9 @@ SHT_NOBITS = 8
 # its mangled names, far more).
 NAMES_LARGE = 64 << 10
 NAMES_LIMIT = 16 << 20
+# A section table up to this size is read whole, with so many bytes before it, on the chance that they are the names.
+TABLE_SMALL = 8 << 10
+NAMES_BEFORE = 2 << 10
 SECTIONS_LIMIT = 1 << 20
 INFLATE_LIMIT = 1 << 20
 
@@ -124,31 +128,53 @@ def read(extent: Extent) -> Object:
         names_index = first[5] if names_index == SHN_XINDEX else names_index
     if names_index >= count or count > SECTIONS_LIMIT:
         raise MalformedError(f"{count} sections, with the names in section {names_index}")
-    header = section.unpack(extent.exactly(table + names_index * stride, stride, "section header"))
+    length = count * stride
+    start, tail = table + names_index * stride, b""
+    if length <= TABLE_SMALL:
+        start = max(0, table - NAMES_BEFORE)
+        tail = extent.exactly(start, table + length - start, "section table")
+        header = section.unpack_from(tail, table - start + names_index * stride)
+    else:
+        header = section.unpack(extent.exactly(start, stride, "section header"))
     offset, size = header[3], header[4]
-    if size > NAMES_LARGE and count * stride < size:
-        _walk_excluded(out, section, extent.exactly(table, count * stride, "section table"), extent.part(offset, size))
+    if size > NAMES_LARGE and length < size:
+        headers = tail[table - start :] or extent.exactly(table, length, "section table")
+        _walk_excluded(out, section, headers, extent.part(offset, size))
         return out
     if size > NAMES_LIMIT:
         raise MalformedError(f"section names of {size} bytes")
-    names = extent.exactly(offset, size, "section names") if size else b""
+    if start <= offset and offset + size <= start + len(tail):
+        names = tail[offset - start : offset - start + size]
+    else:
+        names = extent.exactly(offset, size, "section names") if size else b""
     if GCC_PREFIX in names or FAT_NAME in names:
-        _walk(out, section, extent.exactly(table, count * stride, "section table"), names)
+        _walk(out, section, tail[table - start :] or extent.exactly(table, length, "section table"), names)
     return out
 
 
 def _walk(out: Object, section: Struct, headers: bytes, names: bytes) -> None:
+    gcc, fat = _occurrences(names, GCC_PREFIX), _occurrences(names, FAT_NAME)
     for index, (name, kind, flags, offset, size, _) in enumerate(section.iter_unpack(headers)):
-        if names.startswith(GCC_PREFIX, name):
+        if name in gcc:
             out.gcc_bytes += size
             if not names.startswith(GCC_SECTIONS, name):  # the bodies of functions: a section each, and most of them
                 continue
-        elif not names.startswith(FAT_NAME, name):
+        elif name not in fat:
             if flags & SHF_EXECINSTR and size:
                 out.code = True
             continue
         end = names.find(b"\0", name)
         out.sections.append(Section(index, names[name : end if end >= 0 else len(names)], kind, flags, offset, size))
+
+
+def _occurrences(names: bytes, word: bytes) -> set[int]:
+    """Return where word stands in names: also in the middle of one, for a name may be the end of another (.rela.text, .text)."""
+    out = set()
+    at = names.find(word)
+    while at >= 0:
+        out.add(at)
+        at = names.find(word, at + 1)
+    return out
 
 
 def _walk_excluded(out: Object, section: Struct, headers: bytes, names: Extent) -> None:
