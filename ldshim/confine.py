@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .reserve.lease import Lease
 
 TICK_SECONDS = 0.05
+YIELD_SECONDS = 0.2  # how often a link that holds more than its share asks whether another waits
 IDLE_SECONDS = 0.2  # fewer runnable threads than CPUs for that long: a serial phase
 STARVED_SECONDS = 1.0
 STARVED_SHARE = 0.6  # of what the CPUs held could have given; measured alone: 0.97 and more
@@ -144,6 +145,7 @@ class Confinement:
         "_ran",
         "_ran_at",
         "_starved_since",
+        "_yield_at",
         "peak",
     )
 
@@ -159,6 +161,7 @@ class Confinement:
         self._ran_at = 0.0
         self._idled = 0.0
         self._starved_since = 0.0
+        self._yield_at = 0.0
         self._given_up = False
         self.peak = lease.held
 
@@ -167,6 +170,13 @@ class Confinement:
         threads = threads_of([self._link, *processes.below(self._link)])
         runnable = sum(1 for _, state, _ in threads if state in (b"R", b"D"))
         held = 1 + self._lease.held
+        if now >= self._yield_at:
+            self._yield_at = now + YIELD_SECONDS
+            if self._lease.held and self._lease.surplus():
+                # One at a time: the other link may end meanwhile, and then there is nothing to yield.
+                self._lease.shrink(1)
+                self._apply(threads)
+                return TICK_SECONDS
         if runnable > held and self._lease.grow(min(runnable - held, self._most - self._lease.held)):
             self._apply(threads)
             self._idle_since = 0.0

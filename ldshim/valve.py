@@ -71,6 +71,8 @@ class Valve:
             self._offer(now)
         elif not self._idle_since:
             self._idle_since = now
+        elif self._lease.surplus():
+            self._back(waiting)  # another link waits for its share: what make has just put back is the first that can be had
         elif now - self._idle_since >= IDLE_SECONDS and processes.children(self._make):
             # Make has begun and does not want it: an idle make that is still reading its makefile would show no children.
             self._back(waiting)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,8 @@ def test_growing_by_nothing_counts_only_the_implicit_thread(place: Path) -> None
     """C16: grow(0) claims the link's own slot and no more, and only once."""
     found = lease(place, 4)
     assert [0, 0] == [found.grow(0), found.grow(0)]
-    assert (0, True, 2) == (found.held, found.counted, len(found.fds()))
+    directory_mark_slot = 3
+    assert (0, True, directory_mark_slot) == (found.held, found.counted, len(found.fds()))
     found.release()
     assert ([], False) == (found.fds(), found.counted)
 
@@ -139,7 +141,7 @@ def test_a_crowd_never_holds_more_than_there_is(place: Path) -> None:
     crowd = [holder(place, 5, 2) for _ in range(12)]
     try:
         said = [process.stdout.readline() for process in crowd if process.stdout]
-        assert [f"slot-{number}" for number in range(5)] == sorted(name.name for name in place.iterdir() if is_locked(name))
+        assert [f"slot-{number}" for number in range(5)] == sorted(name.name for name in place.glob("slot-*") if is_locked(name))
         assert sum(map(int, said)) < 5
     finally:
         for process in crowd:
@@ -187,3 +189,38 @@ def test_connect_leases_in_our_directory(tmp_path: Path) -> None:
     assert (2, 2) == (found.grow(9), found.held)
     assert not any(os.get_inheritable(fd) for fd in found.fds())
     found.release()
+
+
+def in_child(path: bytes, count: int, most: int) -> tuple[int, int]:
+    """Hold slots in another process: (pid, what it got); it holds them until it is killed."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            lease = slots.SlotsLease(path, count)
+            os.write(writer, b"%d" % lease.grow(most))
+            time.sleep(60)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    got = int(os.read(reader, 16))
+    os.close(reader)
+    return pid, got
+
+
+def test_a_second_link_gets_its_even_share(tmp_path: Path) -> None:
+    """C16: who holds everything is told of the surplus while another waits, does not grow again, and may when the other is gone."""
+    path = os.fsencode(tmp_path)
+    first = slots.SlotsLease(path, 8)
+    assert (first.grow(7), first.surplus()) == (7, 0)
+    pid, got = in_child(path, 8, 7)
+    try:
+        assert (got, first.surplus()) == (0, 4)
+        first.shrink(4)
+        assert (first.surplus(), first.grow(7)) == (0, 0)
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    assert (first.surplus(), first.grow(7)) == (0, 4)
+    first.release()
+    assert [name for name in os.listdir(tmp_path) if name.startswith("link-")] == []

@@ -41,6 +41,10 @@ class Lease:
         """Take up to `most` more threads without waiting for any; return how many came. Never raises OSError."""
         return 0
 
+    def surplus(self) -> int:
+        """Count the threads held beyond a fair share, while somebody who has less waits for one."""
+        return 0
+
     def shrink(self, count: int) -> None:
         """Give `count` threads back, or all when fewer are held."""
 

@@ -8,6 +8,10 @@ The implicit thread of a link runs anyway (C18), but it is a thread like the oth
 not counted in `held`. Only when every slot is taken does a link run uncounted, and then its next slot settles that debt first: the
 threads of all links are at most `count`, plus one for each link that came too late.
 
+First come, first served would leave a link that starts second with one thread until the first one ends. So every link keeps a file
+`link-PID` locked, which says whether it waits for a slot; while another waits, nobody grows beyond an even share, and who holds more is
+told so by `surplus` and yields.
+
 Links that see different counts (a cgroup with a quota of two on a host of 64, containers that share the directory) use the same files:
 everybody starts at the top of his own range and goes down. So the links under the small quota never hold more than two together, the
 host never sees more than 64, and the large ones come down to the small ones' slots last.
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 class SlotsLease(Lease):
     """A lease on slots. Owner: the process that calls `grow`; a fork shares the locks, so only one of the two may go on using it."""
 
-    __slots__ = ("_count", "_directory", "_fds", "_own", "_path")
+    __slots__ = ("_count", "_directory", "_fds", "_mark", "_own", "_path", "_waits")
 
     def __init__(self, path: bytes, count: int) -> None:
         """Share `count` slots in the directory `path`; nothing is opened before the first `grow`."""
@@ -39,6 +43,8 @@ class SlotsLease(Lease):
         self._directory = -1
         self._own: list[tuple[int, int]] = []  # the slot of the implicit thread: (number, descriptor), or empty
         self._fds: list[tuple[int, int]] = []
+        self._mark = -1  # our link-PID file, locked
+        self._waits = False
 
     @property
     def held(self) -> int:
@@ -58,6 +64,8 @@ class SlotsLease(Lease):
             if isinstance(opened, str):
                 return 0
             self._directory = opened
+            self._mark = self._lock(b"link-%d" % os.getpid())
+        wanted = min(wanted, max(not self._own, self._room()))
         before = len(self._fds)
         taken = {number for number, _ in self._own + self._fds}
         for number in range(self._count - 1, -1, -1):
@@ -67,7 +75,50 @@ class SlotsLease(Lease):
             if fd >= 0:
                 wanted -= 1
                 (self._fds if self._own else self._own).append((number, fd))
+        self._say_waiting(waits=most > len(self._fds) - before)
         return len(self._fds) - before
+
+    def surplus(self) -> int:
+        """Count the slots held beyond an even share, while a link that has less waits for one."""
+        return max(0, -self._room())
+
+    def _room(self) -> int:
+        """Count the slots we may still take before another link that waits should have them; negative: as many are too many."""
+        have = len(self._own) + len(self._fds)
+        others = self._others()
+        share = max(1, self._count // (len(others) + 1))
+        return (share if any(others) else self._count) - have
+
+    def _others(self) -> list[bool]:
+        """List the other links that live, each with whether it waits; the files of dead ones are swept."""
+        found = []
+        try:
+            names = os.listdir(self._directory) if self._directory >= 0 else []
+        except OSError:
+            names = []
+        own = "link-%d" % os.getpid()
+        for name in names:
+            if not name.startswith("link-") or name == own:
+                continue
+            try:
+                fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._directory)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(name, dir_fd=self._directory)
+            except BlockingIOError:
+                found.append(os.pread(fd, 1, 0) == b"w")
+            except OSError:
+                pass
+            finally:
+                os.close(fd)
+        return found
+
+    def _say_waiting(self, *, waits: bool) -> None:
+        if waits != self._waits and self._mark >= 0:
+            os.pwrite(self._mark, b"w" if waits else b"-", 0)
+        self._waits = waits
 
     def shrink(self, count: int) -> None:
         """Unlock `count` slots, those of the other links' range (the lowest) first."""
@@ -79,13 +130,20 @@ class SlotsLease(Lease):
         for _, fd in self._own + self._fds:
             os.close(fd)
         self._own, self._fds = [], []
+        if self._mark >= 0:
+            try:
+                os.unlink(b"link-%d" % os.getpid(), dir_fd=self._directory)
+            except OSError:
+                pass
+            os.close(self._mark)
+            self._mark = -1
         if self._directory >= 0:
             os.close(self._directory)
             self._directory = -1
 
     def fds(self) -> list[int]:
         """Return the directory's descriptor and one for each slot."""
-        return [fd for fd in (self._directory, *(fd for _, fd in self._own + self._fds)) if fd >= 0]
+        return [fd for fd in (self._directory, self._mark, *(fd for _, fd in self._own + self._fds)) if fd >= 0]
 
     def _lock(self, name: bytes) -> int:
         """Lock one slot: its descriptor, or -1 when somebody else has it (or the file system knows no locks)."""
