@@ -1,8 +1,8 @@
 """Let a linker with a fixed number of threads grow and shrink all the same, by the CPUs it may run on.
 
 lld starts as many threads as it is told, once, and keeps them to its end. A number that is right at the start of a busy build is wrong a
-minute later. So it is told the most that could ever be useful, and confined: its threads may run on as many CPUs as are held (1 + tokens). When
-a token becomes free the warden widens the mask of every thread, when threads fall idle it narrows the mask and gives the token back.
+minute later. So it is told the most that could ever be useful, and confined: its threads may run on as many CPUs as are held (1 + tokens).
+When a token becomes free the warden widens the mask of every thread, when threads fall idle it narrows it and gives the token back.
 
 The edge cases follow from that:
 - Which CPUs: the one it runs on first, then one core after another before their SMT siblings, never outside the mask it was given.

@@ -46,7 +46,7 @@ class Launcher:
     """What one launcher is made of.
 
     name: the tool's; kind: "driver" or "linker"; real: the tool, absolute; argv0: what it is to see as argv[0]; python: the interpreter,
-    absolute; places: directories for sys.path, the package's first; family, identity: what a linker was when this was written, for
+    absolute; places: directories for sys.path, the package's first; family, identity: what the tool was when this was written, for
     quick.link; "" when that is not certain.
     """
 
@@ -99,7 +99,7 @@ class Launcher:
 
     def _code(self) -> bytes:
         values = {"places": self.places, "name": self.name, "real": self.real, "argv0": self.argv0}
-        quick = QUICK.format(family=self.family, identity=self.identity, **values) if self.family and self.kind == "linker" else ""
+        quick = QUICK.format(family=self.family, identity=self.identity, **values) if self.family else ""
         return PYTHON.format(quick=quick, **values).encode("ascii")
 
 

@@ -128,4 +128,3 @@ def _flags(cursor: Cursor, width: int, end: int) -> int:
         else:
             cursor.skip_known(abbreviations, what)
     return 0
-

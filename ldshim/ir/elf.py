@@ -128,6 +128,13 @@ def read(extent: Extent) -> Object:
         names_index = first[5] if names_index == SHN_XINDEX else names_index
     if names_index >= count or count > SECTIONS_LIMIT:
         raise MalformedError(f"{count} sections, with the names in section {names_index}")
+    _find_ir(out, extent, section, table, count, names_index)
+    return out
+
+
+def _find_ir(out: Object, extent: Extent, section: Struct, table: int, count: int, names_index: int) -> None:
+    """Decide by the section names whether to walk the count section headers at offset table, and do so."""
+    stride = section.size
     length = count * stride
     start, tail = table + names_index * stride, b""
     if length <= TABLE_SMALL:
@@ -140,7 +147,7 @@ def read(extent: Extent) -> Object:
     if size > NAMES_LARGE and length < size:
         headers = tail[table - start :] or extent.exactly(table, length, "section table")
         _walk_excluded(out, section, headers, extent.part(offset, size))
-        return out
+        return
     if size > NAMES_LIMIT:
         raise MalformedError(f"section names of {size} bytes")
     if start <= offset and offset + size <= start + len(tail):
@@ -149,22 +156,22 @@ def read(extent: Extent) -> Object:
         names = extent.exactly(offset, size, "section names") if size else b""
     if GCC_PREFIX in names or FAT_NAME in names:
         _walk(out, section, tail[table - start :] or extent.exactly(table, length, "section table"), names)
-    return out
 
 
 def _walk(out: Object, section: Struct, headers: bytes, names: bytes) -> None:
-    gcc, fat = _occurrences(names, GCC_PREFIX), _occurrences(names, FAT_NAME)
+    claimed = _occurrences(names, GCC_PREFIX)
+    # The others of GCC's sections are the bodies of functions: one each, and most of them.
+    kept = {at for at in claimed if names.startswith(GCC_SECTIONS, at)} | _occurrences(names, FAT_NAME)
+    total = 0
     for index, (name, kind, flags, offset, size, _) in enumerate(section.iter_unpack(headers)):
-        if name in gcc:
-            out.gcc_bytes += size
-            if not names.startswith(GCC_SECTIONS, name):  # the bodies of functions: a section each, and most of them
-                continue
-        elif name not in fat:
-            if flags & SHF_EXECINSTR and size:
-                out.code = True
-            continue
-        end = names.find(b"\0", name)
-        out.sections.append(Section(index, names[name : end if end >= 0 else len(names)], kind, flags, offset, size))
+        if name in claimed:
+            total += size
+        elif flags & SHF_EXECINSTR and size:
+            out.code = True
+        if name in kept:
+            end = names.find(b"\0", name)
+            out.sections.append(Section(index, names[name : end if end >= 0 else len(names)], kind, flags, offset, size))
+    out.gcc_bytes = total
 
 
 def _occurrences(names: bytes, word: bytes) -> set[int]:

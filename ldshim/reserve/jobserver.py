@@ -57,8 +57,9 @@ _MEMORY_MAJOR = 1  # /dev/null, /dev/zero, /dev/full, /dev/mem: documented in Li
 class Jobserver:
     """A client of one jobserver. Owner: whoever called `connect`; only one process at a time may use it.
 
-    held: tokens we have; name: "pipe 3,4", "fifo /tmp/GMfifo12"; jobs: the -jN said beside it, 0 when unknown; callers_fds: make's own descriptors in this process, () for a fifo. Not
-    promised: fairness to blocking readers, and anything after a SIGKILL of the owner (then the tokens are gone, as with every client).
+    held: tokens we have; name: "pipe 3,4", "fifo /tmp/GMfifo12"; jobs: the -jN said beside it, 0 when unknown; callers_fds: make's own
+    descriptors in this process, () for a fifo. Not promised: fairness to blocking readers, and anything after a SIGKILL of the owner (then
+    the tokens are gone, as with every client).
     """
 
     __slots__ = ("_bytes", "_read_fd", "_single", "_write_fd", "callers_fds", "jobs", "name")

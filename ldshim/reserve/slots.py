@@ -96,7 +96,7 @@ class SlotsLease(Lease):
             names = os.listdir(self._directory) if self._directory >= 0 else []
         except OSError:
             names = []
-        own = "link-%d" % os.getpid()
+        own = f"link-{os.getpid()}"
         for name in names:
             if not name.startswith("link-") or name == own:
                 continue
