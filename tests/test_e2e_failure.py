@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from tests.shim import Shim
 
+pytestmark = pytest.mark.matrix
+
 GCC = "gcc-12"
 LLD = "ld.lld-16"
 SIGNALS = [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]

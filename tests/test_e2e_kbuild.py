@@ -20,6 +20,8 @@ from tests.ways import JOBS
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.matrix
+
 MAKEFILE = FIXTURE.parent / "kbuild" / "Makefile"
 TOOLCHAINS = {f"thin-{major}": (f"clang-{major}", f"ld.lld-{major}", f"llvm-ar-{major}", "-flto=thin") for major in tools.PROMISED_LLD}
 TOOLCHAINS["gcc-plain"] = ("gcc-12", "ld.bfd", "ar", "-fno-lto")

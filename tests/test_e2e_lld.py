@@ -23,6 +23,8 @@ from tests.shim import Shim, handed_over, script
 from tests.threads import Threads, started
 from tests.ways import JOBS, WAYS, run
 
+pytestmark = pytest.mark.matrix
+
 FULL = bool(os.environ.get("LDSHIM_FULL"))
 LLDS = [f"ld.lld-{major}" for major in tools.PROMISED_LLD]
 COMPILE = {"thin": "-flto=thin", "full": "-flto=full", "plain": "-fno-lto"}
