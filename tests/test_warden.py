@@ -27,7 +27,7 @@ def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
 
 
 def test_takes_what_is_there_and_returns_it(pool: Pool, tmp_path: Path) -> None:
-    """C14: at most what was asked for, bytes unchanged (the pool recounts), everything back after a normal exit; the status is the tool's."""
+    """C14: at most what was asked for, bytes unchanged (the pool recounts), all back after a normal exit; the status is the tool's."""
     link = Link(pool, tmp_path, "sleep 0.3; exit 42")
     assert (link.taken(), pool.available()) == (3, 1)
     assert link.process.wait() == 42

@@ -26,6 +26,9 @@ class Threads:
     def __init__(self, place: Path) -> None:
         self.library = place / "threads.so"
         command = [tools.need("gcc"), "-shared", "-fPIC", "-O1", "-Wall", "-Werror"]
+        header = subprocess.run([command[0], "-E", "-include", "pthread.h", "-xc", "/dev/null"], capture_output=True, check=False)
+        if header.returncode:
+            tools.missing("the C library's headers (libc6-dev)")
         subprocess.run([*command, str(FIXTURE / "threads.c"), "-o", str(self.library), "-ldl"], check=True)
 
     def environment(self, log: Path) -> dict[str, str]:

@@ -73,5 +73,5 @@ def explain_call(words: list[bytes], environment: Environment, *, as_json: bool)
     if as_json:
         print(json.dumps(explain.record(understood, outcome), indent=2))
     else:
-        sys.stdout.buffer.write("\n".join(explain.lines(understood, outcome)).encode("utf-8", "backslashreplace") + b"\n")
+        sys.stdout.buffer.write("\n".join(explain.lines(understood, outcome, confirm=True)).encode("utf-8", "backslashreplace") + b"\n")
     return 0

@@ -7,7 +7,7 @@ the word that carried it. Which linker that will be is often unknown here; then 
 
 from __future__ import annotations
 
-from .argv import IN_FILE, Facts, Found, Words, walk
+from .argv import IN_FILE, Facts, Found, Operand, Walk, Words, walk
 from .linkline import LinkLine
 
 TYPE_CHECKING = False
@@ -112,6 +112,11 @@ def facts(words: Words, dialect: Dialect) -> Reader:
 
 def _walk_forwarded(words: Words, out: Facts) -> Walk:
     """Read the linker's half by the table of the linker that -fuse-ld or --ld-path names."""
+    if not any(word.startswith(b"-") for word in words.text):
+        # Inputs only, as on most lines: the linkers' tables cost a link 5 ms to import.
+        walked = Walk(0)
+        walked.items.extend(map(Operand, words.text, words.at))
+        return walked
     name = (out.ld_path or out.fuse_ld).rsplit(b"/", 1)[-1]
     if name.endswith((b"bfd", b"gold")):
         from . import gnuld  # noqa: PLC0415

@@ -36,11 +36,12 @@ def _shared() -> list[Row]:
         *both_dashes(
             EQUALS_OR_SEPARATE,
             b"""Map Tbss Tdata Trodata-segment Ttext Ttext-segment assert auxiliary defsym dependency-file dynamic-linker dynamic-list
-            entry exclude-libs filter fini format hash-style init just-symbols retain-symbols-file rpath rpath-link script section-start
+            entry exclude-libs filter fini hash-style init just-symbols retain-symbols-file rpath rpath-link script section-start
             soname sort-section spare-dynamic-tags trace-symbol undefined unresolved-symbols version-script wrap""",
             seen="2.40-2.47",
         ),
-        *rows(EQUALS_OR_SEPARATE, b"--export-dynamic-symbol --oformat --orphan-handling --output", seen="2.40-2.47"),
+        # -format is `-f ormat` since 2.44; -oformat always was an output's name.
+        *rows(EQUALS_OR_SEPARATE, b"--format --export-dynamic-symbol --oformat --orphan-handling --output", seen="2.40-2.47"),
         *rows(SEPARATE, b"-dT", seen="2.40-2.47"),
         *rows(EITHER, b"-F -I -O -R -T -Y -b -e -f -h -m -o -u -y -z", seen="2.40-2.47"),
     ]
@@ -72,7 +73,7 @@ GOLD = Table(
         # bfd reads these behind one dash as the short option that they begin with, gold does not.
         *rows(EQUALS_OR_SEPARATE, b"-library", "library", "1.16"),
         *rows(EQUALS_OR_SEPARATE, b"-library-path", "directory", "1.16"),
-        *rows(EQUALS_OR_SEPARATE, b"-export-dynamic-symbol -orphan-handling -output", seen="1.16"),
+        *rows(EQUALS_OR_SEPARATE, b"-format -export-dynamic-symbol -orphan-handling -output", seen="1.16"),
         *both_dashes(
             EQUALS_OR_SEPARATE,
             b"""build-id-chunk-size-for-treehash build-id-min-file-size-for-treehash compress-debug-sections debug fuse-ld

@@ -1,0 +1,196 @@
+"""`ldshim link-farm DIR [NAME…]`: a directory of launchers, for PATH, `-B`, `CC=` and `LD=`.
+
+The problem: a directory that stands first on PATH is trusted by every build on the machine, and a package manager's trigger rewrites it
+while builds run. The consequence: it holds nothing but ours and says so (findtool.MARK, a file that also lists the names asked for); a
+directory with anything else in it is refused, since a marked directory leaves the PATH of what runs below; a file that is no
+launcher is never overwritten; a launcher is replaced by rename, and only when its text has changed.
+
+Called again, with more names or none, it does the same again for all names in the mark: launchers of tools that are gone go, tools that
+have come back (or, where no name was ever given, any compiler and linker now on PATH) get one. `--refresh` never makes a directory.
+"""
+
+from __future__ import annotations
+
+import compileall
+import importlib.util
+import os
+import stat
+import sys
+
+from .. import farm, findtool, quick, toolid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from ..environ import Environment
+
+_ALL = b"*"  # in the mark: every compiler and linker on PATH
+_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-")
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Describe the command line."""
+    one = commands.add_parser("link-farm", help="write a directory of launchers named like the tools, for PATH, -B, CC= and LD=")
+    one.add_argument("--refresh", action="store_true", help="do again what made DIR: for a package manager's trigger")
+    one.add_argument("directory", metavar="DIR", help="an empty or new directory, or one that link-farm made")
+    one.add_argument("names", metavar="NAME", nargs="*", help="gcc, x86_64-linux-gnu-ld.bfd, …; none: every compiler and linker on PATH")
+
+
+def main(directory: bytes, names: list[bytes], environment: Environment, *, refresh: bool = False) -> int:
+    """Make or refresh a farm; return 0, or 1 when anything that was asked for was not done."""
+    out = Farm(os.path.abspath(directory), environment)
+    try:
+        if not out.open(names, refresh=refresh):
+            return 1
+        out.fill()
+    except OSError as error:
+        out.complain(error.filename or directory, "cannot be written", os.fsencode(error.strerror or ""))
+    precompile()
+    for line in out.done:
+        print(line)
+    return 1 if out.complaints else 0
+
+
+class Farm:
+    """One directory of launchers. directory: absolute; done: what was changed, a line each; complaints: how many on stderr."""
+
+    def __init__(self, directory: bytes, environment: Environment) -> None:
+        self.directory = directory
+        self.environment = environment
+        self.asked: set[bytes] = set()
+        self.done: list[str] = []
+        self.complaints = 0
+
+    def open(self, names: list[bytes], *, refresh: bool) -> bool:
+        """Make the directory ours, or see that it is; remember the names asked for. False: refused, nothing was touched."""
+        for name in names:
+            if not (_LETTERS.issuperset(name) and findtool.kind_of(name)):
+                self.complain(
+                    name, "no compiler or linker that ldshim knows", b"gcc, clang, ld, ld.lld, mold and kin, prefix and version allowed"
+                )
+        mark = os.path.join(self.directory, findtool.MARK)
+        marked = os.path.isfile(mark)
+        if refresh and not marked:
+            self.complain(self.directory, "was not made by link-farm", b"nothing to refresh; leave --refresh out to make one")
+        elif not marked and os.path.isdir(self.directory) and os.listdir(self.directory):
+            self.complain(self.directory, "is not empty and was not made by link-farm", b"choose a new directory")
+        if self.complaints:
+            return False
+        if marked:
+            with open(mark, "rb") as stream:
+                self.asked = {line for line in stream.read().split(b"\n") if line and not line.startswith(b"#")}
+        self.asked |= set(names or ([] if marked else [_ALL]))
+        os.makedirs(self.directory, exist_ok=True)
+        head = b"# Made by `ldshim link-farm`, for the names below. Such a directory leaves the PATH of what ldshim runs.\n"
+        self.write(findtool.MARK, head + b"".join(name + b"\n" for name in sorted(self.asked)), 0o644)
+        return True
+
+    def fill(self) -> None:
+        """Write a launcher for every tool that is wanted and there; remove ours of tools that are not."""
+        with open(os.path.join(os.path.dirname(os.fsencode(farm.__file__)), b"launcher.sh"), "rb") as stream:
+            template = stream.read()
+        python, places = interpreter(), import_places()
+        wanted = self.asked - {_ALL} | (on_path(self.environment) if _ALL in self.asked else set())
+        kept = {findtool.MARK}
+        for name in sorted(wanted):
+            try:
+                call = findtool.stand_in(name, [], self.environment)
+            except findtool.UnfoundError as error:
+                if name in self.asked:
+                    self.say(str(error))
+                continue
+            for line in call.complaints:
+                self.say(line)
+            launcher = farm.Launcher(name, call.kind, (call.real, call.argv0), python, places)
+            launcher.family, launcher.identity = family_of(call, self.environment)
+            if self.write(name, launcher.text(template), 0o755):
+                self.done.append(f"{findtool.show(name)} -> {findtool.show(call.real)}")
+            kept.add(name)
+        for name in sorted(set(os.listdir(self.directory)) - kept):
+            if self.is_made_by_us(name):
+                os.unlink(os.path.join(self.directory, name))
+                self.done.append(f"{findtool.show(name)} removed")
+
+    def write(self, name: bytes, text: bytes, mode: int) -> bool:
+        """Write one file by rename, unless it stands there already; tell whether it was written."""
+        path = os.path.join(self.directory, name)
+        if os.path.lexists(path):
+            if name != findtool.MARK and not self.is_made_by_us(name):
+                self.complain(path, "is no launcher of ours, it stays", name)
+                return False
+            with open(path, "rb") as stream:
+                if stream.read() == text and stat.S_IMODE(os.stat(path).st_mode) == mode:
+                    return False
+        draft = os.path.join(self.directory, b".%d.draft" % os.getpid())
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(fd, "wb") as stream:
+                stream.write(text)
+                os.fchmod(stream.fileno(), mode)  # whatever the umask is: others' builds run these too
+            os.rename(draft, path)
+        except BaseException:
+            os.unlink(draft)
+            raise
+        return True
+
+    def is_made_by_us(self, name: bytes) -> bool:
+        """Tell whether an entry is a launcher that link-farm wrote; a symlink to ldshim is somebody's own."""
+        path = os.path.join(self.directory, name)
+        return stat.S_ISREG(os.lstat(path).st_mode) and findtool.is_ldshim(path)
+
+    def complain(self, subject: bytes | str, problem: str, value: bytes) -> None:
+        """Say what was not done."""
+        self.say(f"ldshim: {findtool.show(os.fsencode(subject))}: {problem}: {findtool.show(value)}")
+
+    def say(self, line: str) -> None:
+        """Write one line to stderr and remember that there was one."""
+        self.complaints += 1
+        print(line, file=sys.stderr)
+
+
+def family_of(call: findtool.Call, environment: Environment) -> tuple[str, tuple[int, ...]]:
+    """Say what a tool is, for quick.link, and by what to see that it still is; "" for one that can change its mind in the same file."""
+    with open(call.real, "rb") as stream:
+        is_elf = stream.read(4) == b"\x7fELF"
+    if not is_elf or not findtool.kind_of(os.path.basename(os.path.realpath(call.real))):
+        return "", ()
+    return toolid.identify(call.real, environment, call.path).family, quick.identity_of(call.real)
+
+
+def on_path(environment: Environment) -> set[bytes]:
+    """Collect the names of every compiler and linker in the directories of PATH."""
+    found: set[bytes] = set()
+    for directory in findtool.path_entries(environment):
+        try:
+            found.update(name for name in os.listdir(directory or b".") if _LETTERS.issuperset(name) and findtool.kind_of(name))
+        except OSError:
+            continue
+    return found
+
+
+def interpreter() -> bytes:
+    """Return the interpreter to bake in: a virtual environment's base, which lives longer than it and starts faster."""
+    for path in (getattr(sys, "_base_executable", ""), sys.executable):
+        if path and os.path.isabs(path) and os.access(path, os.X_OK):
+            return os.fsencode(path)
+    raise FileNotFoundError(2, "the interpreter does not know where it is", sys.executable)
+
+
+def import_places() -> list[str]:
+    """Return the directories that `-IS` hides and a launcher needs: the package's parent, and pyelftools' when that is elsewhere."""
+    places = [os.path.dirname(os.path.dirname(os.path.abspath(farm.__file__)))]
+    spec = importlib.util.find_spec("elftools")
+    if spec is not None and spec.origin:
+        place = os.path.dirname(os.path.dirname(os.path.abspath(spec.origin)))
+        if place not in places:
+            places.append(place)
+    return places
+
+
+def precompile() -> None:
+    """Write the package's .pyc files where that is allowed: without them every link costs four times as much to start."""
+    package = os.path.dirname(os.path.abspath(farm.__file__))
+    if os.access(package, os.W_OK):
+        compileall.compile_dir(package, quiet=2)

@@ -1,0 +1,65 @@
+"""Hazard: an import that creeps in before "this may be LTO", and is paid by every link: json is 6 ms, subprocess 9, pyelftools 32."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.launchers import ROOT, launcher
+from tests.tools import need
+
+PYTHON = getattr(sys, "_base_executable", sys.executable)
+
+# What a link may import besides our own: no more than these, and what they bring along.
+ALLOWED = {"os", "sys", "errno", "fcntl", "select", "struct", "_signal", "__future__"}
+BROUGHT = {"stat", "_stat", "posixpath", "genericpath", "_collections_abc", "_struct"}
+
+# A compile or a probe that came to Python (`ldshim gcc -c`) stops in entry.
+COMPILE = {f"ldshim.{name}" for name in ("command", "command.probes", "entry", "environ", "findtool", "handover", "private", "processes")}
+# Only a link that holds tokens, or was asked to talk, needs these.
+NOT_PLAIN = ("warden", "valve", "confine", "explain", "cli", "cli.main", "cli.link_farm", "farm")
+
+
+def imported(*words: str, cwd: Path) -> set[str]:
+    """Run Python as a launcher's first line does, and return the modules that it imported before it became something else."""
+    place = {"XDG_RUNTIME_DIR": str(cwd), "PATH": "/usr/bin:/bin"}
+    said = subprocess.run([PYTHON, "-IS", "-X", "importtime", *words], cwd=cwd, env=place, capture_output=True, check=True).stderr
+    lines = [line for line in said.decode().splitlines() if line.startswith("import time:") and line.count("|") == 2]
+    return {line.rpartition("|")[2].strip() for line in lines} - {"imported package"}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Provide a directory with one object and launchers for three tools; its mode is what the runtime directory's must be."""
+    (tmp_path / "m.c").write_text("int f(void) { return 0; }\n")
+    subprocess.run([need("gcc"), "-c", "m.c", "-o", "m.o"], cwd=tmp_path, check=True)
+    tmp_path.chmod(0o700)
+    for name, tool in (("ld", "ld.bfd"), ("ld.lld", "ld.lld-16"), ("ld.gold", "ld.gold")):
+        launcher(tmp_path / "farm", name, Path(need(tool)), PYTHON)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["ld", "ld.lld", "ld.gold"])
+def test_a_plain_link_imports_nothing_slow(place: Path, name: str) -> None:
+    """C24: up to the exec, a link without LTO imports os, sys, errno, fcntl, select, struct, _signal and few of our own."""
+    words = [str(place / "farm" / name), "-r", "m.o", "-o", "out.o"]
+    before = imported("-c", "pass", cwd=place)
+    found = imported(*words, cwd=place) - before
+    assert (place / "out.o").is_file()
+    ours = {module for module in found if module == "ldshim" or module.startswith("ldshim.")}
+    assert set() == found - ours - ALLOWED - BROUGHT
+    assert "ldshim.plan" in ours
+    assert set() == ours & {f"ldshim.{module}" for module in NOT_PLAIN}
+    assert set() == ours & {f"ldshim.command.{family}" for family in ("gcc", "clang", "wild")}
+
+
+def test_a_compile_that_comes_to_python_stops_early(place: Path) -> None:
+    """C5: `ldshim gcc -c` reads no table, no input and no hardware: it imports entry and what entry always needs."""
+    (place / "ldshim").write_text(f"import sys; sys.path.append({str(ROOT)!r}); from ldshim.entry import main; main()")
+    found = imported("./ldshim", need("gcc"), "-c", "m.c", "-o", "again.o", cwd=place)
+    assert (place / "again.o").is_file()
+    assert COMPILE | {"ldshim"} == {module for module in found if module.startswith("ldshim")}
+    assert set() == found - imported("-c", "pass", cwd=place) - COMPILE - {"ldshim"} - ALLOWED - BROUGHT
