@@ -73,7 +73,10 @@ def carry_out(plan: Plan, outcome: Outcome) -> None:
     elif _shares(plan):
         if may_confine(plan) and plan.promise is not None:
             # Confined threads run one after the other, but each of them holds a module: memory is taken for all that it is told.
-            outcome.granted = plan.budget.number = plan.promise.resize(plan.budget.number)
+            outcome.granted = plan.promise.resize(plan.budget.number)
+            if outcome.granted < plan.budget.number:
+                plan.budget.number = outcome.granted
+                plan.reason += f"; {outcome.granted}, for the memory was promised to others meanwhile"
         held = handover.leave_warden(_reservation(plan, "confine" if may_confine(plan) else "fixed"), avoid)
         if held is None or not held.elastic:
             outcome.granted = 1 + (held.taken if held is not None else 0)

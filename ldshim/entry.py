@@ -27,6 +27,7 @@ else:
     import _signal  # the signal module proper builds enums: 4 ms
 
 OWN_NAMES = frozenset((b"ldshim", b"__main__.py"))
+_reported: list[Exception] = []
 COMMANDS = frozenset((b"explain", b"link-farm"))
 
 
@@ -67,7 +68,7 @@ def gather(name: bytes = b"", known: bytes = b"") -> tuple[list[bytes], Environm
 
 def become(name: bytes, args: list[bytes], known: bytes, error: Exception) -> NoReturn:
     """Say what failed, and become the tool all the same."""
-    say(complaint(name, error))
+    report(name, error)
     from . import emergency  # noqa: PLC0415  never needed, one hopes
 
     emergency.run(name, args, known)
@@ -126,7 +127,7 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
             carryout.carry_out(understood, outcome)
             tell(understood, outcome)
     except Exception as error:  # C1
-        say(complaint(name, error))
+        report(name, error)
         if outcome is not None:
             outcome.undo()
         outcome = None
@@ -178,6 +179,13 @@ def execute(call: Call, below: Environment, original: Environment, outcome: Outc
     reason = failure.strerror if isinstance(failure, OSError) else str(failure)
     say(f"ldshim: {findtool.show(call.name)}: real tool cannot be executed: {findtool.show(call.real)}: {reason}")
     os._exit(127 if isinstance(failure, FileNotFoundError) else 126)
+
+
+def report(name: bytes, error: Exception) -> None:
+    """Say what failed, once: the same mistake may be met again on the way out."""
+    if not _reported:
+        _reported.append(error)
+        say(complaint(name, error))
 
 
 def complaint(name: bytes, error: Exception) -> str:

@@ -70,8 +70,11 @@ def epilogue(plan: Plan) -> Callable[[int, float], None]:
     return over
 
 
-def lines(plan: Plan, outcome: Outcome) -> list[str]:
-    """Explain one call for people, in the order of the journey."""
+def lines(plan: Plan, outcome: Outcome, *, confirm: bool = False) -> list[str]:
+    """Explain one call for people, in the order of the journey.
+
+    confirm: ask pyelftools, too, about the first object with IR; for `ldshim explain` only, a link has no 32 ms to import it.
+    """
     facts = record(plan, outcome)
     tool = plan.tool
     banner = f" ({show(tool.banner)})" if tool is not None and tool.banner else ""
@@ -85,12 +88,36 @@ def lines(plan: Plan, outcome: Outcome) -> list[str]:
     out.append(f"reason    {plan.reason or 'a compile, a probe, or a link below one that has its number'}")
     if plan.found is not None:
         out.extend(f"input     {reason}" for reason in plan.found.reasons)
+    if confirm:
+        out.extend(_second_opinion(plan))
     out.append("before    " + _line(plan.call.args))
     out.append("after     " + ("the same" if outcome.args == plan.call.args else _line(outcome.args)))
     for name, value in _variables(plan, outcome).items():
         if not name.startswith(b"_"):
             out.append(f"env       {show(name)} " + ("dropped" if value is None else f"= {show(value)}"))
     return out
+
+
+def _second_opinion(plan: Plan) -> list[str]:
+    """Say what pyelftools sees in the first operand that is an ELF object with IR: one line, or none where there is no such operand."""
+    found, facts = plan.found, plan.facts
+    if found is None or facts is None or not found.gcc_slim + found.gcc_fat + found.fat_thin + found.fat_full:
+        return []
+    from .ir import elf, scan  # noqa: PLC0415  where there was something to scan they are imported already
+
+    for item in facts.inputs:
+        one = scan.scan([item], want_libraries=False)
+        if one.gcc_slim + one.gcc_fat + one.fat_thin + one.fat_full and _starts_with(item.name, elf.MAGIC):
+            return [f"confirm   {show(item.name)}: {elf.confirm(item.name)}"]
+    return []
+
+
+def _starts_with(path: bytes, magic: bytes) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(len(magic)) == magic
+    except OSError:
+        return False
 
 
 def _line(words: list[bytes]) -> str:

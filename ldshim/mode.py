@@ -55,7 +55,9 @@ def for_gcc(facts: Facts, found: Findings, major: int = 0, make_found: bool = Tr
         return Mode("gcc", 1, "lto-wrapper has no make to run: partitions are compiled one by one")
     asked, serial, origin = gcc_asked(facts, found)
     demand = _gcc_partitions(facts, found, major or found.gcc_major)
-    return Mode("gcc", demand, f"{objects} objects with GCC IR, at most {demand} partitions; {origin}", asked, serial)
+    foreign = found.thin + found.full
+    beside = f" (GCC's plugin governs: {foreign} modules of LLVM bitcode are nothing to it)" if foreign else ""
+    return Mode("gcc", demand, f"{objects} objects with GCC IR{beside}, at most {demand} partitions; {origin}", asked, serial)
 
 
 def _stays_ir(facts: Facts, found: Findings) -> bool:
@@ -114,19 +116,27 @@ def for_llvm(facts: Facts, found: Findings) -> Mode:
         return aside
     thin = found.thin + (found.fat_thin if facts.fat_lto else 0)
     full = found.full + (found.fat_full if facts.fat_lto else 0)
-    if found.unified and facts.lto_kind == b"full":
-        thin, full = 0, thin + full
-    if facts.lto_kind == b"thin" and found.unified:
-        thin, full = thin + full, 0
+    ruled = ""
+    if found.unified and facts.lto_kind in (b"full", b"thin"):
+        thin, full = (0, thin + full) if facts.lto_kind == b"full" else (thin + full, 0)
+        ruled = f"; --lto={facts.lto_kind.decode()} decides for unified bitcode"
+    ruled += _inert(facts, found)
     if facts.no_codegen and (thin or full):
-        return Mode("thin" if thin else "full", 1, "the link stops before code generation")
+        return Mode("thin" if thin else "full", 1, f"the link stops before code generation{ruled}")
     if thin:
         mixed = f" beside {full} of full LTO, whose part runs serially before them" if full else ""
         count = f"{thin}" if found.complete else f"{thin} or more"
-        return Mode("thin", thin, f"{count} ThinLTO modules{mixed}", explicit(facts))
+        return Mode("thin", thin, f"{count} ThinLTO modules{mixed}{ruled}", explicit(facts))
     if full:
-        return Mode("full", 1, f"{full} modules of full LTO: one partition, code generation is serial", explicit(facts))
-    return Mode("none", 1, "no input holds LLVM bitcode", explicit(facts))
+        return Mode("full", 1, f"{full} modules of full LTO: one partition, code generation is serial{ruled}", explicit(facts))
+    return Mode("none", 1, f"no input holds LLVM bitcode{ruled}", explicit(facts))
+
+
+def _inert(facts: Facts, found: Findings) -> str:
+    """Name the IR among the inputs that LLVM's linker or plugin does not read, "" for none."""
+    gcc, fat = found.gcc_slim + found.gcc_fat, found.fat_thin + found.fat_full
+    out = f"; {gcc} objects with GCC IR are inert: LLVM does not read it" if gcc else ""
+    return out + (f"; {fat} FatLTO objects are linked as native code, without --fat-lto-objects" if fat and not facts.fat_lto else "")
 
 
 def stand_aside(facts: Facts) -> Mode | None:

@@ -225,7 +225,7 @@ def _bound_by_memory(plan: Plan, decided: mode.Mode, bounds: budget.Limits) -> N
 
     if plan.found is None:
         return
-    need = footprint.of_link(decided.lto, plan.found, plan.settings.mem_per_job)
+    need = footprint.of_link(decided.lto, plan.found, decided.demand, plan.settings.mem_per_job)
     plan.promise = ledger.promise(plan.environment.get, need, os.getpid())
     left = plan.promise.available()
     if left is not None:
@@ -237,4 +237,7 @@ def _bound_plain_threads(plan: Plan, linker: str, decided: mode.Mode) -> None:
     most = {"lld": 16, "mold": 32}.get(linker)
     # gold's own choice, once --threads is given, is a thread for every input (gold/options.cc).
     own = min(cpus.affinity(), most) if most else max(2, len(plan.facts.inputs) if plan.facts is not None else 0)
-    plan.budget = budget.for_plain(own, decided.asked, plan.settings, limits(plan.environment))
+    useful = budget.UNLIMITED
+    if linker == "lld" and decided.lto == "none" and plan.found is not None:
+        useful = budget.lld_useful(plan.found)
+    plan.budget = budget.for_plain(own, decided.asked, plan.settings, limits(plan.environment), useful)

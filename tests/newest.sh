@@ -17,7 +17,7 @@ done
 # The registry may be a snapshot whose validity has passed.
 chroot "$root" apt-get -o Acquire::Check-Valid-Until=false update -qq
 chroot "$root" apt-get install -y -qq --no-install-recommends libc6-dev binutils make git strace python3-venv \
-    gcc-13 gcc-14 gcc-15 gcc-16 clang-21 lld-21 clang-23 lld-23
+    gcc-13 gcc-14 gcc-15 gcc-16 clang-21 lld-21 llvm-21 clang-23 lld-23 llvm-23
 rm -rf "$root/root/ldshim"
 mkdir -p "$root/root/ldshim"
 (cd "$top" && tar -cf - --exclude=./.git --exclude=./.tox --exclude=./.venv .) | tar -C "$root/root/ldshim" -xf -

@@ -11,7 +11,7 @@ from ldshim.command.argv import Input
 from ldshim.ir import archive, libraries
 from ldshim.ir.extent import Meter, open_regular
 from ldshim.ir.scan import scan
-from tests.ir_objects import clang, counts, look, run
+from tests.ir_objects import CLANG, GCC, clang, counts, look, run
 from tests.ir_objects import gcc as compile_gcc
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ ALL = {"thin": 1, "full": 1, "gcc_slim": 1, "native": 1}
 def objects(tmp_path: Path) -> list[Path]:
     """One object of each kind, with short, odd-sized and very long names."""
     return [
-        clang(16, tmp_path, "-flto=thin", name="thin"),
-        clang(16, tmp_path, "-flto", name="a_name_that_is_far_too_long_for_a_header"),
-        compile_gcc(12, tmp_path, "-flto=3", name="another name that is too long for the header"),
-        compile_gcc(12, tmp_path, "-fPIC", name="native"),
+        clang(CLANG, tmp_path, "-flto=thin", name="thin"),
+        clang(CLANG, tmp_path, "-flto", name="a_name_that_is_far_too_long_for_a_header"),
+        compile_gcc(GCC, tmp_path, "-flto=3", name="another name that is too long for the header"),
+        compile_gcc(GCC, tmp_path, "-fPIC", name="native"),
     ]
 
 
@@ -40,7 +40,7 @@ def names(path: Path) -> list[bytes]:
         os.close(extent.fd)
 
 
-@pytest.mark.parametrize("tool", [["ar", "rcs"], ["ar", "rcS"], ["gcc-ar-12", "rcs"]])
+@pytest.mark.parametrize("tool", [["ar", "rcs"], ["ar", "rcS"], [f"gcc-ar-{GCC}", "rcs"]])
 def test_gnu_archives(tool: list[str], objects: list[Path], tmp_path: Path) -> None:
     """C8: members of a GNU archive are classified like files, with or without a symbol table, and listed like `ar t`."""
     path = tmp_path / "lib.a"
@@ -54,21 +54,21 @@ def test_gnu_archives(tool: list[str], objects: list[Path], tmp_path: Path) -> N
 def test_llvm_ar_dialects(dialect: str, objects: list[Path], tmp_path: Path) -> None:
     """C8: every dialect that llvm-ar writes is read, long names included."""
     path = tmp_path / "lib.a"
-    run("llvm-ar-19", f"--format={dialect}", "rcs", path, *objects)
+    run(f"llvm-ar-{CLANG}", f"--format={dialect}", "rcs", path, *objects)
     assert ALL == counts(look(path))
-    assert run("llvm-ar-19", "t", path).splitlines() == names(path)
+    assert run(f"llvm-ar-{CLANG}", "t", path).splitlines() == names(path)
 
 
 def test_sixty_four_bit_symbol_tables(objects: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """C8: `/SYM64/` is a symbol table, not a member."""
     path = tmp_path / "lib.a"
     monkeypatch.setenv("SYM64_THRESHOLD", "1")
-    run("llvm-ar-19", "rcs", path, *objects)
+    run(f"llvm-ar-{CLANG}", "rcs", path, *objects)
     assert b"/SYM64/" in path.read_bytes()[:80]
     assert ALL == counts(look(path))
 
 
-@pytest.mark.parametrize("tool", [["ar", "rcsT"], ["llvm-ar-16", "rcs", "--thin"]])
+@pytest.mark.parametrize("tool", [["ar", "rcsT"], [f"llvm-ar-{CLANG}", "rcs", "--thin"]])
 def test_thin_archives_name_files_beside_them(tool: list[str], objects: list[Path], tmp_path: Path) -> None:
     """C8: members of a thin archive are files, found relative to the archive and not to the directory we are in."""
     (tmp_path / "deep" / "er").mkdir(parents=True)
@@ -139,7 +139,7 @@ def test_library_inputs_reach_the_counts(objects: list[Path], tmp_path: Path) ->
     """C8: -l follows to an archive or a shared library; without -L nothing is guessed, and the caller may leave libraries out."""
     (tmp_path / "lib").mkdir()
     run("ar", "rcs", tmp_path / "lib" / "libfoo.a", *objects)
-    run("gcc-12", "-shared", "-nostdlib", "-o", tmp_path / "lib" / "libbar.so", objects[3])
+    run(f"gcc-{GCC}", "-shared", "-nostdlib", "-o", tmp_path / "lib" / "libbar.so", objects[3])
     assert {**ALL, "shared": 1} == counts(look("-lfoo", "-lbar", dirs=[tmp_path / "lib"]))
     assert counts(look("-lfoo", "-lbar")) == {}
     under_sysroot = scan([Input(b"foo", library=True)], [b"=/lib"], sysroot=os.fsencode(tmp_path))

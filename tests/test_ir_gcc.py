@@ -13,8 +13,8 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from ldshim.ir import elf, gcc
-from ldshim.ir.findings import gcc_partitions
-from tests.ir_objects import GCCS, counts, look, run
+from ldshim.ir.findings import default_partitions, gcc_partitions
+from tests.ir_objects import CLANG, GCC, GCCS, counts, look, run
 from tests.ir_objects import gcc as compile_gcc
 
 
@@ -107,7 +107,7 @@ def test_plain_objects_and_libraries(version: int, tmp_path: Path) -> None:
 
 def test_objects_without_the_symbol_table_section_are_native(tmp_path: Path) -> None:
     """C8: the plugin claims by `.gnu.lto_.symtab`; an object stripped of it is linked as native code."""
-    path = compile_gcc(12, tmp_path, "-flto", "-ffat-lto-objects")
+    path = compile_gcc(GCC, tmp_path, "-flto", "-ffat-lto-objects")
     run("objcopy", "--wildcard", "-R", ".gnu.lto_.symtab*", path)
     assert counts(look(path)) == {"native": 1}
 
@@ -116,7 +116,7 @@ def test_a_symbol_named_like_a_section_is_no_ir(tmp_path: Path) -> None:
     """C8: clang keeps symbol names and section names in one table; only section names count."""
     source = tmp_path / "t.s"
     source.write_text('.globl ".gnu.lto_.symtab.x"\n".gnu.lto_.symtab.x":\n.quad 0\n')
-    run("clang-16", "-c", source, "-o", tmp_path / "t.o")
+    run(f"clang-{CLANG}", "-c", source, "-o", tmp_path / "t.o")
     assert b".gnu.lto_.symtab.x" in (tmp_path / "t.o").read_bytes()
     assert counts(look(tmp_path / "t.o")) == {"native": 1}
 
@@ -138,7 +138,7 @@ def compress(path: Path, name: str, claimed: int | None = None) -> None:
 
 def test_compressed_options_are_asked_of_pyelftools(tmp_path: Path) -> None:
     """C8: options that somebody compressed are still read; GCC itself never does, so pyelftools may take its time."""
-    path = compile_gcc(12, tmp_path, "-flto=6")
+    path = compile_gcc(GCC, tmp_path, "-flto=6")
     compress(path, ".gnu.lto_.opts")
     assert [b"-flto=6"] == look(path).recorded
     assert counts(look(path)) == {"gcc_slim": 1}
@@ -146,7 +146,7 @@ def test_compressed_options_are_asked_of_pyelftools(tmp_path: Path) -> None:
 
 def test_a_compressed_section_of_an_absurd_size_is_left_alone(tmp_path: Path) -> None:
     """C8: a compressed section that claims a terabyte is a note, not an allocation."""
-    path = compile_gcc(12, tmp_path, "-flto=6")
+    path = compile_gcc(GCC, tmp_path, "-flto=6")
     compress(path, ".gnu.lto_.opts", claimed=1 << 40)
     found = look(path)
     assert counts(found) == {"other": 1}
@@ -155,7 +155,7 @@ def test_a_compressed_section_of_an_absurd_size_is_left_alone(tmp_path: Path) ->
 
 def test_plain_links_do_not_import_pyelftools(tmp_path: Path) -> None:
     """C24: native objects, GCC's and LLVM's are told apart without pyelftools, whose import costs 32 ms."""
-    paths = [compile_gcc(12, tmp_path, *flags, name=f"n{n}") for n, flags in enumerate([[], ["-flto"], ["-flto=2", "-ffat-lto-objects"]])]
+    paths = [compile_gcc(GCC, tmp_path, *flags, name=f"n{n}") for n, flags in enumerate([[], ["-flto"], ["-flto=2", "-ffat-lto-objects"]])]
     program = (
         "import sys; from ldshim.ir.scan import scan; from ldshim.command.argv import Input;"
         "found = scan([Input(path.encode()) for path in sys.argv[1:]]);"
@@ -182,7 +182,7 @@ def test_gcc_makes_no_more_partitions_than_we_allow_for(version: int, params: li
     bound = gcc_partitions(found.gcc_bytes, found.gcc_major, said.get("lto-partitions", 0), said.get("lto-min-partition", 0))
     assert 1 <= made <= bound
     assert made > 1 or not params
-    assert bound <= said.get("lto-partitions", 128)
+    assert bound <= said.get("lto-partitions", default_partitions(version))
 
 
 def test_the_default_number_of_partitions_follows_the_compiler() -> None:
@@ -196,8 +196,8 @@ def test_the_default_number_of_partitions_follows_the_compiler() -> None:
 
 def test_confirmation_names_the_sections(tmp_path: Path) -> None:
     """C8: the second opinion for `ldshim explain` names class, byte order and the sections, and never raises."""
-    assert ".gnu.lto_.opts" in elf.confirm(bytes(compile_gcc(12, tmp_path, "-flto")))
-    assert "IR sections: none" in elf.confirm(bytes(compile_gcc(12, tmp_path)))
+    assert ".gnu.lto_.opts" in elf.confirm(bytes(compile_gcc(GCC, tmp_path, "-flto")))
+    assert "IR sections: none" in elf.confirm(bytes(compile_gcc(GCC, tmp_path)))
     assert elf.confirm(b"/").startswith("pyelftools: ")
     assert elf.confirm(b"/nonexistent").startswith("pyelftools: ")
 

@@ -13,7 +13,7 @@ import pytest
 from ldshim.command.argv import Input
 from ldshim.ir import elf, scan
 from ldshim.ir.extent import MalformedError, Meter, open_regular
-from tests.ir_objects import clang, counts, look, run
+from tests.ir_objects import CLANG, GCC, clang, counts, look, run
 from tests.ir_objects import gcc as compile_gcc
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def test_names_larger_than_any_compiler_writes(tmp_path: Path) -> None:
 
 def test_the_bound_on_records_is_one_for_the_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """C8: a link of very many modules stops at the bound and says that it is not complete."""
-    path = clang(16, tmp_path, "-flto=thin")
+    path = clang(CLANG, tmp_path, "-flto=thin")
     copies = []
     for index in range(8):
         copies.append(tmp_path / f"copy{index}.o")
@@ -169,7 +169,7 @@ def test_the_bound_on_records_is_one_for_the_link(tmp_path: Path, monkeypatch: p
 
 def test_the_bound_on_bytes_is_one_for_the_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """C8: no link makes us read more than the bound, however many files it has."""
-    path = compile_gcc(12, tmp_path, "-flto")
+    path = compile_gcc(GCC, tmp_path, "-flto")
     copies = []
     for index in range(8):
         copies.append(tmp_path / f"copy{index}.o")
@@ -183,7 +183,7 @@ def test_the_bound_on_bytes_is_one_for_the_link(tmp_path: Path, monkeypatch: pyt
 
 def test_a_failure_of_ours_is_an_answer_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """C1: an exception nobody thought of ends the reading, not the link."""
-    path = compile_gcc(12, tmp_path)
+    path = compile_gcc(GCC, tmp_path)
 
     def broken(_: object) -> None:
         raise KeyError("bug")
@@ -196,7 +196,7 @@ def test_a_failure_of_ours_is_an_answer_too(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
     """C8: a size that was true at the stat and is no longer is a truncated file."""
-    path = compile_gcc(12, tmp_path, "-flto")
+    path = compile_gcc(GCC, tmp_path, "-flto")
     data = path.read_bytes()
     extent = open_regular(os.fsencode(path), len(data), Meter(1 << 30, 1))
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ir_objects import CLANGS, TARGETS, clang, counts, look, run
+from tests.ir_objects import CLANG, CLANGS, TARGETS, clang, counts, look, reader, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ UNIFIED_FROM = 17  # the first clang that knows -funified-lto and -ffat-lto-obje
 
 def summaries(version: int, path: Path) -> dict[str, int]:
     """Count modules as llvm-bcanalyzer sees them: by the summary block inside each module block."""
-    dump = run(f"llvm-bcanalyzer-{version}", "-dump", path).decode(errors="replace")
+    dump = run(f"llvm-bcanalyzer-{reader(version)}", "-dump", path).decode(errors="replace")
     out = {"thin": 0, "full": 0}
     kind = ""
     for line in dump.splitlines():
@@ -42,7 +42,7 @@ def test_modules_are_counted_as_bcanalyzer_counts_them(version: int, target: str
     for name, flags in (("thin", THIN), ("full", FULL), ("plain", ("-emit-llvm",)), ("split", SPLIT)):
         path = clang(version, tmp_path, *flags, target=target, name=name)
         found = look(path)
-        assert expected[name] == summaries(version if version != 15 else 16, path)
+        assert expected[name] == summaries(version, path)
         assert expected[name] == counts(found), name
         assert path.stat().st_size == found.llvm_bytes
         assert (found.split, found.unified) == (name in ("split", "full"), False), name
@@ -72,7 +72,7 @@ def test_large_name_tables_are_not_read(target: str, tmp_path: Path) -> None:
     """C24: where symbol names make the name table larger than the section headers, IR is found all the same, by SHF_EXCLUDE."""
     text = "".join(f"int {'long_' * 20}{n};" for n in range(2000))
     for flags, expected in (([], {"native": 1}), (["-ffat-lto-objects", "-flto=thin"], {"fat_thin": 1})):
-        path = clang(19, tmp_path, *flags, target=target, text=text)
+        path = clang(CLANG, tmp_path, *flags, target=target, text=text)
         found = look(path)
         assert expected == counts(found)
         assert found.bytes_read < 2000 * 100
@@ -86,20 +86,20 @@ def test_embedded_bitcode_never_counts(version: int, tmp_path: Path) -> None:
 
 def test_wrapped_bitcode_is_unwrapped(tmp_path: Path) -> None:
     """C8: bitcode in the 0x0B17C0DE wrapper counts like the stream inside it."""
-    plain = clang(16, tmp_path, *THIN).read_bytes()
+    plain = clang(CLANG, tmp_path, *THIN).read_bytes()
     wrapped = tmp_path / "wrapped.bc"
     wrapped.write_bytes(struct.pack("<IIIII", 0x0B17C0DE, 0, 20, len(plain), 0x01000007) + plain + b"\0" * 12)
-    run("llvm-dis-16", wrapped, "-o", tmp_path / "out.ll")  # LLVM agrees that this is a module
+    run(f"llvm-dis-{CLANG}", wrapped, "-o", tmp_path / "out.ll")  # LLVM agrees that this is a module
     assert counts(look(wrapped)) == {"thin": 1}
 
 
 def test_every_module_of_a_file_counts(tmp_path: Path) -> None:
     """C8: `llvm-cat -b` joins modules in one file, and each is one backend."""
-    one = clang(16, tmp_path, *THIN, name="one")
-    two = clang(16, tmp_path, *FULL, name="two")
+    one = clang(CLANG, tmp_path, *THIN, name="one")
+    two = clang(CLANG, tmp_path, *FULL, name="two")
     both = tmp_path / "both.bc"
-    run("llvm-cat-16", "-b", "-o", both, one, two, one)
-    assert summaries(16, both) == {"thin": 2, "full": 1}
+    run(f"llvm-cat-{CLANG}", "-b", "-o", both, one, two, one)
+    assert summaries(CLANG, both) == {"thin": 2, "full": 1}
     assert counts(look(both)) == {"thin": 2, "full": 1}
 
 
@@ -109,7 +109,7 @@ def test_large_modules_are_walked_to_their_summary(tmp_path: Path) -> None:
         f'int a_rather_long_function_name_{n}(int x) {{ return x * {n * 7919} + {n}; }} const char* s{n} = "text {n}\\377";'
         for n in range(1000)
     )
-    for version in (14, 19):
+    for version in (CLANGS[0], CLANG):
         for flags, expected in ((THIN, {"thin": 1}), (FULL, {"full": 1})):
             found = look(clang(version, tmp_path, *flags, text=text))
             assert expected == counts(found)
@@ -119,10 +119,10 @@ def test_large_modules_are_walked_to_their_summary(tmp_path: Path) -> None:
 
 def test_lld_runs_as_many_backends_as_we_count(tmp_path: Path) -> None:
     """C8: the thin modules we count are the ones for which lld runs a backend (--save-temps leaves one file each)."""
-    objects = [clang(19, tmp_path, *THIN, text=f"int f{n}() {{ return {n}; }}", name=f"m{n}") for n in range(5)]
-    objects.append(clang(19, tmp_path, *FULL, text="int full() { return 7; }", name="full"))
-    objects.append(clang(19, tmp_path, text="int native() { return 8; }", name="native"))
-    run("ld.lld-19", "-shared", "--save-temps", "-o", "out.so", *objects, cwd=tmp_path)
+    objects = [clang(CLANG, tmp_path, *THIN, text=f"int f{n}() {{ return {n}; }}", name=f"m{n}") for n in range(5)]
+    objects.append(clang(CLANG, tmp_path, *FULL, text="int full() { return 7; }", name="full"))
+    objects.append(clang(CLANG, tmp_path, text="int native() { return 8; }", name="native"))
+    run(f"ld.lld-{CLANG}", "-shared", "--save-temps", "-o", "out.so", *objects, cwd=tmp_path)
     backends = [path for path in tmp_path.glob("*.5.precodegen.bc") if not path.name.startswith("out.so.0.")]
     assert len(backends) == look(*objects).thin == 5
     assert counts(look(*objects)) == {"thin": 5, "full": 1, "native": 1}
@@ -130,7 +130,7 @@ def test_lld_runs_as_many_backends_as_we_count(tmp_path: Path) -> None:
 
 def test_enough_modules_end_the_reading(tmp_path: Path) -> None:
     """C24: once enough ThinLTO modules were seen the rest is not opened, and the findings say that they are not complete."""
-    objects = [clang(16, tmp_path, *THIN, text=f"int f{n}() {{ return {n}; }}", name=f"m{n}") for n in range(6)]
+    objects = [clang(CLANG, tmp_path, *THIN, text=f"int f{n}() {{ return {n}; }}", name=f"m{n}") for n in range(6)]
     found = look(*objects, enough=2)
     assert (2, False) == (found.thin, found.complete)
     assert found.bytes_read < look(*objects).bytes_read / 2
@@ -139,8 +139,8 @@ def test_enough_modules_end_the_reading(tmp_path: Path) -> None:
 
 def test_full_and_fat_links_end_later(tmp_path: Path) -> None:
     """C24: full LTO is taken for granted after 64 modules; of FatLTO objects the rest counts like the first, unread."""
-    full = clang(19, tmp_path, *FULL, name="full").read_bytes()
-    fat = clang(19, tmp_path, *THIN, "-ffat-lto-objects", name="fat").read_bytes()
+    full = clang(CLANG, tmp_path, *FULL, name="full").read_bytes()
+    fat = clang(CLANG, tmp_path, *THIN, "-ffat-lto-objects", name="fat").read_bytes()
     for number in range(70):
         (tmp_path / f"full{number}.o").write_bytes(full)
         (tmp_path / f"fat{number}.o").write_bytes(fat)

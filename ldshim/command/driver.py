@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .argv import Operand, Table, Walk
+    from .argv import Table
 
 HEADERS = frozenset(b"h hh hpp hxx H HPP h++ tcc hp".split())
 

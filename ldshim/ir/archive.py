@@ -28,6 +28,7 @@ _TABLES = (b"/SYM64/", b"/<", b"__.SYMDEF")  # and "/"; "/<" are COFF's, "__.SYM
 MEMBERS_LIMIT = 200_000
 NAMES_LIMIT = 16 << 20
 _MEMBER_HEAD = 1024  # read with the header: the ELF header, or enough of a small module
+_THIN_WINDOW = 16 << 10  # read at once in a thin archive, whose headers stand one behind the other
 
 
 class Member:
@@ -40,13 +41,33 @@ class Member:
         self.data = data
 
 
+class _Heads:
+    """The headers of the members, each with the first bytes of the data; of a thin archive, which has none, many headers a read."""
+
+    __slots__ = ("base", "extent", "thin", "window")
+
+    def __init__(self, extent: Extent, thin: bool) -> None:
+        self.extent = extent
+        self.thin = thin
+        self.base = 0
+        self.window = b""
+
+    def at(self, offset: int) -> bytes:
+        if not self.thin:
+            return self.extent.read(offset, _HEADER + _MEMBER_HEAD)
+        if offset + _HEADER > self.base + len(self.window):  # offsets only grow
+            self.base, self.window = offset, self.extent.read(offset, _THIN_WINDOW)
+        return self.window[offset - self.base : offset - self.base + _HEADER]
+
+
 def members(extent: Extent) -> Iterator[Member]:
     """Yield the members in order, symbol tables left out. Raises MalformedError where the archive cannot be followed."""
     thin = extent.head.startswith(THIN)
+    heads = _Heads(extent, thin)
     names = b""
     at = len(MAGIC)
     for _ in range(MEMBERS_LIMIT):
-        head = extent.read(at, _HEADER + _MEMBER_HEAD)
+        head = heads.at(at)
         if not head.strip(b"\0\n"):  # the end, or padding
             return
         if len(head) < _HEADER or head[58:60] != _END:
