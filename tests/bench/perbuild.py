@@ -144,9 +144,8 @@ def main() -> None:
         generate(place, arguments.modules, arguments.functions)
         driver, flag = (tools.clang_of(arguments.linker), "-flto=thin") if arguments.linker else (arguments.compiler, "-flto")
         objects = " ".join(compile_all(place, driver, flag))
-        print(
-            f"{arguments.linker or arguments.compiler}, {arguments.modules} modules, make 4.3, {os.cpu_count()} CPUs, best of {arguments.rounds}\n"
-        )
+        name = arguments.linker or arguments.compiler
+        print(f"{name}, {arguments.modules} modules, make 4.3, {os.cpu_count()} CPUs, best of {arguments.rounds}\n")
         print("| make | links at once | link | wall s | CPU s | runnable threads | LTRANS at once | memory MB | switches |")
         print("|---|---|---|---|---|---|---|---|---|")
         for jobs in map(int, arguments.jobs.split(",")):
