@@ -122,7 +122,8 @@ def _look_at_inputs(plan: Plan, facts: Facts) -> Findings:
     settings = plan.settings
     enough = 0
     if plan.family in ("lld", "clang"):
-        own = 0 if auths(plan.environment) else cpus.affinity()
+        # A jobserver that does not say how large it is (cargo's): no more than four threads for a CPU could be of use.
+        own = cpus.affinity() * (4 if auths(plan.environment) else 1)
         enough = settings.jobs or settings.max_jobs or pool_size(plan.environment) or own
     return scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, enough)
 
