@@ -113,11 +113,11 @@ def for_llvm(facts: Facts, found: Findings) -> Mode:
     """Decide for lld, and for any linker that runs LLVM's plugin.
 
     Demand: every ThinLTO module counts as one job, those of archives too, though a linker takes only the members that are needed. So it
-    is never too low, and too high where a library is used in part. Counted by us, against the backends that lld 19 ran (--save-temps):
+    is never too low, and too high where a library is used in part. Counted by us, and backends run by lld 16 and 19 (--save-temps):
 
-        lua: objects, archive, thin archive, --whole-archive         33    33
-        brotli, encoder and decoder: archive, --whole-archive, --start-lib    30    30
-        brotli, decoder alone: archive, thin archive                 30    10
+        lua: objects, archive, thin archive, --whole-archive                33  33
+        brotli, encoder and decoder: archive, --whole-archive, --start-lib  30  30
+        brotli, decoder alone: archive, thin archive                        30  10
 
     A --thinlto-cache-dir that has the module already spares its backend; nobody knows before the link.
     """

@@ -14,6 +14,8 @@ from tests.commandline import CLANGS, FULL, inputs, plain, run, values
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
+
 MISSING = re.compile(r"argument to '[^']*' is missing \(expected (\d)")
 
 

@@ -15,6 +15,8 @@ from tests.tools import gccs
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
+
 WORDS = ["-flto", "-fno-lto", "-flto=2", "-flto=auto", "--lto", "--no-lto"]
 
 

@@ -14,6 +14,8 @@ from tests.commandline import FULL, LINKERS, REFUSED, inputs, plain, run, takes_
 if TYPE_CHECKING:
     from ldshim.command.argv import Facts, Table
 
+pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
+
 TABLES = {"ld.bfd": gnuld.BFD, "ld.gold": gnuld.GOLD, "ld.mold": mold.TABLE}
 RECORDED = Path(__file__).parent.parent / "fixtures" / "command"
 

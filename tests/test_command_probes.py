@@ -17,6 +17,8 @@ from tests.tools import gccs, need
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
+
 PIECES = sorted(
     [
         b"-c",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.program import Program
     from tests.shim import Shim
 
+pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
+
 TOKENS = b"ab"  # make -j3
 
 

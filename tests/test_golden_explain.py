@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.shim import Shim
 
 CLANG, GXX = "clang-19", "g++-12"
+pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
+
 FLAGS = {
     "thin": [CLANG, "-flto=thin"],
     "unified": [CLANG, "-flto=thin", "-funified-lto"],

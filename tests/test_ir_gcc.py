@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import subprocess
@@ -16,6 +17,9 @@ from ldshim.ir import elf, gcc
 from ldshim.ir.findings import default_partitions, gcc_partitions
 from tests.ir_objects import CLANG, GCC, GCCS, counts, look, run
 from tests.ir_objects import gcc as compile_gcc
+from tests.tools import PROMISED_LLD
+
+pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
 
 
 def ir_size(path: Path) -> int:
@@ -164,6 +168,33 @@ def test_plain_links_do_not_import_pyelftools(tmp_path: Path) -> None:
     root = str(Path(elf.__file__).parents[2])
     said = subprocess.run([sys.executable, "-c", program, *map(str, paths)], check=True, stdout=subprocess.PIPE, cwd=root).stdout.decode()
     assert said.strip() == "1 1 1 ['struct']"
+
+
+def modules_imported(*words: str | Path, cwd: Path) -> tuple[str, str]:
+    """Run our own command; returns its stdout, and the part of stderr that -X importtime wrote: one line for each module."""
+    root = str(Path(elf.__file__).parents[2])
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": root, "HOME": str(cwd), "XDG_RUNTIME_DIR": str(cwd)}
+    command = [sys.executable, "-X", "importtime", "-m", "ldshim", *map(str, words)]
+    done = subprocess.run(command, check=True, capture_output=True, cwd=cwd, env=environment)
+    return done.stdout.decode(), done.stderr.decode()
+
+
+def test_only_explain_asks_pyelftools(tmp_path: Path) -> None:
+    """C24: a plain link and the explanation of one import no pyelftools; `explain` of objects with IR has its opinion, in one line."""
+    native = compile_gcc(GCC, tmp_path, name="native")
+    slim = compile_gcc(GCC, tmp_path, "-flto", name="slim", text="int other(void) { return 1; }")
+    lld = f"ld.lld-{PROMISED_LLD[-1]}"
+    for words in ((lld, "-r", "-o", tmp_path / "out.o", native), ("explain", "--", lld, "-r", "-o", "x", native)):
+        said, imported = modules_imported(*words, cwd=tmp_path)
+        assert "ldshim.findtool" in imported
+        assert "elftools" not in imported
+        assert "confirm" not in said
+    assert (tmp_path / "out.o").exists()
+    said, imported = modules_imported("explain", "--", f"gcc-{GCC}", "-flto=auto", native, slim, "-o", "x", cwd=tmp_path)
+    assert "elftools.elf.elffile" in imported
+    confirmed = [line for line in said.splitlines() if line.startswith("confirm ")]
+    assert len(confirmed) == 1
+    assert f"{slim}: ELF64 little-endian ET_REL, IR sections: .gnu.lto_" in confirmed[0]
 
 
 @pytest.mark.parametrize("params", [[], ["--param=lto-min-partition=100"], ["--param=lto-min-partition=10", "--param=lto-partitions=7"]])

@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ldshim import plan
+from ldshim.command.argv import Facts, Input
+from ldshim.environ import Environment, Settings
+from ldshim.findtool import Call
+from ldshim.hardware import cpus
 from tests.ir_objects import CLANG, CLANGS, TARGETS, clang, counts, look, reader, run
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
 
 THIN = ("-flto=thin",)
 FULL = ("-flto",)
@@ -123,9 +130,52 @@ def test_lld_runs_as_many_backends_as_we_count(tmp_path: Path) -> None:
     objects.append(clang(CLANG, tmp_path, *FULL, text="int full() { return 7; }", name="full"))
     objects.append(clang(CLANG, tmp_path, text="int native() { return 8; }", name="native"))
     run(f"ld.lld-{CLANG}", "-shared", "--save-temps", "-o", "out.so", *objects, cwd=tmp_path)
-    backends = [path for path in tmp_path.glob("*.5.precodegen.bc") if not path.name.startswith("out.so.0.")]
-    assert len(backends) == look(*objects).thin == 5
+    assert backends_run(tmp_path) == look(*objects).thin == 5
     assert counts(look(*objects)) == {"thin": 5, "full": 1, "native": 1}
+
+
+def backends_run(directory: Path) -> int:
+    """Count the backends of the last link there, by the files that --save-temps left, and remove these; out.*.0 is full LTO's."""
+    left = list(directory.rglob("*.5.precodegen.bc"))
+    for path in left:
+        path.unlink()
+    return len([path for path in left if not path.name.startswith("out.so.0.")])
+
+
+@pytest.mark.parametrize("thin", [[], ["--thin"]])
+def test_archives_bound_the_backends_from_above(thin: list[str], tmp_path: Path) -> None:
+    """C8: of an archive every member counts, though lld takes only those that are needed, and all with --whole-archive."""
+    main = clang(CLANG, tmp_path, *THIN, text='extern "C" int f1(); int g() { return f1(); }', name="main")
+    text = 'extern "C" int f{next}(); extern "C" int f{n}() {{ return {body}; }}'
+    parts = [
+        clang(CLANG, tmp_path, *THIN, text=text.format(n=n, next=n + 1, body=f"f{n + 1}()" if n < 3 else n), name=f"m{n}")
+        for n in range(1, 6)
+    ]
+    archive = tmp_path / "lib.a"
+    run(f"llvm-ar-{CLANG}", "rcs", *thin, archive, *parts)
+    assert look(main, archive).thin == 6
+    for flag, ran in ((), 4), (("--whole-archive",), 6):
+        run(f"ld.lld-{CLANG}", "-shared", "--save-temps", "-o", "out.so", main, *flag, archive, cwd=tmp_path)
+        assert ran == backends_run(tmp_path)
+
+
+def test_a_jobserver_of_unknown_size_does_not_make_us_read_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C24: cargo's jobserver names no number; four modules for a CPU are read, and the findings say that there may be more."""
+    one = clang(CLANG, tmp_path, *THIN).read_bytes()
+    facts = Facts()
+    for number in range(20):
+        path = tmp_path / f"{number}.o"
+        path.write_bytes(one)
+        facts.inputs.append(Input(bytes(path)))
+    monkeypatch.setattr(cpus, "affinity", lambda: 2)
+    cargo = {b"CARGO_MAKEFLAGS": b"-j --jobserver-fds=8,9 --jobserver-auth=8,9"}
+    nothing: dict[bytes, bytes] = {}
+    for variables, read in ((cargo, 8), (nothing, 2)):
+        environment = Environment(list(variables.items()))
+        understood = plan.Plan(Call.__new__(Call), environment, Settings())
+        understood.family = "lld"
+        found = plan._look_at_inputs(understood, facts)
+        assert (read, False) == (found.thin, found.complete)
 
 
 def test_enough_modules_end_the_reading(tmp_path: Path) -> None:

@@ -176,3 +176,33 @@ def test_plain_links_keep_their_own_choice_within_bounds() -> None:
     settings.jobs = 3
     pinned = budget.for_plain(8, 0, settings, Limits(8, "8 CPUs", []))
     assert (3, "pin") == ((pinned.number, pinned.source) if pinned else (0, ""))
+
+
+def test_small_plain_links_are_told_a_small_number() -> None:
+    """C23: where a number must be said, it is no more than the input is worth; where some input was not seen, its size says nothing."""
+    small, large, unseen, inert = llvm(native_bytes=1 << 20), llvm(native_bytes=1 << 30), llvm(other=1), llvm(gcc_fat=1)
+    assert [budget.lld_useful(found) for found in (small, large, unseen, inert)] == [1, 513, budget.UNLIMITED, budget.UNLIMITED]
+    quota, settings = Limits(4, "a quota", []), Settings()
+    said = [budget.for_plain(8, 0, settings, quota, useful) for useful in (1, 3, 4, 100)]
+    assert [1, 3, 4, 4] == [one.number for one in said if one]
+    assert "by the size of the input" in (said[0].reason if said[0] else "")
+    assert budget.for_plain(4, 0, settings, quota, 1) is None
+    explicit = budget.for_plain(8, 8, settings, quota, 1)
+    assert (explicit.number if explicit else 0) == 4
+
+
+def test_the_reason_names_what_governs_a_mixed_link() -> None:
+    """C8: with both kinds of IR among the inputs, the reason says which one the linker compiles, and that the other is inert."""
+    facts = Facts()
+    both = llvm(thin=3, gcc_slim=2, fat_full=1)
+    assert "3 ThinLTO modules; 2 objects with GCC IR are inert: LLVM does not read it; 1 FatLTO objects are linked as native code" in (
+        mode.for_llvm(facts, both).reason
+    )
+    assert (
+        mode.for_llvm(facts, llvm(gcc_fat=2)).reason
+        == "no input holds LLVM bitcode; 2 objects with GCC IR are inert: LLVM does not read it"
+    )
+    assert "GCC's plugin governs: 3 modules of LLVM bitcode are nothing to it" in mode.for_gcc(facts, both, 12).reason
+    assert "beside 2 of full LTO" in mode.for_llvm(facts, llvm(thin=3, full=2)).reason
+    facts.lto_kind = b"full"
+    assert "--lto=full decides for unified bitcode" in mode.for_llvm(facts, llvm(thin=3, unified=True)).reason

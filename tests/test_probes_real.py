@@ -20,6 +20,8 @@ from tests.program import bare_environment
 if TYPE_CHECKING:
     from tests.shim import Shim
 
+pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
+
 DRIVERS = ["gcc", "g++", "cc", "c++", *tools.gccs(), *(f"clang-{name.rpartition('-')[2]}" for name in tools.llds())]
 LINKERS = ["ld", "ld.bfd", "ld.gold", "ld.mold", "mold", *tools.llds()]
 PROBES = [

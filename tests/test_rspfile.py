@@ -18,6 +18,8 @@ from tests.tools import gccs
 if TYPE_CHECKING:
     from ldshim.command.argv import Words
 
+pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
+
 # tool, how it complains about a file that is missing; its dialect is the one that line.py gives to its version
 ORACLES = [
     ("gcc-11", r"gcc-11: error: ((?s:.*?)): linker input file not found: No such file or directory\n"),
