@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hypothesis import settings
 
 from ldshim.command import argv
-from tests.tools import need
+from tests.tools import llds, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 settings.register_profile("no-deadline", deadline=None)  # no timing thresholds: a busy machine is no defect
 settings.load_profile("no-deadline")
 
-CLANGS = ["clang-14", "clang-19"]
-LINKERS = ["ld.bfd", "ld.gold", "ld.lld-14", "ld.lld-19", "ld.mold"]
-FULL = os.environ.get("LDSHIM_FULL") == "1"  # every version where otherwise the newest must do, to stay under a minute
+LLDS = llds()
+CLANGS = [f"clang-{name.rpartition('-')[2]}" for name in LLDS]
+LINKERS = ["ld.bfd", "ld.gold", *LLDS, "ld.mold"]
 REFUSED = re.compile(
     r"unrecogni[sz]ed|unknown (argument|option|command)|unsupported|invalid option|is not a valid|unexpected|not supported", re.IGNORECASE
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldshim.command import argv, clang
-from tests.commandline import CLANGS, FULL, inputs, plain, run, values
+from tests.commandline import CLANGS, inputs, plain, run, values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the in
 MISSING = re.compile(r"argument to '[^']*' is missing \(expected (\d)")
 
 
-@pytest.mark.parametrize("tool", CLANGS if FULL else CLANGS[-1:])
+@pytest.mark.parametrize("tool", CLANGS)
 def test_options_take_the_words_that_the_driver_gives_them(tool: str) -> None:
     """Every option that the table lets take following words misses as many at the end of the real line, or is none to this version."""
     wrong = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldshim.command import anyld, argv, clang, gcc, gnuld, lld, mold, wild
-from tests.commandline import FULL, LINKERS, REFUSED, inputs, plain, run, takes_next, values
+from tests.commandline import LINKERS, LLDS, REFUSED, inputs, plain, run, takes_next, values
 
 if TYPE_CHECKING:
     from ldshim.command.argv import Facts, Table
@@ -41,7 +41,7 @@ def facts_of(tool: str, line: str) -> Facts:
     return mold.facts(words) if tool == "ld.mold" else gnuld.facts(words, gold=tool == "ld.gold")
 
 
-@pytest.mark.parametrize("tool", LINKERS if FULL else [tool for tool in LINKERS if tool != "ld.lld-14"])
+@pytest.mark.parametrize("tool", LINKERS)
 def test_options_take_the_next_word(tool: str) -> None:
     """Every option that the table lets take the next word swallows a --version, or is none to this linker."""
     wrong = []
@@ -67,18 +67,10 @@ def test_recorded_options_take_the_next_word(recording: str) -> None:
 @pytest.mark.parametrize(
     ("tool", "line", "taken"),
     [
-        *((tool, line, True) for tool in ("ld.lld-14", "ld.lld-19") for line in ("--threads=4", "--threads 4", "--thinlto-jobs=4")),
-        *(
-            (tool, line, True)
-            for tool in ("ld.lld-14", "ld.lld-19")
-            for line in ("-plugin-opt=jobs=4", "--plugin-opt jobs=4", "--thinlto-jobs=all")
-        ),
-        *((tool, line, False) for tool in ("ld.lld-14", "ld.lld-19") for line in ("-threads=4", "-thinlto-jobs=4", "--thread-count=4")),
-        *(
-            (tool, line, False)
-            for tool in ("ld.lld-14", "ld.lld-19")
-            for line in ("--no-threads", "--threads=0", "--thinlto-jobs=jobserver")
-        ),
+        *((tool, line, True) for tool in LLDS for line in ("--threads=4", "--threads 4", "--thinlto-jobs=4")),
+        *((tool, line, True) for tool in LLDS for line in ("-plugin-opt=jobs=4", "--plugin-opt jobs=4", "--thinlto-jobs=all")),
+        *((tool, line, False) for tool in LLDS for line in ("-threads=4", "-thinlto-jobs=4", "--thread-count=4")),
+        *((tool, line, False) for tool in LLDS for line in ("--no-threads", "--threads=0", "--thinlto-jobs=jobserver")),
         *(
             ("ld.mold", line, True)
             for line in ("--threads=4", "-threads=4", "--threads", "--thread-count 4", "--thread-count=4", "--no-threads")

@@ -239,3 +239,19 @@ def test_the_observation_itself_is_exact(gcc: str, flag: str, tokens: bytes, pea
         link = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL, pass_fds=pool.pass_fds)
         status = gate.watch(link, lambda: peak)
     assert [0, peak] == [status, gate.peak()]
+
+
+@pytest.mark.parametrize("make", ["make43", "make44", "no make"])
+@pytest.mark.parametrize("gcc", COMPILERS)
+def test_the_make_that_the_environment_names_runs_the_table_s_number(gcc: str, make: str, bench: Bench, tmp_path: Path) -> None:
+    """$MAKE decides who runs LTRANS: a make runs tokens + 1 jobs, what is no make leaves the link serial, as it does bare (C19)."""
+    program = tools.make43() if make == "make43" else tools.make44() if make == "make44" else tools.need("false")
+    most = 1 if make == "no make" else 4
+    gate = Gate(tmp_path / "gate", tools.need(gcc))
+    command = [bench.shim.named(gcc), *bench.line(gcc, "-flto", "-flto=auto", gate.flag), str(tmp_path / "prog")]
+    with Pool(b"abc") as pool:
+        env = bench.shim.environment(MAKEFLAGS=pool.makeflags, MAKE=program)
+        link = subprocess.Popen(command, env=env, pass_fds=pool.pass_fds, stderr=subprocess.PIPE)
+        status = gate.watch(link, lambda: most)
+    assert [0, most] == [status, gate.peak()]
+    assert bench.bare_link(gcc, "-flto", "-flto=auto")[0] == sha256(tmp_path / "prog")
