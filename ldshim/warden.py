@@ -165,7 +165,7 @@ def watch(link: Link, lease: Lease, policy: Policy | None) -> int:
         poll.register(link.life_fd, select.POLLIN)
         if link.pidfd >= 0:
             poll.register(link.pidfd, select.POLLIN)
-        piped, alive = True, True
+        piped, alive, missed = True, True, 0
         while piped or alive:
             delay = WITHOUT_PIDFD_SECONDS if alive and link.pidfd < 0 else None
             if alive and policy is not None:
@@ -181,7 +181,9 @@ def watch(link: Link, lease: Lease, policy: Policy | None) -> int:
             if alive and link.pidfd < 0:
                 alive = processes.stamp(link.pid) == link.stamp
             if piped and not alive:
-                piped = _held_by_a_tool(link)
+                # A child between fork and exec still is what its parent was, a shell perhaps: one look at that moment proves nothing.
+                missed = 0 if _held_by_a_tool(link) else missed + 1
+                piped = missed < 2
         peak = max(peak, policy.peak if policy is not None else 0)
     finally:
         release(lease)

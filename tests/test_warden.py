@@ -69,12 +69,18 @@ def tool(place: Path, name: str) -> str:
     return shutil.copy("/bin/sleep", str(place / name))
 
 
+def runs(written: Path, name: str) -> bool:
+    """Tell whether the process whose pid was written runs that program by now; between fork and exec it is a shell still."""
+    pid = written.read_text().strip()
+    return pid != "" and os.readlink(f"/proc/{pid}/exe").endswith("/" + name)
+
+
 def test_compilers_that_outlive_their_driver_keep_the_tokens(pool: Pool, tmp_path: Path) -> None:
     """C14: SIGKILL to the driver leaves LTRANS compilers behind; their threads are in use until they end."""
     tool(tmp_path, "lto1")
-    link = Link(pool, tmp_path, "./lto1 2 & echo > started; wait")
+    link = Link(pool, tmp_path, "./lto1 2 & echo $! > started; wait")
     assert link.taken() == 3
-    while not (tmp_path / "started").exists():
+    while not ((tmp_path / "started").exists() and runs(tmp_path / "started", "lto1")):
         time.sleep(0.01)
     link.process.kill()
     link.process.wait()
