@@ -1,4 +1,4 @@
-"""What elasticity is worth: a link that starts in a busy build which then drains, and a build that waits for a link's idle tokens.
+"""What elasticity is worth: a link that starts in a busy build which then drains.
 
     python -m tests.bench.elastic [--tool ld.lld-16] [--tool gcc-12] [--busy 8] [--modules 48] [--functions 120]
 
@@ -6,8 +6,6 @@ Draining: one token, held by a compile job (a spinning process) for the first BU
 link's alone. The columns are wall seconds: the bare linker (which does not ask), ldshim with the number it got at the start
 (LDSHIM_ELASTIC=0), ldshim elastic, and the best possible, BUSY + (S - BUSY) / 2 for a link of S serial seconds (measured with one
 thread in the same run) that could spread over both CPUs all the time.
-
-Filling: the link begins with every token in a serial phase, while a client of the jobserver waits: how long until it gets one.
 """
 
 from __future__ import annotations
@@ -69,25 +67,6 @@ def serial(place: Path, tool: str, command: list[str]) -> float:
     return time.monotonic() - started
 
 
-def filling(place: Path, command: list[str]) -> float:
-    """Start an elastic link that finds a token, and ask for that token half a second later; return the seconds until it came."""
-    with Pool(b"+") as pool:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(place), "MAKEFLAGS": pool.makeflags}
-        link = subprocess.Popen(
-            [sys.executable, "-m", "ldshim", *command], cwd=place, env=environment, pass_fds=pool.pass_fds, stderr=subprocess.DEVNULL
-        )
-        time.sleep(0.5)
-        asked = time.monotonic()
-        token = b""
-        while not token and link.poll() is None:
-            token = pool.take(1)
-            time.sleep(0.002)
-        waited = time.monotonic() - asked
-        pool.give(token)
-        link.wait()
-    return waited
-
-
 def main() -> None:
     """Run every tool and print a markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,8 +76,8 @@ def main() -> None:
     parser.add_argument("--functions", type=int, default=120)
     arguments = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="elastic"))
-    print("| link | serial s | best possible | elastic | fixed at the start | bare | token back when asked for in a serial phase |")
-    print("|---|---|---|---|---|---|---|")
+    print("| link | serial s | best possible | elastic | fixed at the start | bare |")
+    print("|---|---|---|---|---|---|")
     try:
         for tool in arguments.tool or ["ld.lld-16", "ld.lld-19", "gcc-12"]:
             here = place / tool
@@ -111,8 +90,7 @@ def main() -> None:
             elastic = draining(here, command, {}, arguments.busy, shimmed=True)
             fixed = draining(here, command, {"LDSHIM_ELASTIC": "0"}, arguments.busy, shimmed=True)
             bare = draining(here, command, {}, arguments.busy, shimmed=False)
-            waited = filling(here, command)
-            print(f"| {tool} | {alone:.1f} | {best:.1f} | {elastic:.1f} | {fixed:.1f} | {bare:.1f} | {waited:.2f} s |", flush=True)
+            print(f"| {tool} | {alone:.1f} | {best:.1f} | {elastic:.1f} | {fixed:.1f} | {bare:.1f} |", flush=True)
     finally:
         shutil.rmtree(place)
 
