@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from ldshim import farm, findtool, quick
-from tests.tools import need
+from tests.tools import need_c_library
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = (ROOT / "ldshim" / "launcher.sh").read_bytes()
@@ -55,7 +55,7 @@ def build_dump(place: Path) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     source = place / "dump.c"
     source.write_text(DUMP)
-    subprocess.run([need("gcc"), "-O1", "-o", str(place / "dump"), str(source)], check=True, env={"PATH": os.environ["PATH"]})
+    subprocess.run([need_c_library(), "-O1", "-o", str(place / "dump"), str(source)], check=True, env={"PATH": os.environ["PATH"]})
     return place / "dump"
 
 

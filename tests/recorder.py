@@ -107,7 +107,7 @@ class Recorder:
         source = place / "recorder.c"
         defines = [f'#define BANNER "{quoted}"', f'#define RECORD "{self.record}"', f"#define STDIN {int(stdin)}", "#define STATUS 0"]
         source.write_text("\n".join([*defines, SOURCE]))
-        subprocess.run([tools.need("gcc"), "-w", "-O1", str(source), "-o", self.path], check=True)
+        subprocess.run([tools.need_c_library(), "-w", "-O1", str(source), "-o", self.path], check=True)
 
     def run(self, command: list[str] | list[bytes], **how: Any) -> dict[str, Any]:
         """Run a command that leads to this tool: what the tool saw. how: for subprocess.Popen."""

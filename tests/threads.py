@@ -25,10 +25,7 @@ class Threads:
 
     def __init__(self, place: Path) -> None:
         self.library = place / "threads.so"
-        command = [tools.need("gcc"), "-shared", "-fPIC", "-O1", "-Wall", "-Werror"]
-        header = subprocess.run([command[0], "-E", "-include", "pthread.h", "-xc", "/dev/null"], capture_output=True, check=False)
-        if header.returncode:
-            tools.missing("the C library's headers (libc6-dev)")
+        command = [tools.need_c_library(), "-shared", "-fPIC", "-O1", "-Wall", "-Werror"]
         subprocess.run([*command, str(FIXTURE / "threads.c"), "-o", str(self.library), "-ldl"], check=True)
 
     def environment(self, log: Path) -> dict[str, str]:

@@ -64,6 +64,15 @@ def _kin(stem: str, promised: tuple[int, ...]) -> list[str]:
     return [f"{stem}-{major}" for major in range(5, NEWEST) if major in promised or shutil.which(f"{stem}-{major}")]
 
 
+def need_c_library() -> str:
+    """Find a gcc that can compile a C program: a bare gcc package has no headers and no libc to link with."""
+    gcc = need("gcc")
+    header = subprocess.run([gcc, "-E", "-include", "pthread.h", "-xc", "/dev/null"], capture_output=True, check=False)
+    if header.returncode:
+        missing("the C library's headers (libc6-dev)")
+    return gcc
+
+
 def gccs() -> list[str]:
     """Name the gcc drivers to test: those promised (present or not) and every other one installed."""
     return _kin("gcc", PROMISED_GCC)
