@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from . import handover, private, rewrite
+from .plan import AUTH_VARIABLES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,6 +160,6 @@ def may_confine(plan: Plan) -> bool:
 
 def named_descriptors(environment: Environment) -> set[int]:
     """Collect every number in the *MAKEFLAGS: a descriptor of ours must not be one that somebody will take for a jobserver's."""
-    text = b" ".join(environment.get(name) for name in (b"MAKEFLAGS", b"MFLAGS", b"CARGO_MAKEFLAGS"))
+    text = b" ".join(environment.get(name) for name in AUTH_VARIABLES)
     digits = bytes(byte if 48 <= byte <= 57 else 32 for byte in text)
     return {int(number) for number in digits.split() if len(number) < 8}

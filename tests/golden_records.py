@@ -26,7 +26,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldshim import carryout, entry, environ, explain, findtool, line, paid, plan, toolid
+from ldshim import environ, explain, findtool, line, paid, plan, toolid
+from ldshim.cli import main as cli
 from ldshim.environ import Environment
 from ldshim.hardware import cpus
 from ldshim.ir import scan
@@ -203,12 +204,6 @@ def answer(record: Record, patch: pytest.MonkeyPatch) -> Record:
     Doors(record, patch)
     call = the_call(record)
     environment = Environment([(os.fsencode(name), os.fsencode(value)) for name, value in record.get("env", {}).items()])
-    settings = environ.settings(environment)
-    outcome = carryout.Outcome(call.args, environment)
-    if entry.is_worth_a_look(call, environment, settings):
-        understood = plan.make(call, environment, settings)
-        carryout.preview(understood, outcome)
-    else:
-        understood = plan.Plan(call, environment, settings)
+    understood, outcome = cli.foresee(call, environment, environ.settings(environment))
     said = explain.record(understood, outcome)
     return {key: said[key][1:] if key == "argv" else said[key] for key in ANSWER}  # type: ignore[index]

@@ -12,7 +12,8 @@ from . import link_farm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..environ import Environment
+    from ..environ import Environment, Settings
+    from ..findtool import Call
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +54,16 @@ def split(args: list[bytes]) -> tuple[list[bytes], list[bytes]]:
     return args, []
 
 
+def foresee(call: Call, environment: Environment, settings: Settings) -> tuple[plan.Plan, carryout.Outcome]:
+    """Make the plan of one call and what it would come to, without reserving; a call that is not worth a look stays as it is."""
+    outcome = carryout.Outcome(call.args, environment)
+    if not entry.is_worth_a_look(call, environment, settings):
+        return plan.Plan(call, environment, settings), outcome
+    understood = plan.make(call, environment, settings)
+    carryout.preview(understood, outcome)
+    return understood, outcome
+
+
 def explain_call(words: list[bytes], environment: Environment, *, as_json: bool) -> int:
     """Make the plan of one call and print it."""
     name, tool = findtool.program_name(words[0]), words[0] if b"/" in words[0] else b""
@@ -64,12 +75,7 @@ def explain_call(words: list[bytes], environment: Environment, *, as_json: bool)
     settings = environ.settings(environment)
     for line in [*call.complaints, *settings.complaints]:
         print(line, file=sys.stderr)
-    outcome = carryout.Outcome(call.args, environment)
-    if entry.is_worth_a_look(call, environment, settings):
-        understood = plan.make(call, environment, settings)
-        carryout.preview(understood, outcome)
-    else:
-        understood = plan.Plan(call, environment, settings)
+    understood, outcome = foresee(call, environment, settings)
     if as_json:
         print(json.dumps(explain.record(understood, outcome), indent=2))
     else:
