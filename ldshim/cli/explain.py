@@ -1,0 +1,160 @@
+"""`ldshim explain -- TOOL ARGS…`: what a call would become, and why, without reserving or running anything.
+
+Into a pipe go plain lines, the same as LDSHIM_EXPLAIN writes. On a terminal a person compares two command lines that are a screen long and
+differ in one word; so there they are one text, in which the words that would go and come are painted, or bracketed as `git diff
+--word-diff` does where there is no colour, and of many words that stay only the first and the last are shown. Which words those are is
+not guessed by comparing: the plan's own edits say it (rewrite.py). The rows stand in the order of the journey (entry.py).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from .. import carryout, entry, environ, explain, findtool, plan
+from . import terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from ..environ import Environment, Settings
+    from ..findtool import Call
+    from ..rewrite import Edits
+
+_JOURNEY = ("tool", "family", "input", "confirm", "lto", "passed", "granted", "reason")
+_LONG_LINES = 8  # of the terminal: a text that takes more is cut in its middle
+_REASON_LINES = 3  # of any other row: an object with IR has sections with long names
+_KEPT = 6  # words at either end of a long run
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Describe the command line."""
+    one = commands.add_parser("explain", help="show what a call would become, and why, without reserving or running anything")
+    one.add_argument("--json", action="store_true", help="as one JSON object, with the keys of the log")
+
+
+def run(options: argparse.Namespace, call: list[bytes], environment: Environment) -> int:
+    """Explain one call; return 0, 2 without a call, or findtool's own status for a missing tool."""
+    if not call:
+        print("ldshim: explain: needs a call: ldshim explain [--json] -- TOOL ARGS…", file=sys.stderr)
+        return 2
+    return explain_call(call, environment, as_json=options.json)
+
+
+def foresee(call: Call, environment: Environment, settings: Settings) -> tuple[plan.Plan, carryout.Outcome]:
+    """Make the plan of one call and what it would come to, without reserving; a call that is not worth a look stays as it is."""
+    outcome = carryout.Outcome(call.args, environment)
+    if not entry.is_worth_a_look(call, environment, settings):
+        return plan.Plan(call, environment, settings), outcome
+    understood = plan.make(call, environment, settings)
+    carryout.preview(understood, outcome)
+    return understood, outcome
+
+
+def explain_call(words: list[bytes], environment: Environment, *, as_json: bool) -> int:
+    """Make the plan of one call and print it."""
+    name, tool = findtool.program_name(words[0]), words[0] if b"/" in words[0] else b""
+    try:
+        call = findtool.stand_in(name, words[1:], environment, tool)
+    except findtool.UnfoundError as error:
+        print(error, file=sys.stderr)
+        return error.status
+    settings = environ.settings(environment)
+    for line in [*call.complaints, *settings.complaints]:
+        print(line, file=sys.stderr)
+    with terminal.Progress(environment) as progress:
+        progress.say(f"looking at {findtool.show(name)} and {len(call.args)} words")
+        understood, outcome = foresee(call, environment, settings)
+        screen = terminal.Screen(sys.stdout, environment)
+        if as_json:
+            lines = [json.dumps(explain.record(understood, outcome), indent=2)]
+        elif screen.is_terminal:
+            lines = for_terminal(screen, understood, outcome)
+        else:
+            lines = explain.lines(understood, outcome, confirm=True)
+    screen.write(lines)
+    return 0
+
+
+def for_terminal(screen: terminal.Screen, understood: plan.Plan, outcome: carryout.Outcome) -> list[str]:
+    """Explain one call on a terminal: filled lines behind painted labels, in the order of the journey."""
+    rows = explain.rows(understood, outcome, confirm=True)
+    out: list[str] = []
+    hidden = 0
+
+    def row(label: str, words: list[tuple[str, str]]) -> None:
+        flowed = screen.flow(words, 10)
+        out.extend([screen.paint(f"{label:<10}", "head") + flowed[0], *flowed[1:]])
+
+    for wanted in _JOURNEY:
+        for label, text in rows:
+            if label == wanted:
+                shortened = terminal.middle(text, _REASON_LINES * screen.width)
+                hidden += shortened != text
+                row(label, [(word, _style(label, text)) for word in shortened.split(" ")])
+    words, left_out = elided(screen, differing(screen, understood.call.args, outcome.edits))
+    hidden += left_out
+    row("words", words or [("none", "dim")])
+    if outcome.args == understood.call.args:
+        row("", [(word, "dim") for word in ("the", "same", "afterwards")])
+    for label, text in rows:
+        if label == "env":
+            shortened = terminal.middle(text, _LONG_LINES * screen.width)
+            hidden += shortened != text
+            row(label, [(word, "removed" if text.endswith(" dropped") else "added") for word in shortened.split(" ")])
+    if hidden:
+        out.append(screen.paint("what … stands for: add --json, or `| cat`", "dim"))
+    return out
+
+
+def _style(label: str, text: str) -> str:
+    """Paint the number, and what speaks against it."""
+    if label == "granted":
+        return "good" if not text.startswith("1 ") else ""
+    return "doubt" if label == "passed" or (label == "family" and text.startswith("not certain")) else ""
+
+
+def differing(screen: terminal.Screen, args: list[bytes], edits: Edits) -> list[tuple[str, str]]:
+    """Return the words of a command line before and after its edits as one text: (word, "", "removed" or "added")."""
+    out: list[tuple[str, str]] = []
+    for index in range(len(args) + 1):
+        out += [_marked(screen, word, "added") for word in edits.behind.get(index, ())]
+        if index == len(args):
+            break
+        after = edits.words.get(index, args[index])
+        if after == args[index]:
+            out.append((explain.shown(after), ""))
+        else:
+            out += [_marked(screen, args[index], "removed"), _marked(screen, after, "added")]
+    return out
+
+
+def _marked(screen: terminal.Screen, word: bytes, style: str) -> tuple[str, str]:
+    text = explain.shown(word)
+    if not screen.coloured:
+        text = f"[-{text}-]" if style == "removed" else f"{{+{text}+}}"
+    return text, style
+
+
+def elided(screen: terminal.Screen, words: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], int]:
+    """Leave words out of the middle of long runs that stay as they are, where the text is long: what is left, and how many went."""
+    if sum(terminal.cells(word) + 1 for word, _ in words) <= _LONG_LINES * screen.width:
+        return words, 0
+    out: list[tuple[str, str]] = []
+    run: list[tuple[str, str]] = []
+    hidden = 0
+    for word, style in [*words, ("", "end")]:
+        if not style:
+            run.append((word, style))
+            continue
+        if len(run) > 2 * _KEPT + 1:
+            gone = len(run) - 2 * _KEPT
+            run[_KEPT : _KEPT + gone] = [(f"… {gone} words …", "dim")]
+            hidden += gone
+        out += run
+        run = []
+        if style != "end":
+            out.append((word, style))
+    return out, hidden

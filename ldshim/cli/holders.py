@@ -1,0 +1,148 @@
+"""Who holds what: the links of ours that run now, as /proc shows them.
+
+The problem: a slot is a file with a lock on it (reserve/slots.py), and the obvious way to ask whether a lock is held is to take it; a link
+that looks in that moment finds one slot less. The consequence: nothing is locked here. The kernel lists every lock with the process that
+took it (/proc/locks, by inode), and every open file of a process of ours (/proc/PID/fd, with `lock:` in its fdinfo). A holder is a
+process that both agree on, since the same inode number may be another file system's.
+
+The holder is a warden. Which link it serves stands in its pidfd (`Pid:` in the fdinfo), so a warden with tokens of a jobserver is found
+as well as one with slots; and without a pidfd (before Linux 5.3), in the name of the memory promise that it keeps. One that has files of
+these names open in another directory belongs to another user or session, and is left out.
+
+Not seen: links in other PID namespaces, for /proc shows neither them nor their locks; and other users', who have their own directory.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import processes
+from ..environ import slurp
+from ..reserve import ledger
+
+WARDEN = b"ldshim-warden"  # the name that every warden gives itself (warden.py)
+_SLOT, _MARK = b"slot-", b"link-"
+_NAMES = (_SLOT, _MARK, ledger.PREFIX)
+_PIDFD = b"anon_inode:[pidfd]"
+
+
+class Held:
+    """What one process holds.
+
+    pid: the warden's; link: the pid it serves, 0 when that cannot be told; slots: their numbers; shares: its link shares slots, or asks to;
+    waits: for more of them.
+    """
+
+    __slots__ = ("link", "pid", "shares", "slots", "waits")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.link = 0
+        self.slots: list[int] = []
+        self.shares = self.waits = False
+
+
+def find(directory: bytes) -> list[Held]:
+    """List the wardens that live, and whoever else holds a slot in our directory (b"": there is none), by pid."""
+    files = _files(directory)
+    found = [_look(pid, files, directory) for pid in sorted(_wardens() | _lockers({inode for _, inode in files}))]
+    return [held for held in found if held is not None]
+
+
+def _files(directory: bytes) -> dict[tuple[int, int], bytes]:
+    """Return the files that links lock: {(device, inode): name}."""
+    out: dict[tuple[int, int], bytes] = {}
+    try:
+        names = os.listdir(directory) if directory else []
+    except OSError:
+        return out
+    for name in names:
+        if name.startswith(_NAMES):
+            try:
+                status = os.lstat(os.path.join(directory, name))
+            except OSError:
+                continue
+            out[status.st_dev, status.st_ino] = name
+    return out
+
+
+def _wardens() -> set[int]:
+    try:
+        pids = [int(name) for name in os.listdir(processes.PROC) if name.isdigit()]
+    except OSError:
+        return set()
+    return {pid for pid in pids if processes.comm(pid) == WARDEN}
+
+
+def _lockers(inodes: set[int]) -> set[int]:
+    """Return the processes that hold a flock on any file with one of these inode numbers: `1: FLOCK ADVISORY WRITE 71 fe:01:12 0 EOF`."""
+    try:
+        lines = slurp(processes.PROC + b"/locks").splitlines()
+    except OSError:
+        return set()
+    out = set()
+    for line in lines:
+        fields = line.split()
+        if len(fields) > 5 and fields[1] == b"FLOCK" and int(fields[5].rpartition(b":")[2]) in inodes:
+            out.add(int(fields[4]))
+    return out
+
+
+def _look(pid: int, files: dict[tuple[int, int], bytes], directory: bytes) -> Held | None:
+    """Read what a process has open; None when it is gone, somebody else's, or neither a warden nor a holder of anything."""
+    held = Held(pid)
+    promised = 0
+    top = b"%s/%d" % (processes.PROC, pid)
+    try:
+        numbers = os.listdir(top + b"/fd")
+    except OSError:
+        return None
+    for number in numbers:
+        try:
+            target = os.readlink(top + b"/fd/" + number)
+            if target == _PIDFD:
+                held.link = _pid_of(top + b"/fdinfo/" + number)
+                continue
+            if not os.path.basename(target).startswith(_NAMES):
+                continue
+            status = os.stat(top + b"/fd/" + number)
+            name = files.get((status.st_dev, status.st_ino), b"")
+            if not name and not target.endswith(b" (deleted)"):
+                return None
+            if not name or b"FLOCK" not in slurp(top + b"/fdinfo/" + number):
+                continue
+        except OSError:
+            continue  # it was closed while we looked
+        if name.startswith(_SLOT):
+            held.slots.append(int(name[len(_SLOT) :]))
+        elif name.startswith(_MARK):
+            held.shares = True
+            held.waits = _says_wait(os.path.join(directory, name))
+        else:
+            promised = int(name[len(ledger.PREFIX) :].partition(b".")[0])
+    held.link = held.link or promised
+    held.slots.sort()
+    return held if held.slots or held.shares or processes.comm(pid) == WARDEN else None
+
+
+def _pid_of(fdinfo: bytes) -> int:
+    """Read `Pid:` of a pidfd: the process it stands for, 0 when that one has ended (-1) or is not in our namespace."""
+    for line in slurp(fdinfo).splitlines():
+        if line.startswith(b"Pid:"):
+            return max(0, int(line[4:]))
+    return 0
+
+
+def _says_wait(path: bytes) -> bool:
+    try:
+        return slurp(path)[:1] == b"w"
+    except OSError:
+        return False
+
+
+def command(pid: int) -> bytes:
+    """Return the base name of what a process was started as, b"" when it is gone."""
+    try:
+        return os.path.basename(slurp(b"%s/%d/cmdline" % (processes.PROC, pid)).partition(b"\0")[0]) or processes.comm(pid)
+    except OSError:
+        return b""

@@ -1,0 +1,268 @@
+"""What this process finds around it: jobservers, CPUs, memory, slots, the kernel's features, our own files. For `ldshim doctor`.
+
+Everything is asked of the modules that a link asks, so that the answer is the link's; and read-only: a jobserver is opened and closed
+again with no byte read, locks are looked up and not taken. Each function returns one object of the report, ready for JSON; what its keys
+mean stands in doctor.py.
+
+jobservers() comes first: descriptors that MAKEFLAGS names must be looked at before anything of ours may have been opened under them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import sys
+
+from .. import __version__, budget, footprint, mode, plan
+from ..environ import VARIABLES, slurp
+from ..findtool import program_on_path, show
+from ..hardware import cgroups, cpus, memory
+from ..reserve import jobserver, ledger, makeflags, ours, recover
+from ..reserve.lease import Lease
+from . import holders
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..environ import Environment, Settings
+
+    Report = dict[str, Any]
+
+NOT_SET = "not set"
+TURNED_OFF = "turned off by LDSHIM_RECOVER=0"
+_NO_LIMIT = 1 << 62  # cgroup v1 says "none" as 0x7FFFFFFFFFFFF000
+
+
+def jobservers(environment: Environment, settings: Settings) -> list[Report]:
+    """Try each jobserver that a link would try, in its order. The tokens are counted, and none is taken."""
+    out = []
+    for variable in plan.AUTH_VARIABLES:
+        name, value = variable.decode(), environment.get(variable)
+        if not value:
+            out.append(_candidate(name, NOT_SET))
+            continue
+        client, reasons = jobserver.find([(name, value)])
+        auth = makeflags.parse(value)
+        named = auth.kind != "none" or auth.reason != makeflags.ABSENT
+        out.append(_candidate(name, client or reasons[0].partition(": ")[2], named=named))
+    out.append(_candidate("recovery", recover.recover() if settings.recover else TURNED_OFF))
+    return out
+
+
+def _candidate(name: str, found: jobserver.Jobserver | str, *, named: bool = False) -> Report:
+    if isinstance(found, str):
+        return {"from": name, "named": named, "usable": False, "jobserver": "", "tokens": 0, "jobs": 0, "reason": found}
+    try:
+        return {
+            "from": name,
+            "named": named,
+            "usable": True,
+            "jobserver": found.name,
+            "tokens": found.available(),
+            "jobs": found.jobs,
+            "reason": "",
+        }
+    finally:
+        found.close()
+
+
+def processors() -> Report:
+    """Count the CPUs, and say what bounds them."""
+    number, reason = cpus.counted()
+    limit = cpus.quota()
+    return {"affinity": cpus.affinity(), "quota": None if limit is None else round(limit, 2), "counted": number, "reason": reason}
+
+
+def memory_room(environment: Environment) -> Report:
+    """Say how much memory there is, what limits it, and how much of it other links have been promised and do not use yet: bytes."""
+    path = ours.directory(environment.get)
+    directory = ours.open_directory(path) if isinstance(path, bytes) else path
+    promised = 0
+    if isinstance(directory, int):
+        promised = ledger.outstanding(directory)
+        os.close(directory)
+    return {"available": memory.available(), "cgroup_limit": _cgroup_limit(), "promised": promised}
+
+
+def _cgroup_limit() -> int | None:
+    """Return the lowest memory limit of any cgroup above us, None without one."""
+    found = []
+    for version, directory in cgroups.directories(b"memory"):
+        for name in (b"/memory.max", b"/memory.high") if version == 2 else (b"/memory.limit_in_bytes",):
+            limit = cgroups.number(directory + name)
+            if limit is not None and 0 <= limit < _NO_LIMIT:
+                found.append(limit)
+    return min(found, default=None)
+
+
+def slots(environment: Environment, count: int) -> Report:
+    """Say who holds the slots that links of ours share where there is no jobserver. count: how many of them this process may see."""
+    path = ours.directory(environment.get)
+    held = holders.find(path if isinstance(path, bytes) else b"")
+    taken = {slot for each in held for slot in each.slots if slot < count}
+    return {
+        "directory": os.fsdecode(path) if isinstance(path, bytes) else "",
+        "reason": path if isinstance(path, str) else "",
+        "count": count,
+        "held": len(taken),
+        "waiting": sum(each.waits for each in held),
+        "links": [
+            {
+                "warden": each.pid,
+                "link": each.link,
+                "command": os.fsdecode(holders.command(each.link)) if each.link else "",
+                "slots": each.slots,
+                "shares": each.shares,
+                "waits": each.waits,
+            }
+            for each in held
+        ],
+    }
+
+
+def next_link(environment: Environment, settings: Settings, report: Report) -> Report:
+    """Say what an LTO link that can use any number of threads would get if it started now; the rest of the report is done.
+
+    That a link can use no more than it has partitions or modules, and that its memory is guessed from the size of its IR, only
+    `ldshim explain` can say, with the link's words.
+    """
+    if settings.disable:
+        return {"threads": None, "most": None, "source": "none", "reason": "LDSHIM_DISABLE=1: every tool runs unchanged"}
+    bounds = plan.limits(environment)
+    if settings.mem_per_job:
+        left = ledger.promise(environment.get, footprint.Footprint(0, settings.mem_per_job, " (LDSHIM_MEM_PER_JOB)"), os.getpid())
+        free = left.available()
+        bounds.memory = [] if free is None else [left.footprint.ceiling(free)]
+    usable = [each for each in report["jobservers"] if each["usable"]]
+    lease, jobs = Lease(), 0
+    if settings.jobs:
+        lease = Lease("pin")
+    elif usable:
+        lease, jobs = Lease("recovered" if usable[0]["from"] == "recovery" else "jobserver", usable[0]["jobserver"]), usable[0]["jobs"]
+    elif report["slots"]["directory"]:
+        lease = Lease("slots")
+    decided = budget.for_lto(mode.Mode("thin", budget.UNLIMITED, ""), settings, lease, bounds, jobs)
+    now, reason = decided.number, decided.reason
+    if lease.source in ("jobserver", "recovered"):
+        now = 1 + min(usable[0]["tokens"], decided.number - 1)
+        if decided.number == budget.UNLIMITED:
+            reason = f"{lease.source} {lease.name}, which does not say how many jobs it has"
+    elif lease.source == "slots":
+        now = max(1, min(decided.number, _free_slots(report["slots"])))
+    return {
+        "threads": now,
+        "most": None if decided.number == budget.UNLIMITED else decided.number,
+        "source": decided.source,
+        "reason": reason,
+    }
+
+
+def _free_slots(found: Report) -> int:
+    """Count the slots that a new link could lock: what is free, and no more than an even share while others wait (reserve/slots.py)."""
+    free = int(found["count"]) - int(found["held"])
+    sharers = sum(each["shares"] for each in found["links"])
+    return min(free, found["count"] // (sharers + 1)) if found["waiting"] else free
+
+
+def kernel(directory: str) -> Report:
+    """Try the features of the kernel that ours depend on. directory: of the slots, "" for none; its file system must know flock."""
+    flock = _flock(directory or os.path.dirname(os.path.abspath(__file__)))
+    return {"release": os.uname().release, "proc": _own_proc(), "pidfd": _pidfd(), "flock": flock, "sched_setaffinity": _affinity()}
+
+
+def _own_proc() -> bool:
+    try:
+        return os.readlink(b"/proc/self") == b"%d" % os.getpid()
+    except OSError:
+        return False
+
+
+def _pidfd() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def _flock(directory: str) -> bool:
+    """Lock a directory for the moment of the look: links lock the files in it, and nobody the directory itself."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _affinity() -> bool:
+    try:
+        os.sched_setaffinity(0, os.sched_getaffinity(0))
+    except OSError:
+        return False
+    return True
+
+
+def settings_in_force(environment: Environment, settings: Settings) -> Report:
+    """List the variables of ours that are set, with what is wrong with them; LDSHIM_REAL_* are the tools' business."""
+    names = [name for name, _, _, _ in VARIABLES if environment.get(name)]
+    names += [name for name in environment.keys() if name.startswith(b"LDSHIM_REAL_")]  # noqa: SIM118  no dict: it has no __iter__
+    complaints = [line.partition(": ")[2] for line in settings.complaints]
+    if settings.log and not _can_be_written(settings.log):
+        complaints.append(f"LDSHIM_LOG: cannot be written: {show(settings.log)}")
+    return {"variables": {os.fsdecode(name): os.fsdecode(environment.get(name)) for name in dict.fromkeys(names)}, "complaints": complaints}
+
+
+def _can_be_written(path: bytes) -> bool:
+    try:
+        kind = os.stat(path).st_mode & 0o170000
+    except OSError:
+        return os.access(os.path.dirname(path), os.W_OK)
+    # A fifo that nobody reads would hold the link up.
+    return kind in (0o100000, 0o020000) and os.access(path, os.W_OK)
+
+
+def installation(environment: Environment) -> Report:
+    """Say which interpreter and package this is, and whether a link finds compiled files: without them it starts four times slower."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    states = {"fresh": 0, "stale": 0, "missing": 0}
+    for top, directories, names in os.walk(package):
+        # A link imports nothing from cli.
+        directories[:] = [name for name in directories if name not in ("cli", "__pycache__")]
+        for name in names:
+            if name.endswith(".py"):
+                states[_compiled(os.path.join(top, name))] += 1
+    return {
+        "version": __version__,
+        "python": sys.executable,
+        "python_version": ".".join(map(str, sys.version_info[:3])),
+        "package": package,
+        "compiled": {**states, "writable": os.access(package, os.W_OK)},
+        "make": program_on_path(environment.get(b"MAKE"), environment),
+    }
+
+
+def _compiled(source: str) -> str:
+    """Judge the compiled file of a module as the import system would: fresh, stale or missing."""
+    try:
+        cached = slurp(os.fsencode(importlib.util.cache_from_source(source)))
+        status = os.stat(source)
+    except (NotImplementedError, OSError):
+        return "missing"
+    flags, first, second = (int.from_bytes(cached[at : at + 4], "little") for at in (4, 8, 12))
+    if cached[:4] != importlib.util.MAGIC_NUMBER or flags > 3:
+        return "stale"
+    if flags & 1:  # PEP 552: by the hash of its source, which is looked at only where bit 1 says so
+        fresh = not flags & 2 or cached[8:16] == importlib.util.source_hash(slurp(os.fsencode(source)))
+    else:
+        fresh = (first, second) == (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
+    return "fresh" if fresh else "stale"
