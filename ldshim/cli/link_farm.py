@@ -17,7 +17,8 @@ import os
 import stat
 import sys
 
-from .. import farm, findtool, quick, toolid
+from .. import bundle, farm, findtool, quick, toolid
+from . import bundle as bundled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     one.add_argument("--refresh", action="store_true", help="do again what made DIR: for a package manager's trigger")
     one.add_argument("directory", metavar="DIR", help="an empty or new directory, or one that link-farm made")
     one.add_argument("names", metavar="NAME", nargs="*", help="gcc, x86_64-linux-gnu-ld.bfd, …; none: every compiler and linker on PATH")
+
+
+def run(options: argparse.Namespace, call: list[bytes], environment: Environment) -> int:  # noqa: ARG001  one signature for all
+    """Make or refresh the farm that the command line names; return 0, or 1 when anything that was asked for was not done."""
+    names = [os.fsencode(name) for name in options.names]
+    return main(os.fsencode(options.directory), names, environment, refresh=options.refresh)
 
 
 def main(directory: bytes, names: list[bytes], environment: Environment, *, refresh: bool = False) -> int:
@@ -93,7 +100,9 @@ class Farm:
             template = stream.read()
         python, places = interpreter(), import_places()
         wanted = self.asked - {_ALL} | (on_path(self.environment) if _ALL in self.asked else set())
-        kept = {findtool.MARK}
+        code = os.path.join(self.directory, bundle.NAME)
+        self.write(bundle.NAME, bundled.build(os.path.join(places[0], "ldshim")), 0o644)
+        kept = {findtool.MARK, bundle.NAME}
         for name in sorted(wanted):
             try:
                 call = findtool.stand_in(name, [], self.environment)
@@ -104,6 +113,7 @@ class Farm:
             for line in call.complaints:
                 self.say(line)
             launcher = farm.Launcher(name, call.kind, (call.real, call.argv0), python, places)
+            launcher.bundle = code
             launcher.family, launcher.identity = family_of(call, self.environment)
             if self.write(name, launcher.text(template), 0o755):
                 self.done.append(f"{findtool.show(name)} -> {findtool.show(call.real)}")
@@ -117,7 +127,7 @@ class Farm:
         """Write one file by rename, unless it stands there already; tell whether it was written."""
         path = os.path.join(self.directory, name)
         if os.path.lexists(path):
-            if name != findtool.MARK and not self.is_made_by_us(name):
+            if name not in (findtool.MARK, bundle.NAME) and not self.is_made_by_us(name):
                 self.complain(path, "is no launcher of ours, it stays", name)
                 return False
             with open(path, "rb") as stream:
