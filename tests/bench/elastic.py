@@ -1,98 +1,108 @@
 """What elasticity is worth: a link that starts in a busy build which then drains.
 
-    python -m tests.bench.elastic [--tool ld.lld-16] [--tool gcc-12] [--busy 8] [--modules 48] [--functions 120]
+    python -m tests.bench.elastic [--tools ld.lld-16,ld.lld-19,gcc-12] [--busy 8] [--modules 40] [--functions 180] [--rounds 3]
+                                  [--resume FILE] [--minutes 4] [--only gcc-12] [--table FILE]
 
 Draining: one token, held by a compile job (a spinning process) for the first BUSY seconds of the link; after that the machine is the
-link's alone. The columns are wall seconds: the bare linker (which does not ask), ldshim with the number it got at the start
-(LDSHIM_ELASTIC=0), ldshim elastic, and the best possible, BUSY + (S - BUSY) / 2 for a link of S serial seconds (measured with one
-thread in the same run) that could spread over both CPUs all the time.
+link's alone. The columns are wall seconds, medians: the link with one thread on an idle machine; the best possible, BUSY + (S - BUSY) / 2
+for a link of S serial seconds that could spread over both CPUs all the time; ldshim elastic; ldshim with the number it got at the start
+(LDSHIM_ELASTIC=0); the bare linker, which does not ask. `used after`: from the moment when the token was free until the warden's log
+says that the link had it.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
+import json
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from tests import tools
-from tests.bench.perbuild import compile_all, generate
+from tests.bench import samples, workload
+from tests.bench.workload import Bench
 from tests.pool import Pool
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SPIN = [sys.executable, "-IS", "-c", "while True: pass"]
+SERIAL, ELASTIC, FIXED, BARE = "one thread, idle machine", "elastic", "fixed at the start", "bare"
 
 
-def command_of(tool: str, objects: list[str]) -> list[str]:
-    """Spell the link: ThinLTO by lld, or LTRANS by gcc."""
-    if tool.startswith("ld.lld"):
-        return [tool, "-shared", "-o", "out", *objects]
-    return [tool, "-O1", "-shared", "-nostdlib", "-flto=auto", "-o", "out", *objects]
+class Draining(Bench):
+    """What runs one link in a draining build."""
 
+    def __init__(self, place: Path, options: argparse.Namespace) -> None:
+        super().__init__(place, options)
+        self.busy = options.busy
+        self.log = place / "log"
 
-def draining(place: Path, command: list[str], variables: dict[str, str], busy: float, *, shimmed: bool) -> float:
-    """Link while a job holds the only token for busy seconds; return the wall time of the link."""
-    front = [sys.executable, "-m", "ldshim"] if shimmed else []
-    with Pool(b"+") as pool:
+    def measure(self, row: samples.Key, _: int) -> dict[str, float]:
+        """Run one link: wall, and `after` where the log tells when the token was used. row: (tool, how)."""
+        tool, how = row
+        load = self.loads[tool]
+        (load.place / "out").unlink(missing_ok=True)
+        self.log.unlink(missing_ok=True)
+        if how == SERIAL:
+            started = time.monotonic()
+            subprocess.run(load.command("out", "1"), cwd=load.place, env=self.env, check=True, stderr=subprocess.DEVNULL)
+            return {"wall": time.monotonic() - started}
+        with Pool(b"+") as pool:
+            env = dict(self.env)
+            if how != BARE:
+                env.update(MAKEFLAGS=pool.makeflags, LDSHIM_LOG=str(self.log), LDSHIM_ELASTIC=str(int(how == ELASTIC)))
+            wall, freed = self.drain(pool, load.command("out", farm=None if how == BARE else self.farm), load.place, env)
+        return {"wall": wall, **used_after(self.log, freed)}
+
+    def drain(self, pool: Pool, command: list[str], place: Path, env: dict[str, str]) -> tuple[float, float]:
+        """Link while a job holds the only token for busy seconds: wall time of the link, and when the token was free (time.time)."""
         token = pool.take(1)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(place), **variables}
-        if shimmed:
-            environment["MAKEFLAGS"] = pool.makeflags
         job = subprocess.Popen(SPIN)
         started = time.monotonic()
-        link = subprocess.Popen([*front, *command], cwd=place, env=environment, pass_fds=pool.pass_fds, stderr=subprocess.DEVNULL)
+        link = subprocess.Popen(command, cwd=place, env=env, pass_fds=pool.pass_fds, stderr=subprocess.DEVNULL)
         try:
-            link.wait(busy)
+            link.wait(self.busy)
         except subprocess.TimeoutExpired:
             pass
         job.kill()
         job.wait()
+        freed = time.time()
         pool.give(token)
-        status = link.wait()
-        wall = time.monotonic() - started
-    if status:
-        raise SystemExit(f"the link failed: {command[0]}")
-    return wall
+        if link.wait():
+            raise SystemExit(f"the link failed: {command[0]}")
+        return time.monotonic() - started, freed
 
 
-def serial(place: Path, tool: str, command: list[str]) -> float:
-    """Link with one thread on an idle machine; return the wall time."""
-    one = [*command, "--threads=1"] if tool.startswith("ld.lld") else [word.replace("=auto", "=1") for word in command]
-    started = time.monotonic()
-    subprocess.run(one, cwd=place, check=True, stderr=subprocess.DEVNULL)
-    return time.monotonic() - started
+def used_after(log: Path, freed: float) -> dict[str, float]:
+    """Read from a log of one link how many seconds after `freed` it held a thread more; {} where the log does not tell."""
+    events = {one["event"]: one for one in map(json.loads, log.read_text().splitlines())} if log.exists() else {}
+    steps = events.get("end", {}).get("steps", [])
+    later = [events["handover"]["time"] + seconds - freed for seconds, held in steps if held > 1]
+    return {"after": min(after for after in later if after >= 0)} if any(after >= 0 for after in later) else {}
+
+
+def tables(found: samples.Samples, busy: float) -> str:
+    """Write one row for each tool."""
+    rows = []
+    for (tool,) in found.groups():
+        alone, elastic, fixed, bare = (found.median((tool, how), "wall") for how in (SERIAL, ELASTIC, FIXED, BARE))
+        best = busy + max(0.0, alone - busy) / 2
+        walls = [f"{wall:.1f}" for wall in (alone, best, elastic, fixed, bare)]
+        after = f"{found.median((tool, ELASTIC), 'after'):.2f} ({found.most((tool, ELASTIC), 'after'):.2f})"
+        rows.append([tool, *walls, f"{elastic / best:.2f}", after])
+    columns = ["link", "serial s", "best possible", "elastic", "fixed at the start", "bare", "elastic to best", "used after s (most)"]
+    return samples.table(columns, rows)
 
 
 def main() -> None:
-    """Run every tool and print a markdown table."""
+    """Measure what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tool", action="append")
+    workload.add_arguments(parser, "ld.lld-16,ld.lld-19,gcc-12", modules=40, functions=180)
     parser.add_argument("--busy", type=float, default=8)
-    parser.add_argument("--modules", type=int, default=48)
-    parser.add_argument("--functions", type=int, default=120)
-    arguments = parser.parse_args()
-    place = Path(tempfile.mkdtemp(prefix="elastic"))
-    print("| link | serial s | best possible | elastic | fixed at the start | bare |")
-    print("|---|---|---|---|---|---|")
-    try:
-        for tool in arguments.tool or ["ld.lld-16", "ld.lld-19", "gcc-12"]:
-            here = place / tool
-            here.mkdir(mode=0o700)
-            generate(here, arguments.modules, arguments.functions)
-            driver, flag = (tools.clang_of(tool), "-fPIC -flto=thin") if tool.startswith("ld.lld") else (tool, "-fPIC -flto")
-            command = command_of(tool, compile_all(here, driver, flag))
-            alone = serial(here, tool, command)
-            best = arguments.busy + max(0.0, alone - arguments.busy) / 2
-            elastic = draining(here, command, {}, arguments.busy, shimmed=True)
-            fixed = draining(here, command, {"LDSHIM_ELASTIC": "0"}, arguments.busy, shimmed=True)
-            bare = draining(here, command, {}, arguments.busy, shimmed=False)
-            print(f"| {tool} | {alone:.1f} | {best:.1f} | {elastic:.1f} | {fixed:.1f} | {bare:.1f} |", flush=True)
-    finally:
-        shutil.rmtree(place)
+    samples.add_arguments(parser, rounds=3)
+    options = parser.parse_args()
+    plan = [(tool, how) for tool in options.tools.split(",") for how in (SERIAL, ELASTIC, FIXED, BARE)]
+    about = f"{options.modules} modules of {options.functions} functions, the token is free after {options.busy:g} s, medians"
+    rounds = range(options.rounds)
+    samples.main(options, about, plan, rounds, lambda place: Draining(place, options).measure, lambda found: tables(found, options.busy))
 
 
 if __name__ == "__main__":

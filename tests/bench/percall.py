@@ -118,12 +118,18 @@ class Place:
         return str(path)
 
     def objects(self) -> dict[str, list[str]]:
-        """Make the inputs: one plain object, one slim LTO object, 1000 plain ones, a thin archive of 5000, 10 000 words in a file."""
-        source, many = self.root / "f.c", self.root / "many"
-        source.write_text("int f(int x) { return x + 1; }\n")
-        plain, slim = self.root / "plain.o", self.root / "slim.o"
-        for path, flag in ((plain, "-O1"), (slim, "-flto")):
-            subprocess.run([need("gcc"), flag, "-c", str(source), "-o", str(path)], check=True)
+        """Make the inputs: one plain object, one slim LTO object, 1000 plain ones, a thin archive of 5000, 10 000 words in a file.
+
+        The slim one has IR enough for eight partitions: less would be a link that reserves nothing.
+        """
+        plain, slim, many = self.root / "plain.o", self.root / "slim.o", self.root / "many"
+        random.seed(1)
+        numbers = [[random.randrange(1 << 30) for _ in range(60)] for _ in range(40)]
+        stores = ("".join(f"a[{at}] ^= x + {number};" for at, number in enumerate(row)) for row in numbers)
+        functions = "\n".join(f"void g{at}(int *a, int x) {{ {text} }}" for at, text in enumerate(stores))
+        for path, flag, text in ((plain, "-O1", "int f(int x) { return x + 1; }"), (slim, "-flto", functions)):
+            (self.root / "f.c").write_text(text + "\n")
+            subprocess.run([need("gcc"), flag, "-c", str(self.root / "f.c"), "-o", str(path)], check=True)
         many.mkdir()
         names = [many / f"o{number}.o" for number in range(5000)]
         for name in names:
