@@ -67,3 +67,14 @@ def links(log: Path, output: str) -> list[dict[str, Any]]:
     """Read the records of the links that wrote `output`."""
     records = handed_over(log)
     return [record for record in records if ("-o", output) in zip(record["argv"], record["argv"][1:])]
+
+
+def check_two_links(log: Path) -> None:
+    """See that in a build with two jobs the LTO link under make took both from that make, and the one without a make two at most."""
+    (under_make,) = links(log, "steps")
+    assert ("gcc", 2, "recovered") == tuple(under_make[key] for key in ("lto", "granted", "source"))
+    assert under_make["demand"] > 2
+    (by_hand,) = links(log, "steps-by-hand")
+    assert by_hand["lto"] == "gcc"
+    assert by_hand["source"] in ("slots", "none")  # none: where there is one CPU
+    assert 1 <= by_hand["granted"] <= 2
