@@ -12,6 +12,8 @@ taken to be smaller than 100 kB.
 ThinLTO: the base is the symbols and the combined index. A job compiles one module and what it imports: up to 50 bytes for each byte of
 bitcode (zstd, one module: 60). Only the mean is known, so a job is given three times the mean, but no more than there is.
 
+Where the scan stopped because the answer could not change, the size of the rest is estimated from the sizes of its files (Findings.in_all).
+
 ldshim/doc/memory.md has the table of guesses and measurements; tests/bench/memory.py makes it.
 """
 
@@ -64,7 +66,7 @@ def of_link(lto: str, found: Findings, demand: int, mem_per_job: int = 0) -> Foo
     """Guess for one link. lto: gcc or thin; demand: of its mode (GCC: partitions); mem_per_job: LDSHIM_MEM_PER_JOB in bytes, 0: unset."""
     if mem_per_job:
         return Footprint(0, mem_per_job, " (LDSHIM_MEM_PER_JOB)")
-    return of_gcc(found.gcc_bytes, demand) if lto == "gcc" else of_thin(found)
+    return of_gcc(found.in_all(found.gcc_bytes), demand) if lto == "gcc" else of_thin(found)
 
 
 def of_gcc(size: int, partitions: int) -> Footprint:
@@ -74,12 +76,13 @@ def of_gcc(size: int, partitions: int) -> Footprint:
 
 
 def of_thin(found: Findings) -> Footprint:
-    """Guess for ThinLTO. Where the scan stopped early, the base is that of the modules it saw."""
+    """Guess for ThinLTO, from the modules that were seen and the size of those that were not."""
     modules, size = found.thin + found.full, found.llvm_bytes
     if not modules:
         modules, size = found.fat_thin + found.fat_full, found.fat_bytes
-    one = min(size, THIN_LARGEST * size // max(1, modules))
-    return Footprint(THIN_BASE + THIN_BASE_PER_BYTE * size, THIN_JOB + THIN_JOB_PER_BYTE * one)
+    size_of_all = found.in_all(size)
+    one = min(size_of_all, THIN_LARGEST * size // max(1, modules))
+    return Footprint(THIN_BASE + THIN_BASE_PER_BYTE * size_of_all, THIN_JOB + THIN_JOB_PER_BYTE * one)
 
 
 def human(size: int) -> str:

@@ -56,8 +56,9 @@ def for_gcc(facts: Facts, found: Findings, major: int = 0, make_found: bool = Tr
     asked, serial, origin = gcc_asked(facts, found)
     demand = _gcc_partitions(facts, found, major or found.gcc_major)
     foreign = found.thin + found.full
+    count = f"{objects}" if found.complete else f"{objects} or more"
     beside = f" (GCC's plugin governs: {foreign} modules of LLVM bitcode are nothing to it)" if foreign else ""
-    return Mode("gcc", demand, f"{objects} objects with GCC IR{beside}, at most {demand} partitions; {origin}", asked, serial)
+    return Mode("gcc", demand, f"{count} objects with GCC IR{beside}, at most {demand} partitions; {origin}", asked, serial)
 
 
 def _stays_ir(facts: Facts, found: Findings) -> bool:
@@ -103,10 +104,31 @@ def _gcc_partitions(facts: Facts, found: Findings, major: int) -> int:
     """
     objects = found.gcc_slim + found.gcc_fat
     most = facts.params.get(b"lto-partitions", 0)
-    if facts.partition in (b"1to1", b"max") or facts.sources or not found.complete:
+    if facts.partition in (b"1to1", b"max") or facts.sources:
         # A source that is compiled on the way adds IR that nobody has seen yet.
         return max(2, objects, most or findings.default_partitions(major))
+    if not found.complete:
+        return most or findings.default_partitions(major)
     return findings.gcc_partitions(found.gcc_bytes, major, most, facts.params.get(b"lto-min-partition", 0))
+
+
+def gcc_ignores_inputs(facts: Facts) -> bool:
+    """Tell whether for_gcc says the same whatever the inputs are."""
+    return facts.no_lto or not facts.linker_plugin
+
+
+def enough_for_gcc(facts: Facts, major: int) -> tuple[int, bool]:
+    """Say when for_gcc has seen enough: at how many bytes of IR, 0 for never, and whether the link line settles what was asked for.
+
+    major: of the driver; 0, unknown, counts as the newest.
+    Once the IR fills all partitions there can be, no object makes it more. Then only what else the inputs decide keeps us reading:
+    whether `-r` stays IR, and how many objects there are where each is a partition.
+    """
+    if (facts.relocatable and not facts.linker_output) or facts.partition in (b"1to1", b"max") or facts.sources:
+        return 0, False
+    partitions = facts.params.get(b"lto-partitions", 0) or (findings.default_partitions(major) if major else findings.LTO_PARTITIONS_16)
+    said = any(flto.value is not None for flto in facts.flto)
+    return findings.enough_for(partitions, facts.params.get(b"lto-min-partition", 0)), said
 
 
 def for_llvm(facts: Facts, found: Findings) -> Mode:

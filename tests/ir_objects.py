@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ldshim.ir.findings import Findings
+    from ldshim.ir.scan import EnoughOfGcc
 
 # A virtual table is what makes -fsplit-lto-unit produce a second module, the functions are what a summary summarises.
 SOURCE = """
@@ -79,7 +80,7 @@ def gcc(version: int, directory: Path, *flags: str, text: str = C_SOURCE, name: 
     return out
 
 
-def look(*paths: Path | str | bytes, dirs: Sequence[Path] = (), enough: int = 0) -> Findings:
+def look(*paths: Path | str | bytes, dirs: Sequence[Path] = (), enough: int | EnoughOfGcc = 0) -> Findings:
     """Scan these paths as operands of a link; a word that starts with -l is a library."""
     inputs = []
     for path in paths:

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 ENTRY = {f"ldshim.entry:{name}" for name in ("main", "run", "gather", "become", "complaint", "say", "default_interrupt")}
 SKELETON = ENTRY | {"ldshim.findtool:show"}
 # A mistake while an input is read is an input that is not understood (C8): no line, and the others may still make an LTO link.
-READERS = ("ldshim.ir.extent:", "ldshim.ir.elf:", "ldshim.ir.gcc:", "ldshim.ir.bitcode:", "ldshim.ir.bitstream:", "ldshim.ir.scan:_Walk.")
+READERS = (
+    "ldshim.ir.extent:",
+    "ldshim.ir.elf:",
+    "ldshim.ir.gcc:",
+    "ldshim.ir.bitcode:",
+    "ldshim.ir.bitstream:",
+    "ldshim.ir.summary:",
+    "ldshim.ir.scan:_Walk.",
+)
 FAULT = str(Path(__file__).with_name("fault.py"))
 
 

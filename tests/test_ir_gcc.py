@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
-import subprocess
-import sys
 import zlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from ldshim.ir import elf, gcc
+from ldshim.ir import elf, gcc, scan
 from ldshim.ir.findings import default_partitions, gcc_partitions
+from ldshim.ir.scan import EnoughOfGcc
 from tests.ir_objects import CLANG, GCC, GCCS, counts, look, run
 from tests.ir_objects import gcc as compile_gcc
-from tests.tools import PROMISED_LLD
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
 
@@ -157,44 +157,29 @@ def test_a_compressed_section_of_an_absurd_size_is_left_alone(tmp_path: Path) ->
     assert "claims 1099511627776 bytes" in found.reasons[0]
 
 
-def test_plain_links_do_not_import_pyelftools(tmp_path: Path) -> None:
-    """C24: native objects, GCC's and LLVM's are told apart without pyelftools, whose import costs 32 ms."""
-    paths = [compile_gcc(GCC, tmp_path, *flags, name=f"n{n}") for n, flags in enumerate([[], ["-flto"], ["-flto=2", "-ffat-lto-objects"]])]
-    program = (
-        "import sys; from ldshim.ir.scan import scan; from ldshim.command.argv import Input;"
-        "found = scan([Input(path.encode()) for path in sys.argv[1:]]);"
-        "print(found.native, found.gcc_slim, found.gcc_fat, [m for m in sys.modules if m in ('elftools', 'typing', 're', 'struct')])"
-    )
-    root = str(Path(elf.__file__).parents[2])
-    said = subprocess.run([sys.executable, "-c", program, *map(str, paths)], check=True, stdout=subprocess.PIPE, cwd=root).stdout.decode()
-    assert said.strip() == "1 1 1 ['struct']"
+def test_a_settled_question_ends_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C24: with enough IR, reading ends when the link line or an object settles what is asked; a recorded number or bare -flto does not."""
+    parts = {word: [compile_gcc(GCC, tmp_path, word, name=f"{word}{n}") for n in range(2)] for word in ("-flto", "-flto=4", "-flto=auto")}
+    silent = [*parts["-flto"], *parts["-flto=4"]]
+    enough = look(*parts["-flto"]).gcc_bytes
+    assert look(*silent, enough=EnoughOfGcc(enough, asked=True)).complete  # a few objects are read whole
+    monkeypatch.setattr(scan, "LEAST", 1)
+    whole = look(*silent, enough=EnoughOfGcc(enough, asked=False))
+    assert (4, True, [b"-flto", b"-flto=4"]) == (whole.gcc_slim, whole.complete, whole.recorded)
+    said = look(*silent, enough=EnoughOfGcc(enough, asked=True))
+    assert (2, False) == (said.gcc_slim, said.complete)
+    assert said.in_all(said.gcc_bytes) == pytest.approx(whole.gcc_bytes, rel=0.05)
+    recorded = look(*parts["-flto=auto"], *silent, enough=EnoughOfGcc(enough, asked=False))
+    assert (2, False, [b"-flto=auto"]) == (recorded.gcc_slim, recorded.complete, recorded.recorded)
 
 
-def modules_imported(*words: str | Path, cwd: Path) -> tuple[str, str]:
-    """Run our own command; returns its stdout, and the part of stderr that -X importtime wrote: one line for each module."""
-    root = str(Path(elf.__file__).parents[2])
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": root, "HOME": str(cwd), "XDG_RUNTIME_DIR": str(cwd)}
-    command = [sys.executable, "-X", "importtime", "-m", "ldshim", *map(str, words)]
-    done = subprocess.run(command, check=True, capture_output=True, cwd=cwd, env=environment)
-    return done.stdout.decode(), done.stderr.decode()
-
-
-def test_only_explain_asks_pyelftools(tmp_path: Path) -> None:
-    """C24: a plain link and the explanation of one import no pyelftools; `explain` of objects with IR has its opinion, in one line."""
-    native = compile_gcc(GCC, tmp_path, name="native")
-    slim = compile_gcc(GCC, tmp_path, "-flto", name="slim", text="int other(void) { return 1; }")
-    lld = f"ld.lld-{PROMISED_LLD[-1]}"
-    for words in ((lld, "-r", "-o", tmp_path / "out.o", native), ("explain", "--", lld, "-r", "-o", "x", native)):
-        said, imported = modules_imported(*words, cwd=tmp_path)
-        assert "ldshim.findtool" in imported
-        assert "elftools" not in imported
-        assert "confirm" not in said
-    assert (tmp_path / "out.o").exists()
-    said, imported = modules_imported("explain", "--", f"gcc-{GCC}", "-flto=auto", native, slim, "-o", "x", cwd=tmp_path)
-    assert "elftools.elf.elffile" in imported
-    confirmed = [line for line in said.splitlines() if line.startswith("confirm ")]
-    assert len(confirmed) == 1
-    assert f"{slim}: ELF64 little-endian ET_REL, IR sections: .gnu.lto_" in confirmed[0]
+def test_sizes_of_objects_that_are_no_single_run(tmp_path: Path) -> None:
+    """C8: where debug sections or strangers break the run of IR sections, the sizes are still summed as readelf sums them."""
+    path = compile_gcc(GCC, tmp_path, "-flto", "-g", "-ffat-lto-objects")
+    moved = tmp_path / "moved.o"
+    run("objcopy", "--add-section", f".gnu.lto_.extra={path}", "--set-section-flags", ".gnu.lto_.extra=readonly", path, moved)
+    assert ir_size(path) == look(path).gcc_bytes
+    assert ir_size(moved) == look(moved).gcc_bytes > path.stat().st_size
 
 
 @pytest.mark.parametrize("params", [[], ["--param=lto-min-partition=100"], ["--param=lto-min-partition=10", "--param=lto-partitions=7"]])

@@ -12,10 +12,13 @@ from ldshim.command.argv import Facts, Input
 from ldshim.environ import Environment, Settings
 from ldshim.findtool import Call
 from ldshim.hardware import cpus
-from tests.ir_objects import CLANG, CLANGS, TARGETS, clang, counts, look, reader, run
+from ldshim.ir import bitcode, summary
+from tests.ir_objects import CLANG, CLANGS, SOURCE, TARGETS, clang, counts, look, reader, run
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ldshim.ir.bitstream import Cursor
 
 pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
 
@@ -187,15 +190,61 @@ def test_enough_modules_end_the_reading(tmp_path: Path) -> None:
     assert look(*objects, enough=7).complete
 
 
-def test_full_and_fat_links_end_later(tmp_path: Path) -> None:
-    """C24: full LTO is taken for granted after 64 modules; of FatLTO objects the rest counts like the first, unread."""
-    full = clang(CLANG, tmp_path, *FULL, name="full").read_bytes()
-    fat = clang(CLANG, tmp_path, *THIN, "-ffat-lto-objects", name="fat").read_bytes()
-    for number in range(70):
-        (tmp_path / f"full{number}.o").write_bytes(full)
-        (tmp_path / f"fat{number}.o").write_bytes(fat)
-    found = look(*[tmp_path / f"full{number}.o" for number in range(70)], enough=4)
-    assert (64, False) == (found.full, found.complete)
-    found = look(*[tmp_path / f"fat{number}.o" for number in range(70)], enough=4)
-    assert (70, 0, False) == (found.fat_thin, found.fat_full, found.complete)
-    assert counts(look(*[tmp_path / f"fat{number}.o" for number in range(70)])) == {"fat_thin": 70}
+def test_the_last_module_can_make_it_a_thinlto_link(tmp_path: Path) -> None:
+    """C8: modules of full LTO, however many, end no reading: one ThinLTO module behind them is found, in bitcode and in FatLTO objects."""
+    for fat, kinds in (((), ("full", "thin")), (("-ffat-lto-objects",), ("fat_full", "fat_thin"))):
+        full, thin = (clang(CLANG, tmp_path, *flags, *fat, name="one").read_bytes() for flags in (FULL, THIN))
+        paths = [tmp_path / f"{number}.o" for number in range(200)]
+        for path in paths:
+            path.write_bytes(full if path != paths[-1] else thin)
+        found = look(*paths, enough=4)
+        assert {kinds[0]: 199, kinds[1]: 1} == counts(found)
+
+
+def walked(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, int], bool, bool]:
+    """Scan with the shortcut to the summary closed: every record of the module is skipped."""
+    with monkeypatch.context() as patch:
+        patch.setattr(bitcode, "quick", lambda *_: None)
+        found = look(path)
+    return counts(found), found.split, found.unified
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("version", CLANGS)
+def test_the_shortcut_agrees_with_the_walk(version: int, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C8: the summary found from the module's end is the one that a walk over all records comes to, flags included, small and large."""
+    asked, answered = [], []
+
+    def counted(cursor: Cursor, end: int) -> tuple[int, int] | None:
+        answer = summary.quick(cursor, end)
+        asked.append(end)
+        answered.extend([end] if answer else [])
+        return answer
+
+    monkeypatch.setattr(bitcode, "quick", counted)
+    large = "".join(f"int f{n}(int x) {{ return x * {n} + f{n}(x - {n + 1}); }}\n" for n in range(300)).replace("int f", 'extern "C" int f')
+    kinds = [THIN, FULL, SPLIT, (*THIN, "-g")] + ([UNIFIED] if version >= UNIFIED_FROM else [])
+    for text in (SOURCE, "int only;", "", large):
+        for flags in kinds:
+            path = clang(version, tmp_path, *flags, target=target, text=text)
+            found = look(path)
+            assert walked(path, monkeypatch) == (counts(found), found.split, found.unified), (flags, text[:40])
+    assert answered == asked
+    assert len(asked) >= 16
+
+
+def test_the_size_of_what_is_not_read_is_estimated(tmp_path: Path) -> None:
+    """C17: a scan that had enough says how large the rest is: files by a sample, a thin archive by its headers, an archive by its size."""
+    one = clang(CLANG, tmp_path, *THIN).read_bytes()
+    paths = [tmp_path / f"{number}.o" for number in range(600)]
+    for number, path in enumerate(paths):
+        path.write_bytes(one + b"\0" * (4 * (number % 50)))
+    whole = sum(path.stat().st_size for path in paths)
+    run(f"llvm-ar-{CLANG}", "rcS", "--thin", tmp_path / "thin.a", *paths)
+    run(f"llvm-ar-{CLANG}", "rcS", tmp_path / "all.a", *paths)
+    for inputs in (paths, [tmp_path / "thin.a"], [tmp_path / "all.a"]):
+        found = look(*inputs, enough=8)
+        assert (8, False) == (found.thin, found.complete)
+        assert found.in_all(found.llvm_bytes) == pytest.approx(whole, rel=0.1)
+        assert found.bytes_read < whole / 4
+    assert look(*paths).in_all(1) == 1

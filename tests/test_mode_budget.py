@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ldshim import budget, mode
+from ldshim import budget, mode, plan
 from ldshim.budget import Limits
 from ldshim.command.argv import Facts, Said
-from ldshim.environ import Settings
+from ldshim.environ import Environment, Settings
+from ldshim.findtool import Call
+from ldshim.ir import scan
 from ldshim.ir.findings import Findings
 from ldshim.reserve.lease import Lease
 
@@ -21,7 +23,7 @@ def gcc_objects(*recorded: str, **more: int) -> Findings:
     """Make the findings of eight slim GCC objects."""
     found = Findings()
     found.gcc_slim, found.gcc_major = 8, 12
-    found.gcc_bytes = 64 << 20
+    found.gcc_bytes = found.seen_bytes = 64 << 20
     found.recorded = [word.encode() for word in recorded]
     for name, value in more.items():
         setattr(found, name, value)
@@ -98,6 +100,30 @@ def test_gcc_links_that_run_nothing_side_by_side() -> None:
     facts.no_lto = True
     assert mode.for_gcc(facts, gcc_objects(), 12).lto == "none"
     assert mode.for_gcc(Facts(), Findings(), 12).lto == "none"
+
+
+def test_a_gcc_scan_may_stop_when_nothing_can_change() -> None:
+    """C24: enough is as much IR as fills all partitions; never where `-r`, sources or one partition an object need the whole count."""
+    facts = Facts()
+    facts.flto = flto("auto")
+    size, asked = mode.enough_for_gcc(facts, 12)
+    assert asked
+    found = gcc_objects(gcc_bytes=size)
+    assert mode.for_gcc(facts, found, 12).demand == 128
+    found.gcc_bytes = size - 20_000
+    assert mode.for_gcc(facts, found, 12).demand == 127
+    found.complete = False
+    assert "8 or more objects" in mode.for_gcc(facts, found, 12).reason
+    assert mode.for_gcc(facts, found, 12).demand == 128
+    assert mode.enough_for_gcc(facts, 0) == mode.enough_for_gcc(facts, 16) > (size, True)
+    facts.flto = flto(None)
+    assert mode.enough_for_gcc(facts, 12) == (size, False)
+    for name, value in (("relocatable", True), ("sources", [b"a.c"]), ("partition", b"1to1")):
+        other = Facts()
+        setattr(other, name, value)
+        assert mode.enough_for_gcc(other, 12) == (0, False)
+    facts.relocatable, facts.linker_output = True, b"nolto-rel"
+    assert mode.enough_for_gcc(facts, 12) == (size, False)
 
 
 @pytest.mark.parametrize(("major", "partitions"), [(8, 32), (9, 128), (15, 128), (16, 512)])
@@ -206,3 +232,42 @@ def test_the_reason_names_what_governs_a_mixed_link() -> None:
     assert "beside 2 of full LTO" in mode.for_llvm(facts, llvm(thin=3, full=2)).reason
     facts.lto_kind = b"full"
     assert "--lto=full decides for unified bitcode" in mode.for_llvm(facts, llvm(thin=3, unified=True)).reason
+
+
+@pytest.mark.parametrize(
+    ("family", "fact", "value", "reads"),
+    [
+        ("bfd", "relocatable", True, False),
+        ("mold", "relocatable", True, False),
+        ("bfd", "plugins", [Said(b"/x/liblto_plugin.so", 0, b"-plugin")], False),  # not below collect2: its -flto is unknown
+        ("bfd", "plugins", [Said(b"/x/LLVMgold.so", 0, b"-plugin")], True),
+        ("lld", "relocatable", True, True),
+        ("lld", "index_only", True, False),
+        ("clang", "distributed", True, False),
+        ("gcc", "relocatable", True, True),
+        ("gcc", "no_lto", True, False),
+        ("gcc", "linker_plugin", False, False),
+        ("gcc", "fuse_ld", b"lld", True),
+    ],
+)
+def test_inputs_that_decide_nothing_are_not_read(
+    family: str, fact: str, value: object, reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C23: where the mode is the same whatever the inputs are, none is opened, and the mode is indeed the one of an empty scan."""
+    seen = gcc_objects("-flto=9", thin=50, native=3)
+    asked: list[object] = []
+
+    def answer(*words: object, **names: object) -> Findings:
+        asked.append((words, names))
+        return seen
+
+    monkeypatch.setattr(scan, "scan", answer)
+    monkeypatch.setattr(plan, "linker_family_behind", lambda *_: "lld")
+    understood = plan.Plan(Call.__new__(Call), Environment([]), Settings())
+    understood.family = family
+    facts = Facts()
+    setattr(facts, fact, value)
+    found = plan._look_at_inputs(understood, facts)
+    assert reads == bool(asked)
+    decided, empty = (plan._decide_mode(understood, facts, each) for each in (seen, found))
+    assert (decided.lto, decided.demand, decided.asked) == (empty.lto, empty.demand, empty.asked)

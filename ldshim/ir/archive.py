@@ -27,18 +27,24 @@ _TABLES = (b"/SYM64/", b"/<", b"__.SYMDEF")  # and "/"; "/<" are COFF's, "__.SYM
 
 MEMBERS_LIMIT = 200_000
 NAMES_LIMIT = 16 << 20
+SAMPLE = 256  # headers
 _MEMBER_HEAD = 1024  # read with the header: the ELF header, or enough of a small module
 _THIN_WINDOW = 16 << 10  # read at once in a thin archive, whose headers stand one behind the other
 
 
 class Member:
-    """One member. data: its bytes, or None in a thin archive, where name is the path from the archive's directory to the file."""
+    """One member.
 
-    __slots__ = ("data", "name")
+    data: its bytes, or None in a thin archive, where name is the path from the archive's directory to the file; after: offset of the next
+    header in the archive.
+    """
 
-    def __init__(self, name: bytes, data: Extent | None) -> None:
+    __slots__ = ("after", "data", "name")
+
+    def __init__(self, name: bytes, data: Extent | None, after: int) -> None:
         self.name = name
         self.data = data
+        self.after = after
 
 
 class _Heads:
@@ -55,9 +61,10 @@ class _Heads:
     def at(self, offset: int) -> bytes:
         if not self.thin:
             return self.extent.read(offset, _HEADER + _MEMBER_HEAD)
-        if offset + _HEADER > self.base + len(self.window):  # offsets only grow
-            self.base, self.window = offset, self.extent.read(offset, _THIN_WINDOW)
-        return self.window[offset - self.base : offset - self.base + _HEADER]
+        at = offset - self.base
+        if at + _HEADER > len(self.window):  # offsets only grow
+            self.base, self.window, at = offset, self.extent.read(offset, _THIN_WINDOW), 0
+        return self.window[at : at + _HEADER]
 
 
 def members(extent: Extent) -> Iterator[Member]:
@@ -68,9 +75,9 @@ def members(extent: Extent) -> Iterator[Member]:
     at = len(MAGIC)
     for _ in range(MEMBERS_LIMIT):
         head = heads.at(at)
-        if not head.strip(b"\0\n"):  # the end, or padding
-            return
         if len(head) < _HEADER or head[58:60] != _END:
+            if not head.strip(b"\0\n"):  # the end, or padding
+                return
             raise MalformedError(f"truncated member header at 0x{at:x}")
         size = _number(head[48:58], at)
         field = head[:16].rstrip(b" ")
@@ -81,13 +88,25 @@ def members(extent: Extent) -> Iterator[Member]:
         elif field != b"/" and not field.startswith(_TABLES):
             name, skip = _name(extent, field, names, start, size)
             if not name.startswith(_TABLES):
-                yield Member(name, None if thin else extent.part(start + skip, size - skip, head[_HEADER + skip : _HEADER + size]))
+                data = None if thin else extent.part(start + skip, size - skip, head[_HEADER + skip : _HEADER + size])
+                yield Member(name, data, start if thin else start + size + (size & 1))
             if thin:
                 continue
         if start + size > extent.size:
             raise MalformedError(f"member at 0x{start - _HEADER:x} is cut off")
         at = start + size + (size & 1)
     raise MalformedError(f"more than {MEMBERS_LIMIT} members")
+
+
+def size_of_rest(extent: Extent, member: Member) -> int:
+    """Estimate the size of the members behind one, bytes. In a thin archive the headers say it: of SAMPLE of them, evenly spread."""
+    if not extent.head.startswith(THIN):
+        return max(0, extent.size - member.after)
+    headers = extent.read(member.after, NAMES_LIMIT)
+    count = len(headers) // _HEADER
+    starts = range(0, count * _HEADER, _HEADER * (-(-count // SAMPLE) or 1))
+    sizes = [headers[at + 48 : at + 58].strip(b" ") for at in starts if headers[at + 58 : at + 60] == _END]
+    return sum(int(size) for size in sizes if size.isdigit()) * count // max(1, len(starts))
 
 
 def _number(field: bytes, at: int) -> int:

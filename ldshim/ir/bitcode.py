@@ -15,6 +15,7 @@ from struct import Struct
 
 from ldshim.ir.bitstream import DEFINE_ABBREV, END_BLOCK, ENTER_SUBBLOCK, UNABBREV_RECORD, Cursor
 from ldshim.ir.extent import BITCODE, MalformedError
+from ldshim.ir.summary import FULL, THIN, quick
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ MAGIC, WRAPPER = BITCODE
 _WRAPPER = Struct("<8xII")  # magic, version, offset, size, cputype
 
 _MODULE = 8
-_THIN_SUMMARY = 20
-_FULL_SUMMARY = 24
 _FS_FLAGS = 20
 SPLIT = 0x8
 UNIFIED = 0x200
@@ -58,9 +57,7 @@ def read(extent: Extent) -> Modules:
     cursor.at = 32  # behind the magic
     try:
         while cursor.end - cursor.at >= 64 and out.thin + out.full < MODULES_LIMIT:  # LLVM, too, takes less than 8 bytes for padding
-            if cursor.item(2)[0] != ENTER_SUBBLOCK:
-                raise MalformedError(f"no block at 0x{cursor.at >> 3:x}")
-            block, width, end = cursor.enter()
+            block, width, end = cursor.block()
             if block == _MODULE:
                 _count(out, cursor, width, end)
             cursor.at = end
@@ -88,10 +85,10 @@ def _count(out: Modules, cursor: Cursor, width: int, end: int) -> None:
     """Count the module the cursor has just entered: thin, or full when it says so, or says nothing, or cannot be followed."""
     kind, flags = 0, 0
     try:
-        kind, flags = _summary(cursor, width, end)
+        kind, flags = (quick(cursor, end) if width == 3 else None) or _summary(cursor, width, end)
     except MalformedError as error:
         out.note = str(error)
-    if kind == _THIN_SUMMARY:
+    if kind == THIN:
         out.thin += 1
     else:
         out.full += 1
@@ -107,7 +104,7 @@ def _summary(cursor: Cursor, width: int, end: int) -> tuple[int, int]:
         if entered is None:
             return 0, 0
         block, inner, after = entered
-        if block in (_THIN_SUMMARY, _FULL_SUMMARY):
+        if block in (THIN, FULL):
             return block, _flags(cursor, inner, after)
         cursor.at = after
 

@@ -14,6 +14,8 @@ Format: llvm.org/docs/BitCodeFormat.html; llvm/include/llvm/Bitstream/BitCodeEnu
 
 from __future__ import annotations
 
+from struct import Struct
+
 from ldshim.ir.extent import ExhaustedError, MalformedError
 
 TYPE_CHECKING = False
@@ -42,6 +44,7 @@ _CHUNKS = [0] + [_PEEK * 8 // width for width in range(1, _WIDEST + 1)]  # in a 
 # Operands looked for in the same peek as their record's head (id, code, count: 44 bits at most), and the top bits of so many vbr6 chunks.
 _SHORT = (_PEEK * 8 - _WIDEST - 12) // 6
 _SHORT_CONTINUED = [sum(0x20 << (chunk * 6) for chunk in range(chunks)) for chunks in range(_SHORT + 1)]
+_OUTER = Struct("<II")  # ENTER_SUBBLOCK padded to a boundary, and the length in words
 _continued: dict[int, int] = {}  # by width, the top bits of all chunks in a peek: made when needed, for nearly all numbers are vbr6
 
 
@@ -49,7 +52,7 @@ def _count_ones(number: int) -> int:
     return bin(number).count("1")
 
 
-_ones: Callable[[int], int] = getattr(int, "bit_count", _count_ones)  # came with Python 3.10
+count_ones: Callable[[int], int] = getattr(int, "bit_count", _count_ones)  # came with Python 3.10
 
 
 class Cursor:
@@ -84,6 +87,13 @@ class Cursor:
                 raise MalformedError(f"truncated bitstream at 0x{self._base:x}")
             offset = 0
         return int.from_bytes(self._window[offset : offset + _PEEK + 1], "little") >> (at & 7)
+
+    def look(self, start: int, stop: int) -> bytes:
+        """Return the bytes from start to stop, fewer where the extent ends before; they become the window, with a few behind them."""
+        if not self._base <= start <= stop <= self._base + len(self._window):
+            self._base = start
+            self._slide(self.extent.read(start, stop + _PEEK - start))
+        return self._window[start - self._base : stop - self._base]
 
     def _slide(self, window: bytes) -> None:
         """Take window for the bytes from _base on. Where it reaches the end of the extent short peeks are all there is."""
@@ -136,12 +146,12 @@ class Cursor:
             continued = self.peek() & mask
             batch = chunks = count
             while chunks <= fits:
-                needed = batch + _ones(continued & ((1 << (chunks * width)) - 1))
+                needed = batch + count_ones(continued & ((1 << (chunks * width)) - 1))
                 if needed == chunks:
                     break
                 chunks = needed
             else:  # more than this peek holds: take all the numbers that end in it, up to the last chunk that ends one
-                batch = fits - _ones(continued)
+                batch = fits - count_ones(continued)
                 chunks = fits
                 while chunks and continued >> (chunks * width - 1) & 1:
                     chunks -= 1
@@ -171,7 +181,7 @@ class Cursor:
                 operands = bits >> 12
                 if not bits & 0x820:
                     while chunks <= _SHORT:  # as in skip_vbrs
-                        needed = count + _ones(operands & _SHORT_CONTINUED[chunks])
+                        needed = count + count_ones(operands & _SHORT_CONTINUED[chunks])
                         if needed == chunks:
                             break
                         chunks = needed
@@ -193,6 +203,22 @@ class Cursor:
                 self.skip_known(abbreviations, what)
         raise MalformedError(f"module without an end at 0x{end >> 3:x}")
 
+    def block(self) -> tuple[int, int, int]:
+        """Enter the block that starts here, outside of all others, where ids have 2 bits: as `enter` returns it."""
+        offset = (self.at >> 3) - self._base
+        if not 0 <= offset <= len(self._window) - 8:
+            self.peek()
+            offset = (self.at >> 3) - self._base
+        if offset <= len(self._window) - 8 and not self.at & 31:
+            head, words = _OUTER.unpack_from(self._window, offset)
+            if head & 0x2203 == ENTER_SUBBLOCK:  # both numbers in one chunk each, so on a boundary again
+                self.step()
+                self.at += 64
+                return self._entered(head >> 2 & 0x7F, head >> 10 & 0x7, words)
+        if self.item(2)[0] != ENTER_SUBBLOCK:
+            raise MalformedError(f"no block at 0x{self.at >> 3:x}")
+        return self.enter()
+
     def enter(self) -> tuple[int, int, int]:
         """Read the rest of ENTER_SUBBLOCK: block id, abbreviation id width inside, and where the block ends, in bits."""
         return self._enter(self.peek())
@@ -208,6 +234,9 @@ class Cursor:
             self.at = (start + 12 + 31) & ~31
             words = bits >> (self.at - start) & 0xFFFFFFFF
             self.at += 32
+        return self._entered(block, width, words)
+
+    def _entered(self, block: int, width: int, words: int) -> tuple[int, int, int]:
         end = self.at + words * 32
         if not 2 <= width <= _WIDEST:
             raise MalformedError(f"block {block} with ids of {width} bits at 0x{self.at >> 3:x}")

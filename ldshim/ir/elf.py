@@ -1,14 +1,18 @@
 """Which sections of an ELF object hold IR, found by hand; pyelftools where by hand is not enough.
 
-A link has a thousand objects and nearly none matters. pyelftools takes 400 to 1500 us for each, after 32 ms to import; a header, one
-section header and the section names, looked at with struct, take 5. So the names decide: an object whose name table contains neither
-`.gnu.lto_` nor `.llvm.lto` is native, without a look at its sections. (clang shares that table with the symbol names; a symbol of such a
-name only costs the walk over the sections.) Only then the section headers are walked. Where that shared table is large, it is the other
-way round: headers first, and the names of those few sections that are marked SHF_EXCLUDE, as all IR is. Assemblers write the names right
-before the headers, at the end of the file, so one read mostly gets both.
+A link has a thousand objects and nearly none matters. pyelftools takes 400 to 1500 us for each, after 32 ms to import; a header and the
+section names, looked at with struct, take 4. So the names decide: an object whose name table contains neither `.gnu.lto_` nor `.llvm.lto`
+is native, without a look at its sections. (clang shares that table with the symbol names; a symbol of such a name only costs the search
+for its section.) Where that shared table is large, it is the other way round: headers first, and the names of those few sections that
+are marked SHF_EXCLUDE, as all IR is. Assemblers write the names right before the headers, at the end of the file, so one read mostly
+gets both.
 
-What the walk finds is read raw too, since GCC never compresses its header or its options. If somebody else did (SHF_COMPRESSED),
-`inflated` asks pyelftools. `confirm` asks it for the whole verdict, a second opinion for `ldshim explain`.
+A GCC object has a section for every function, and three of them matter. So no header is unpacked that nobody asked for: a section is the
+header that starts with the offset of its name, and every byte of all the headers is one slice away (`headers[at::stride]`), so looking
+one up costs no loop.
+
+What is found is read raw too, since GCC never compresses its header or its options. If somebody else did (SHF_COMPRESSED), `inflated`
+asks pyelftools. `confirm` asks it for the whole verdict, a second opinion for `ldshim explain`.
 
 `.llvmbc` (-fembed-bitcode) is no LTO input for any ELF linker and is not looked for.
 """
@@ -25,8 +29,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x7fELF"
 GCC_PREFIX = b".gnu.lto_"
-GCC_SECTIONS = (b".gnu.lto_.symtab", b".gnu.lto_.lto.", b".gnu.lto_.opts")  # those that gcc.py reads
-FAT_NAME = b".llvm.lto"
+FAT_NAME = b".llvm.lto\0"
 
 ET_REL = 1
 ET_EXEC = 2
@@ -41,84 +44,162 @@ SHT_NOBITS = 8
 # its mangled names, far more).
 NAMES_LARGE = 64 << 10
 NAMES_LIMIT = 16 << 20
-# A section table up to this size is read whole, with so many bytes before it, on the chance that they are the names.
+# A section table up to this size is read whole, with so many bytes before it, on the chance that they are the names, and GCC's options.
 TABLE_SMALL = 8 << 10
-NAMES_BEFORE = 2 << 10
+BEFORE_TABLE = 4 << 10
 SECTIONS_LIMIT = 1 << 20
+LOOKUPS_LIMIT = 64  # headers compared for one name before all are walked: so many share a byte only where somebody means it
 INFLATE_LIMIT = 1 << 20
 
 
 class Layout:
     """Where things are for one (class, byte order).
 
-    header: e_type, e_shoff, e_shentsize, e_shnum, e_shstrndx; section: sh_name, sh_type, sh_flags, sh_offset, sh_size, sh_link (gABI).
+    header: e_type, e_shoff, e_shentsize, e_shnum, e_shstrndx; section: sh_name, sh_type, sh_flags, sh_offset, sh_size, sh_link (gABI);
+    name: sh_name alone, which comes first; low: its lowest byte; exclude: the byte of a section header whose top bit is SHF_EXCLUDE.
     """
 
-    __slots__ = ("header", "order", "section")
+    __slots__ = ("exclude", "header", "low", "name", "order", "section")
 
-    def __init__(self, order: str, header: str, section: str) -> None:
+    def __init__(self, order: str, header: str, section: str, exclude: int) -> None:
         self.order = order
         self.header = Struct(order + header)
         self.section = Struct(order + section)
+        self.name = Struct(order + "I")
+        self.low = 0 if order == "<" else 3
+        self.exclude = exclude
 
 
 _HEADER32, _SECTION32 = "16xH14xI10xHHH", "III4xIII12x"
 _HEADER64, _SECTION64 = "16xH22xQ10xHHH", "IIQ8xQQI20x"
 LAYOUTS = {  # keyed on EI_CLASS, EI_DATA
-    b"\1\1": Layout("<", _HEADER32, _SECTION32),
-    b"\1\2": Layout(">", _HEADER32, _SECTION32),
-    b"\2\1": Layout("<", _HEADER64, _SECTION64),
-    b"\2\2": Layout(">", _HEADER64, _SECTION64),
+    b"\1\1": Layout("<", _HEADER32, _SECTION32, 11),
+    b"\1\2": Layout(">", _HEADER32, _SECTION32, 8),
+    b"\2\1": Layout("<", _HEADER64, _SECTION64, 11),
+    b"\2\2": Layout(">", _HEADER64, _SECTION64, 12),
 }
-
-
-class Section:
-    """One section, as its header says: nothing is checked against the size of the file."""
-
-    __slots__ = ("flags", "index", "name", "offset", "size", "type")
-
-    def __init__(self, index: int, name: bytes, kind: int, flags: int, offset: int, size: int) -> None:
-        self.index = index
-        self.name = name
-        self.type = kind
-        self.flags = flags
-        self.offset = offset
-        self.size = size
-
-    def data(self, extent: Extent, limit: int) -> bytes:
-        """Read the content, at most limit bytes, inflated where it is compressed."""
-        if self.flags & SHF_COMPRESSED:
-            return inflated(extent, self.index, limit)
-        return b"" if self.type == SHT_NOBITS else extent.read(self.offset, min(self.size, limit))
+_TOP_BITS = bytes(byte >> 7 for byte in range(256))
 
 
 class Object:
-    """An ELF object.
+    """An ELF object, and the sections in it by their names. Sections are numbers here; their headers are believed, not checked.
 
-    type: e_type; order: "<" or ">"; sections: those of interest, `.llvm.lto` and GCC_SECTIONS; gcc_bytes: the sizes of all `.gnu.lto_`
-    sections; code: whether any code stands beside these, known only where there are some.
+    kind: e_type; gcc, fat: whether some name contains `.gnu.lto_` or `.llvm.lto`; where neither does, the rest is empty. headers, names:
+    as they stand in the file, the names b"" where the table is too large to read; excluded: for each section 1 if it is SHF_EXCLUDE, else
+    0; few: their names instead, up to the NUL and beyond; tail: what else was read of the file, from tail_at on.
     """
 
-    __slots__ = ("code", "gcc_bytes", "order", "sections", "type")
+    __slots__ = ("excluded", "fat", "few", "gcc", "headers", "kind", "layout", "names", "stride", "tail", "tail_at")
 
-    def __init__(self, kind: int, order: str) -> None:
-        self.type = kind
-        self.order = order
-        self.sections: list[Section] = []
-        self.gcc_bytes = 0
-        self.code = False
+    def __init__(
+        self, kind: int, layout: Layout, headers: bytes = b"", names: bytes = b"", *, gcc: bool = False, fat: bool = False
+    ) -> None:
+        self.kind = kind
+        self.layout = layout
+        self.stride = stride = layout.section.size
+        self.headers = headers
+        self.names = names
+        self.gcc = gcc
+        self.fat = fat
+        self.excluded = headers[layout.exclude :: stride].translate(_TOP_BITS)
+        self.few: list[tuple[int, bytes]] = []
+        self.tail = b""
+        self.tail_at = 0
+
+    def first(self, prefix: bytes) -> int:
+        """Return the section whose name starts with prefix (is prefix, where that ends in NUL) and stands first in the table, or -1."""
+        return self._one(self.names.find(prefix), prefix)
+
+    def last(self, prefix: bytes) -> int:
+        """Return the one whose name stands last in the table, or -1."""
+        return self._one(self.names.rfind(prefix), prefix)
+
+    def _one(self, name: int, prefix: bytes) -> int:
+        if name < 0 and self.names:
+            return -1
+        found = self._with_name(name, 1) or self.every(prefix)  # the latter: a symbol of that name, or the end of another, or no table
+        return found[0] if found else -1
+
+    def _with_name(self, name: int, most: int) -> list[int]:
+        """Return the sections whose sh_name is name, so many at most; none where finding them takes a walk."""
+        layout, headers, stride = self.layout, self.headers, self.stride
+        out: list[int] = []
+        if name < 0:
+            return out
+        start, low, lows = layout.name.pack(name), name & 0xFF, headers[layout.low :: stride]
+        misses = 0
+        index = lows.find(low)
+        while index >= 0:
+            if headers.startswith(start, index * stride):
+                out.append(index)
+                if len(out) == most:
+                    break
+            else:
+                misses += 1
+                if misses > LOOKUPS_LIMIT:
+                    return []
+            index = lows.find(low, index + 1)
+        return out
+
+    def every(self, prefix: bytes) -> list[int]:
+        """Return all sections whose names start with prefix, in their order."""
+        if not self.names:
+            return [index for index, name in self.few if name.startswith(prefix)]
+        at = self.names.find(prefix)
+        if at < 0:
+            return []
+        if self.names.find(prefix, at + 1) < 0:
+            found = self._with_name(at, SECTIONS_LIMIT)
+            if found:
+                return found
+        starts = set()
+        while at >= 0:  # in the middle of a name, too, for a name may be the end of another: .rela.text, .text
+            starts.add(at)
+            at = self.names.find(prefix, at + 1)
+        return [index for index, header in enumerate(self.layout.section.iter_unpack(self.headers)) if header[0] in starts]
+
+    def named(self, index: int, prefix: bytes) -> bool:
+        """Tell whether the name of this section starts with prefix, where the table was read."""
+        return index >= 0 and self.names.startswith(prefix, self.header(index)[0])
+
+    def header(self, index: int) -> tuple[int, ...]:
+        """Return the header of a section: sh_name, sh_type, sh_flags, sh_offset, sh_size, sh_link."""
+        return self.layout.section.unpack_from(self.headers, index * self.stride)
+
+    def content(self, extent: Extent, index: int, limit: int) -> bytes:
+        """Read the content of a section, at most limit bytes, inflated where it is compressed."""
+        _, kind, flags, offset, size, _ = self.header(index)
+        if kind == SHT_NOBITS:
+            return b""
+        if flags & SHF_COMPRESSED:
+            return inflated(extent, index, limit)
+        size = min(size, limit)
+        at = offset - self.tail_at
+        if at < 0 or at + size > len(self.tail):
+            return extent.read(offset, size)
+        return self.tail[at : at + size]
+
+    def has_code(self) -> bool:
+        """Tell whether any section holds instructions."""
+        return any(flags & SHF_EXECINSTR and size for _, _, flags, _, size, _ in self.layout.section.iter_unpack(self.headers))
+
+
+# What nearly every input is. Not to be changed.
+NATIVE = Object(ET_REL, LAYOUTS[b"\2\1"])
+SHARED = Object(ET_DYN, LAYOUTS[b"\2\1"])
 
 
 def read(extent: Extent) -> Object:
-    """Read an object whose magic is ELF. Raises MalformedError."""
+    """Read an object whose magic is ELF: NATIVE, SHARED, or one with names that matter. Raises MalformedError."""
     head = extent.head
     layout = LAYOUTS.get(head[4:6])
     if layout is None or len(head) < layout.header.size:
         raise MalformedError("truncated ELF header" if len(head) < 64 else "unknown ELF class or byte order")
     kind, table, stride, count, names_index = layout.header.unpack_from(head)
-    out = Object(kind, layout.order)
-    if kind in (ET_DYN, ET_EXEC) or not table:
-        return out
+    if kind == ET_DYN:
+        return SHARED
+    if kind == ET_EXEC or not table:
+        return NATIVE
     section = layout.section
     if stride != section.size:
         raise MalformedError(f"section headers of {stride} bytes")
@@ -128,73 +209,47 @@ def read(extent: Extent) -> Object:
         names_index = first[5] if names_index == SHN_XINDEX else names_index
     if names_index >= count or count > SECTIONS_LIMIT:
         raise MalformedError(f"{count} sections, with the names in section {names_index}")
-    _find_ir(out, extent, section, table, count, names_index)
-    return out
+    return _by_names(extent, kind, layout, table, count * stride, table + names_index * stride)
 
 
-def _find_ir(out: Object, extent: Extent, section: Struct, table: int, count: int, names_index: int) -> None:
-    """Decide by the section names whether to walk the count section headers at offset table, and do so."""
-    stride = section.size
-    length = count * stride
-    start, tail = table + names_index * stride, b""
-    if length <= TABLE_SMALL:
-        start = max(0, table - NAMES_BEFORE)
+def _by_names(extent: Extent, kind: int, layout: Layout, table: int, length: int, names_at: int) -> Object:
+    """Decide by the section names. table, length: of the section headers in the file, bytes; names_at: where that of the names is."""
+    if table + length <= len(extent.head):
+        start, tail = 0, extent.head
+    elif length <= TABLE_SMALL:
+        start = table - BEFORE_TABLE if table > BEFORE_TABLE else 0
         tail = extent.exactly(start, table + length - start, "section table")
-        header = section.unpack_from(tail, table - start + names_index * stride)
     else:
-        header = section.unpack(extent.exactly(start, stride, "section header"))
-    offset, size = header[3], header[4]
+        start = names_at
+        tail = extent.exactly(start, layout.section.size, "section header")
+    _, _, _, offset, size, _ = layout.section.unpack_from(tail, names_at - start)
+    at = offset - start
     if size > NAMES_LARGE and length < size:
-        headers = tail[table - start :] or extent.exactly(table, length, "section table")
-        _walk_excluded(out, section, headers, extent.part(offset, size))
-        return
+        return _by_flags(extent.part(offset, size), kind, layout, extent.exactly(table, length, "section table"))
     if size > NAMES_LIMIT:
         raise MalformedError(f"section names of {size} bytes")
-    if start <= offset and offset + size <= start + len(tail):
-        names = tail[offset - start : offset - start + size]
-    else:
-        names = extent.exactly(offset, size, "section names") if size else b""
-    if GCC_PREFIX in names or FAT_NAME in names:
-        _walk(out, section, tail[table - start :] or extent.exactly(table, length, "section table"), names)
-
-
-def _walk(out: Object, section: Struct, headers: bytes, names: bytes) -> None:
-    claimed = _occurrences(names, GCC_PREFIX)
-    # The others of GCC's sections are the bodies of functions: one each, and most of them.
-    kept = {at for at in claimed if names.startswith(GCC_SECTIONS, at)} | _occurrences(names, FAT_NAME)
-    total = 0
-    for index, (name, kind, flags, offset, size, _) in enumerate(section.iter_unpack(headers)):
-        if name in claimed:
-            total += size
-        elif flags & SHF_EXECINSTR and size:
-            out.code = True
-        if name in kept:
-            end = names.find(b"\0", name)
-            out.sections.append(Section(index, names[name : end if end >= 0 else len(names)], kind, flags, offset, size))
-    out.gcc_bytes = total
-
-
-def _occurrences(names: bytes, word: bytes) -> set[int]:
-    """Return where word stands in names: also in the middle of one, for a name may be the end of another (.rela.text, .text)."""
-    out = set()
-    at = names.find(word)
-    while at >= 0:
-        out.add(at)
-        at = names.find(word, at + 1)
+    names = tail[at : at + size] if 0 <= at <= len(tail) - size else extent.exactly(offset, size, "section names")
+    gcc, fat = GCC_PREFIX in names, FAT_NAME in names
+    if not gcc and not fat:
+        return NATIVE
+    at = table - start
+    headers = tail[at : at + length] if start < names_at else extent.exactly(table, length, "section table")
+    out = Object(kind, layout, headers, names, gcc=gcc, fat=fat)
+    out.tail, out.tail_at = tail, start
     return out
 
 
-def _walk_excluded(out: Object, section: Struct, headers: bytes, names: Extent) -> None:
-    """Walk the headers without the names: GCC and LLVM mark their IR SHF_EXCLUDE, and few other sections are; only those names are read."""
-    for index, (name, kind, flags, offset, size, _) in enumerate(section.iter_unpack(headers)):
-        if not flags & SHF_EXCLUDE:
-            out.code = out.code or bool(flags & SHF_EXECINSTR and size)
-            continue
-        text = names.read(name, 64).split(b"\0", 1)[0]
-        if text.startswith(GCC_PREFIX):
-            out.gcc_bytes += size
-        if text.startswith((FAT_NAME, *GCC_SECTIONS)):
-            out.sections.append(Section(index, text, kind, flags, offset, size))
+def _by_flags(names: Extent, kind: int, layout: Layout, headers: bytes) -> Object:
+    """Decide without the names: GCC and LLVM mark their IR SHF_EXCLUDE, and few other sections are; only those names are read."""
+    out = Object(kind, layout, headers)
+    index = out.excluded.find(1)
+    while index >= 0:
+        text = names.read(out.header(index)[0], 64)
+        out.few.append((index, text))
+        out.gcc = out.gcc or text.startswith(GCC_PREFIX)
+        out.fat = out.fat or text.startswith(FAT_NAME)
+        index = out.excluded.find(1, index + 1)
+    return out if out.gcc or out.fat else NATIVE
 
 
 def inflated(extent: Extent, index: int, limit: int) -> bytes:

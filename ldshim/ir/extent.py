@@ -103,11 +103,13 @@ def stat_regular(path: bytes) -> os.stat_result | None:
 
 def open_regular(path: bytes, size: int, meter: Meter) -> Extent:
     """Open the regular file of that size and read its head. The caller closes extent.fd. Raises OSError."""
+    if meter.read + HEAD > meter.limit:
+        raise ExhaustedError(f"{meter.read} bytes read")
     fd = os.open(path, _FLAGS)
-    extent = Extent(fd, 0, size, meter)
     try:
-        extent.head = extent.read(0, HEAD)
+        head = os.pread(fd, HEAD, 0)
     except BaseException:
         os.close(fd)
         raise
-    return extent
+    meter.read += len(head)
+    return Extent(fd, 0, size, meter, head)

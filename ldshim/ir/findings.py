@@ -14,6 +14,9 @@ LTO_MIN_PARTITION = 10_000  # estimated instructions
 
 BYTES_PER_THREE_INSNS = 5  # see gcc_partitions; a fraction, so that no float gets in
 
+# Recorded by one object, these win over whatever the others recorded (gcc/lto-wrapper.cc, merge_and_complain).
+ENDS_THE_QUESTION = (b"-flto=auto", b"-flto=jobserver")
+
 REASONS_LIMIT = 16  # notes kept; a link of ten thousand broken objects needs no more to be understood
 
 
@@ -30,12 +33,14 @@ class Findings:
     native, native_bytes: ELF objects without IR; shared: shared libraries;
     other: anything else, such as linker scripts, and what is missing, unreadable or corrupt;
     complete: False when reading stopped because the answer could not change any more, or at a bound (then reasons says which);
+    seen_bytes: of the objects that were looked at, unread_bytes: an estimate of those that were not, without libraries;
     bytes_read: by us, from all files; reasons: notes worth logging.
     """
 
     __slots__ = (
         "bytes_read", "complete", "fat_bytes", "fat_full", "fat_thin", "full", "gcc_bytes", "gcc_fat", "gcc_major", "gcc_slim",
-        "llvm_bytes", "native", "native_bytes", "other", "reasons", "recorded", "shared", "split", "thin", "unified",
+        "llvm_bytes", "native", "native_bytes", "other", "reasons", "recorded", "seen_bytes", "shared", "split", "thin", "unified",
+        "unread_bytes",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -55,10 +60,16 @@ class Findings:
         self.native_bytes = 0
         self.shared = 0
         self.llvm_bytes = 0
+        self.seen_bytes = 0
+        self.unread_bytes = 0
         self.other = 0
         self.complete = True
         self.bytes_read = 0
         self.reasons: list[str] = []
+
+    def in_all(self, read: int) -> int:
+        """Estimate how many bytes of some kind the link has, from those that were read: the rest is taken to be like what was seen."""
+        return read + self.unread_bytes * read // max(1, self.seen_bytes)
 
     def note(self, reason: str) -> None:
         """Keep a reason, unless there are plenty."""
@@ -87,3 +98,8 @@ def gcc_partitions(size: int, major: int = 0, partitions: int = 0, min_partition
     """
     limit = partitions or default_partitions(major)
     return max(1, min(limit, -(-3 * size // (BYTES_PER_THREE_INSNS * (min_partition or LTO_MIN_PARTITION)))))
+
+
+def enough_for(partitions: int, min_partition: int = 0) -> int:
+    """Return how many bytes of IR bring gcc_partitions to so many partitions."""
+    return partitions * BYTES_PER_THREE_INSNS * (min_partition or LTO_MIN_PARTITION) // 3 + 1

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from struct import Struct
 
-from ldshim.ir.elf import GCC_SECTIONS
+from ldshim.ir.elf import GCC_PREFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ldshim.ir.elf import Object, Section
+    from ldshim.ir.elf import Object
     from ldshim.ir.extent import Extent
 
-_CLAIM, _HEADER, _OPTIONS = GCC_SECTIONS
+_CLAIM = b".gnu.lto_.symtab"
+_HEADER = b".gnu.lto_.lto."
+_OPTIONS = b".gnu.lto_.opts\0"
 _HEADERS = {"<": Struct("<hhB"), ">": Struct(">hhB")}
 
 # A translation unit records 100 to 200 bytes; after `ld -r` of 5000 that is the limit.
@@ -46,32 +48,46 @@ class Traces:
 
 def read(extent: Extent, found: Object) -> Traces | None:
     """Read GCC's traces from an object; None when the plugin would not claim it. Raises MalformedError."""
-    out = Traces()
-    out.size = min(found.gcc_bytes, extent.size)
-    headers: list[Section] = []
-    claimed = False
-    for section in found.sections:
-        name = section.name
-        if name.startswith(_CLAIM):
-            claimed = True
-        elif name.startswith(_HEADER):
-            headers.append(section)
-        elif name == _OPTIONS:
-            out.options += section.data(extent, OPTIONS_LIMIT)
-    if not claimed:
+    last = found.excluded.rfind(1)  # where the options stand, and right before them the symbol tables, unless somebody moved them
+    if not found.named(last - 2, _CLAIM) and found.last(_CLAIM) < 0:
         return None
-    header = _HEADERS[found.order]
+    out = Traces()
+    at = last if found.named(last, _OPTIONS) else found.last(_OPTIONS)
+    if at >= 0:
+        out.options = found.content(extent, at, OPTIONS_LIMIT)
+    out.size = min(_size(found, at), extent.size)
+    merged = out.options.count(b"\0") != 1  # as many units as strings; `ld -r` joins the strings in one section
+    header = _HEADERS[found.layout.order]
     known = False
-    for section in headers[:HEADERS_LIMIT]:
-        data = section.data(extent, header.size)
+    for index in found.every(_HEADER)[:HEADERS_LIMIT] if merged else (found.first(_HEADER),):
+        data = found.content(extent, index, header.size) if index >= 0 else b""
         if len(data) == header.size:
             major, _minor, slim = header.unpack(data)
             known = True
             out.major = max(out.major, major)
             out.slim = out.slim or bool(slim)
     if not known:  # GCC 9 and before
-        out.slim = not found.code
+        out.slim = not found.has_code()
     return out
+
+
+def _size(found: Object, last: int) -> int:
+    """Return the size of all `.gnu.lto_` sections. last: the one whose name stands last, if that is known.
+
+    GCC emits them in one run, unaligned and so without gaps; `ld -r` keeps it that way. So the size is from the start of the first to the
+    end of the last, provided that all between are SHF_EXCLUDE, as no code or data is; otherwise it is the sum over all of them.
+    """
+    first = found.excluded.find(1)
+    if not found.named(first, GCC_PREFIX):  # early debug information
+        first = found.first(GCC_PREFIX)
+    if found.excluded.rfind(1) != last:
+        last = found.last(GCC_PREFIX)
+    if 0 <= first <= last and 0 not in found.excluded[first : last + 1]:
+        _, _, _, end, size, _ = found.header(last)
+        run = end + size - found.header(first)[3]
+        if run > 0:
+            return run
+    return sum(found.header(index)[4] for index in found.every(GCC_PREFIX))
 
 
 def flto_words(options: bytes) -> list[bytes]:
