@@ -10,7 +10,6 @@ Pure: facts and a number in, Edits out. A line that ends in an option waiting fo
 
 from __future__ import annotations
 
-from .command import collect
 from .findtool import program_name
 
 TYPE_CHECKING = False
@@ -66,6 +65,8 @@ def for_collected(edits: Edits, facts: Facts, number: int, collect_gcc_options: 
     """Do the same inside COLLECT_GCC_OPTIONS, for a linker below collect2; its quoting stays to the byte. facts: of those options."""
     replacements = [(said.at, b"-flto=%d" % number) for said in facts.flto if asks_for_jobs(said)]
     if replacements:
+        from .command import collect  # noqa: PLC0415  only a linker below collect2 gets here
+
         edits.variables[b"COLLECT_GCC_OPTIONS"] = collect.replace(collect_gcc_options, replacements)
 
 

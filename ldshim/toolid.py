@@ -8,9 +8,7 @@ write, under a key that changes whenever the file does: device, inode, size, mti
 
 from __future__ import annotations
 
-import fcntl
 import os
-import select
 
 from .findtool import kind_of
 from .reserve import ours
@@ -164,6 +162,8 @@ def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
     edits: dict[bytes, bytes | None] = {b"LC_ALL": b"C", b"LDSHIM_DISABLE": b"1", b"MAKEFLAGS": None, b"COLLECT_GCC_OPTIONS": None}
     if path is not None:
         edits[b"PATH"] = path
+    import fcntl  # noqa: PLC0415  a tool is asked once, and then never imports this again
+
     block = environment.changed(edits)
     reader, writer = os.pipe()
     null = os.open(b"/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -195,6 +195,8 @@ def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
 
 
 def _read_with_deadline(fd: int) -> bytes | None:
+    import select  # noqa: PLC0415  as above
+
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     text = b""

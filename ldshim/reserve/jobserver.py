@@ -23,10 +23,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import select
-import struct
+import sys
 
-from . import makeflags, recipe
+from . import makeflags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,8 +88,7 @@ class Jobserver:
             return int(self._read_fd >= 0 and self._readable(0))
         import termios  # noqa: PLC0415 - for `ldshim explain` only
 
-        answer: tuple[int] = struct.unpack("i", fcntl.ioctl(self._read_fd, termios.FIONREAD, bytes(4)))
-        return answer[0]
+        return int.from_bytes(fcntl.ioctl(self._read_fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def take(self, most: int, grace: float = GRACE) -> int:
         """Take up to `most` tokens that are there now, and return how many.
@@ -121,6 +119,8 @@ class Jobserver:
                 written = os.write(self._write_fd, self._bytes[: 1 if self._single else left])
             except BlockingIOError:
                 # Full, because somebody gave more than was taken. Readers will come: we hold a read end, so this cannot be a dead pipe.
+                import select  # noqa: PLC0415  almost never, and a module that costs 0.3 ms
+
                 poller = select.poll()
                 poller.register(self._write_fd, select.POLLOUT)
                 poller.poll()
@@ -153,6 +153,8 @@ class Jobserver:
         return taken
 
     def _readable(self, seconds: float) -> bool:
+        import select  # noqa: PLC0415  as above
+
         poller = select.poll()
         poller.register(self._read_fd, select.POLLIN)
         return any(event & select.POLLIN for _, event in poller.poll(seconds * 1000))
@@ -183,6 +185,8 @@ def _is_strangers(auth: makeflags.Auth, proc: bytes = b"/proc") -> bool:
 
     Words that are not that make's (a pool that was started in its recipe has its own), or a make that cannot be asked: the pair stands.
     """
+    from . import recipe  # noqa: PLC0415  a fifo has no numbers that somebody else could have
+
     run_by = recipe.find(proc)
     said = recipe.words(proc, run_by) if isinstance(run_by, recipe.Recipe) else ""
     if isinstance(run_by, str) or isinstance(said, str):

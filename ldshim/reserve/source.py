@@ -8,7 +8,7 @@ Choosing takes no token: the lease is empty, and the warden fills it.
 
 from __future__ import annotations
 
-from . import jobserver, recover, slots
+from . import jobserver
 from .lease import JobserverLease, Lease
 
 TYPE_CHECKING = False
@@ -42,6 +42,8 @@ def find_jobserver(auths: list[tuple[str, bytes]], *, may_recover: bool) -> Sour
         return Source(JobserverLease(client), reasons, client)
     if not may_recover:
         return Source(Lease(), [*reasons, "recovery is turned off by LDSHIM_RECOVER=0"])
+    from . import recover  # noqa: PLC0415  no jobserver works: a build without one, or an old make
+
     recovered = recover.recover()
     if isinstance(recovered, str):
         return Source(Lease(), [*reasons, f"recovery: {recovered}"])
@@ -50,6 +52,8 @@ def find_jobserver(auths: list[tuple[str, bytes]], *, may_recover: bool) -> Sour
 
 def share_host(get: Callable[[bytes], bytes], cpus: int, reasons: list[str]) -> Source:
     """Lease slots of this host, at most cpus; without a directory that only we can write, nothing is shared and the reason says so."""
+    from . import slots  # noqa: PLC0415  only without a jobserver
+
     lease = slots.connect(get, cpus)
     if isinstance(lease, str):
         return Source(Lease(), [*reasons, f"slots: {lease}"])
