@@ -11,6 +11,16 @@ import os
 
 from . import handover, private, rewrite
 from .plan import AUTH_VARIABLES
+from .reserve.lease import Lease
+
+WPA_ASKS = 13  # the first GCC whose WPA takes a token for each of its forks (gcc/lto/lto.cc, 2022-08-10)
+
+# family: the first major seen to start as many threads as it is told under a mask of one CPU, 0 for all. Behind a driver nobody knows it.
+_OBEYS = {
+    "lld": 0,  # 14, 15, 16, 19, 21, 23: LLVM takes an explicit number as it is (llvm/lib/Support/Threading.cpp)
+    "mold": 3,  # 3.0.0, with and without --fork; 1.10.1 starts no more than the mask has CPUs
+    "gold": 0,  # 2.40, its own threads; its LTO is LLVM's
+}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,17 +29,21 @@ if TYPE_CHECKING:
 
 
 class Outcome:
-    """What a plan came to. granted: threads, the implicit one counted, 0 when nothing was decided; args, environment: for the tool.
+    """What a plan came to.
+
+    granted: threads, the implicit one counted, 0 when nothing was decided; policy: what moves them (handover.Left); args, environment:
+    for the tool.
 
     It also holds what must be undone if the tool cannot be executed that way.
     """
 
-    __slots__ = ("_hidden", "_pipe", "_to_hide", "args", "edits", "environment", "granted")
+    __slots__ = ("_hidden", "_pipe", "_to_hide", "args", "edits", "environment", "granted", "policy")
 
     def __init__(self, args: list[bytes], environment: Environment) -> None:
         self.args = args
         self.environment = environment
         self.granted = 0
+        self.policy = "none"
         self.edits = rewrite.Edits()
         self._pipe: private.Private | None = None
         self._to_hide: tuple[int, ...] = ()
@@ -72,17 +86,21 @@ def carry_out(plan: Plan, outcome: Outcome) -> None:
         inherited = held.life_fd if held is not None else pipe.write_fd
         outcome.edits.variables[handover.HELD] = handover.marker(inherited)
     elif _shares(plan):
-        if may_confine(plan) and plan.promise is not None:
+        policy = "fixed" if _falls_back(plan) else "confine"
+        if policy == "confine" and plan.promise is not None:
             # Confined threads run one after the other, but each of them holds a module: memory is taken for all that it is told.
             outcome.granted = plan.promise.resize(plan.budget.number)
             if outcome.granted < plan.budget.number:
                 plan.budget.number = outcome.granted
                 plan.reason += f"; {outcome.granted}, for the memory was promised to others meanwhile"
-        held = handover.leave_warden(_reservation(plan, "confine" if may_confine(plan) else "fixed"), avoid)
+        held = handover.leave_warden(_reservation(plan, policy), avoid)
         if held is None or not held.elastic:
             outcome.granted = 1 + (held.taken if held is not None else 0)
         if held is not None:
             outcome.edits.variables[handover.HELD] = handover.marker(held.life_fd)
+            _say_not_confined(plan, held.reason)
+    if held is not None:
+        outcome.policy = held.policy
     write_edits(plan, outcome, auth)
 
 
@@ -91,10 +109,16 @@ def preview(plan: Plan, outcome: Outcome) -> None:
     if plan.budget is None or plan.mode is None:
         return
     outcome.granted = plan.budget.number
-    elastic = may_confine(plan) or (plan.mode.lto == "gcc" and plan.settings.elastic)
+    if _shares(plan):
+        if plan.mode.lto == "gcc":
+            outcome.policy = "valve" if plan.settings.elastic else "fixed"
+        else:
+            outcome.policy = "fixed" if _falls_back(plan) else "confine"
     client = plan.source.client if plan.source is not None else None
-    if client is not None and not elastic:
+    if client is not None and outcome.policy not in ("valve", "confine"):
         outcome.granted = 1 + min(client.available(), plan.budget.number - 1)
+        if outcome.granted < 2:
+            outcome.policy = "none"
     write_edits(plan, outcome, b"R,W" if plan.mode.lto == "gcc" else b"")
 
 
@@ -107,6 +131,10 @@ def _feed(plan: Plan, outcome: Outcome, pipe: private.Private, avoid: set[int]) 
         if held is not None and held.elastic:
             return held
         outcome.granted = 1 + (held.taken if held is not None else 0)
+    elif _gcc_major(plan) < WPA_ASKS and len(os.sched_getaffinity(0)) > outcome.granted:
+        # Nothing is held, but WPA would fork as many writers as it likes: the warden confines them to the number.
+        alone = handover.Reservation(Lease(), outcome.granted - 1, "fixed", plan.environment, pipe)
+        held = handover.leave_warden(alone, avoid)
     pipe.fill(outcome.granted - 1)
     return held
 
@@ -141,11 +169,16 @@ def _reservation(plan: Plan, policy: str, pipe: private.Private | None = None) -
     assert plan.source is not None
     assert plan.budget is not None
     lease = plan.source.lease
+    if b"_LDSHIM_POOL" in plan.environment:
+        from .reserve import register  # noqa: PLC0415  only below `ldshim pool`
+
+        lease = register.registered(lease, plan.environment.get, plan.call.name)
     if plan.promise is not None:
         from .reserve import ledger  # noqa: PLC0415
 
         lease = ledger.GuardedLease(lease, plan.promise, follows=policy != "confine")
     out = handover.Reservation(lease, plan.budget.number - 1, policy, plan.environment, pipe)
+    out.wpa_asks = _gcc_major(plan) >= WPA_ASKS
     if plan.settings.log:
         from . import explain  # noqa: PLC0415  json costs 6 ms, and only the log needs it
 
@@ -153,9 +186,35 @@ def _reservation(plan: Plan, policy: str, pipe: private.Private | None = None) -
     return out
 
 
+def _gcc_major(plan: Plan) -> int:
+    """Return the major of the GCC that compiles: the objects say it where the call is the linker's."""
+    found = plan.found.gcc_major if plan.found is not None else 0
+    return found or (plan.tool.major if plan.tool is not None and plan.family == "gcc" else 0)
+
+
 def may_confine(plan: Plan) -> bool:
-    """Tell whether the linker of this plan was seen to obey an explicit number of threads whatever CPUs it may use: lld 14 to 19."""
-    return plan.settings.elastic and (plan.linker or plan.family) == "lld"
+    """Tell whether the linker of this plan was seen to obey an explicit number of threads whatever CPUs it may use."""
+    if not plan.settings.elastic:
+        return False
+    if plan.linker:
+        return plan.linker in _OBEYS and _OBEYS[plan.linker] == 0
+    return plan.family in _OBEYS and plan.tool is not None and plan.tool.major >= _OBEYS[plan.family]
+
+
+def _falls_back(plan: Plan) -> bool:
+    """Tell whether this link keeps the number it starts with; where it could have been elastic, the plan's reason says why it is not."""
+    if not may_confine(plan):
+        return True
+    from . import confine  # noqa: PLC0415  only a linker with something to share gets here
+
+    obstacle = confine.obstacle(os.getpid())
+    _say_not_confined(plan, obstacle)
+    return bool(obstacle)
+
+
+def _say_not_confined(plan: Plan, reason: str) -> None:
+    if reason:
+        plan.reason += f"; not confined: {reason}"
 
 
 def named_descriptors(environment: Environment) -> set[int]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from .environ import Environment
+    from .history import History
     from .private import Private
     from .reserve.lease import Lease
     from .warden import Link
@@ -37,11 +38,12 @@ class Reservation:
     """What a warden shall hold for one link.
 
     lease: where tokens come from; most: tokens at most; policy: "fixed" takes once and keeps, "valve" feeds GCC's private pipe, "confine"
-    follows the threads of a linker by the CPUs it may use; pipe: GCC's private pipe; environment: of the call, for names ($MAKE, our
-    directory); epilogue: called by the warden when all is returned, with (peak tokens, seconds).
+    follows the threads of a linker by the CPUs it may use; pipe: GCC's private pipe; wpa_asks: GCC's WPA takes a token for each of its
+    forks; environment: of the call, for names ($MAKE, our directory); epilogue: called by the warden when all is returned, with the
+    course of the link and the CPU seconds of the warden.
     """
 
-    __slots__ = ("environment", "epilogue", "lease", "most", "pipe", "policy")
+    __slots__ = ("environment", "epilogue", "lease", "most", "pipe", "policy", "wpa_asks")
 
     def __init__(self, lease: Lease, most: int, policy: str, environment: Environment, pipe: Private | None = None) -> None:
         self.lease = lease
@@ -49,21 +51,29 @@ class Reservation:
         self.policy = policy
         self.environment = environment
         self.pipe = pipe
-        self.epilogue: Callable[[int, float], None] | None = None
+        self.wpa_asks = False
+        self.epilogue: Callable[[History, float], None] | None = None
 
 
 class Left:
     """A warden that was left behind.
 
-    taken: tokens held for the link now; elastic: they will follow its needs; life_fd: the life pipe's write end, to be inherited.
+    taken: tokens held for the link now; policy: what will move them, "valve" or "confine", or "fixed", or "none" where nothing is held;
+    reason: why they are fixed although something else was ordered, else ""; life_fd: the life pipe's write end, to be inherited.
     """
 
-    __slots__ = ("elastic", "life_fd", "taken")
+    __slots__ = ("life_fd", "policy", "reason", "taken")
 
-    def __init__(self, taken: int, elastic: bool, life_fd: int) -> None:
+    def __init__(self, taken: int, policy: str, reason: str, life_fd: int) -> None:
         self.taken = taken
-        self.elastic = elastic
+        self.policy = policy
+        self.reason = reason
         self.life_fd = life_fd
+
+    @property
+    def elastic(self) -> bool:
+        """Tell whether the tokens will follow the needs of the link."""
+        return self.policy in ("valve", "confine")
 
 
 def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left | None:
@@ -91,14 +101,14 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
             os.waitpid(child, 0)
     except ChildProcessError:
         pass  # SIGCHLD is ignored, as it was when we were called: the kernel reaped it
-    answer = os.read(report_read, 64)
+    answer = os.read(report_read, 512)
     os.close(report_read)
     if not answer:
         os.close(life_write)
         return None
     os.set_inheritable(life_write, True)
-    taken, elastic = answer.split()
-    return Left(int(taken), elastic == b"elastic", life_write)
+    taken, policy, reason = answer.split(b" ", 2)
+    return Left(int(taken), policy.decode(), reason.decode(), life_write)
 
 
 def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoReturn:

@@ -11,7 +11,7 @@ import os
 from . import budget, environ, line, mode, toolid
 from .findtool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
 from .hardware import cpus
-from .reserve import makeflags, source
+from .reserve import makeflags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def make(call: Call, environment: Environment, settings: Settings) -> Plan:
     if refused:
         plan.reason = f"{decided.reason}; {refused}"
         return plan
-    if decided.lto in ("none", "full") and (linker in ("lld", "mold") or (plan.family == "gold" and facts.threads)):
+    if linker == "wild" and decided.lto == "none":
+        _bound_wild(plan, decided)
+    elif decided.lto in ("none", "full") and (linker in ("lld", "mold") or (plan.family == "gold" and facts.threads)):
         _bound_plain_threads(plan, linker, decided)
     elif decided.demand > 1:
         _bound_lto(plan, decided)
@@ -116,15 +118,34 @@ def _why_the_number_stays(plan: Plan, facts: Facts, decided: mode.Mode) -> str:
 
 
 def _look_at_inputs(plan: Plan, facts: Facts) -> Findings:
-    """Scan the inputs. LLVM: no further than the demand could still be granted; GCC: all, for what each object recorded counts."""
+    """Scan the inputs as far as they can still decide anything: not at all, until the demand cannot grow or be granted, or whole.
+
+    Who reads them is who decides in _decide_mode.
+    """
+    settings = plan.settings
+    by_gcc: Facts | None = None
+    by_llvm = False
+    major = modules = 0
+    if plan.family == "gcc" and facts.fuse_ld != b"lld":
+        by_gcc, major = facts, plan.tool.major if plan.tool is not None else 0
+    elif plan.family in ("gcc", "clang", "lld") or _has_plugin(facts, b"LLVMgold"):
+        by_llvm = mode.stand_aside(facts) is None
+    elif plan.collected is not None and _has_plugin(facts, b"liblto_plugin"):
+        by_gcc = plan.collected
+        by_gcc.relocatable = facts.relocatable
+    if by_gcc is not None and mode.gcc_ignores_inputs(by_gcc):
+        by_gcc = None
+    if by_gcc is None and not by_llvm:
+        from .ir import findings  # noqa: PLC0415
+
+        return findings.Findings()
     from .ir import scan  # noqa: PLC0415
 
-    settings = plan.settings
-    enough = 0
     if plan.family in ("lld", "clang"):
         # A jobserver that does not say how large it is (cargo's): no more than four threads for a CPU could be of use.
         own = cpus.affinity() * (4 if auths(plan.environment) else 1)
-        enough = settings.jobs or settings.max_jobs or pool_size(plan.environment) or own
+        modules = settings.jobs or settings.max_jobs or pool_size(plan.environment) or own
+    enough = scan.EnoughOfGcc(*mode.enough_for_gcc(by_gcc, major)) if by_gcc is not None else modules
     return scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, enough)
 
 
@@ -210,6 +231,8 @@ def _bound_lto(plan: Plan, decided: mode.Mode) -> None:
     bounds = limits(environment)
     lease, jobs = None, 0
     if not settings.jobs:
+        from .reserve import source  # noqa: PLC0415  only a link that may run jobs needs it
+
         found = source.find_jobserver(auths(environment), may_recover=settings.recover)
         if found.lease.source == "none" and not decided.serial:
             found = source.share_host(environment.get, bounds.cpus, found.reasons)
@@ -233,9 +256,22 @@ def _bound_by_memory(plan: Plan, decided: mode.Mode, bounds: budget.Limits) -> N
         bounds.memory = [need.ceiling(left)]
 
 
+def _bound_wild(plan: Plan, decided: mode.Mode) -> None:
+    """Bound wild's threads where it has no jobserver to ask itself (C10); it takes none that only we could recover for it."""
+    if not decided.asked:
+        from .reserve import source  # noqa: PLC0415  as above
+
+        found = source.find_jobserver(auths(plan.environment), may_recover=False)
+        found.lease.release()
+        if found.client is not None:
+            decided.reason = f"wild asks the jobserver itself: {found.lease.name}"
+            return
+    _bound_plain_threads(plan, "wild", decided)
+
+
 def _bound_plain_threads(plan: Plan, linker: str, decided: mode.Mode) -> None:
     """Bound what a linker's own pool may use, without a token and without a warden (C23)."""
-    most = {"lld": 16, "mold": 32}.get(linker)
+    most = {"lld": 16, "mold": 32, "wild": budget.UNLIMITED}.get(linker)
     # gold's own choice, once --threads is given, is a thread for every input (gold/options.cc).
     own = min(cpus.affinity(), most) if most else max(2, len(plan.facts.inputs) if plan.facts is not None else 0)
     useful = budget.UNLIMITED

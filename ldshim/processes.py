@@ -10,6 +10,10 @@ import os
 
 from .environ import slurp
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PROC = b"/proc"
 
 
@@ -80,15 +84,18 @@ def holders(inode: int) -> list[int]:
 
 
 def _holds(pid: int, wanted: bytes) -> bool:
+    return any(target == wanted for target in opened(pid))
+
+
+def opened(pid: int) -> Iterator[bytes]:
+    """Yield what the descriptors of a process stand for, as /proc spells it: paths, `pipe:[4711]`; nothing when it is gone or not ours."""
     directory = b"%s/%d/fd" % (PROC, pid)
     try:
         numbers = os.listdir(directory)
     except OSError:
-        return False
+        return
     for number in numbers:
         try:
-            if os.readlink(directory + b"/" + number) == wanted:
-                return True
+            yield os.readlink(directory + b"/" + number)
         except OSError:
             continue
-    return False

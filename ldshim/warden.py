@@ -17,20 +17,23 @@ After it is over it has 0.2 s to be gone from every jobserver, and needs about o
 
 from __future__ import annotations
 
+import gc
 import os
-import select
 import sys
 import time
 
 from . import processes
 from .findtool import kind_of, program_name
+from .history import History
 from .private import raised
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections.abc import Callable
     from typing import NoReturn, Protocol
 
+    from .confine import Confinement
     from .handover import Reservation
     from .reserve.lease import Lease
 
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
         """What moves tokens while the link runs."""
 
         peak: int
+        wants: bool  # one more token, which nobody has to give
 
         def tick(self, now: float) -> float:
             """Act, and return seconds until the next time."""
@@ -74,7 +78,8 @@ class Link:
 def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
     """Live the warden's life, in the process that was forked for it: take, report, watch, return.
 
-    report_fd: where `TAKEN elastic` or `TAKEN fixed` is written. A fixed reservation that got nothing has nothing to watch.
+    report_fd: where `TAKEN POLICY REASON` is written (handover.Left says what they are). A reservation that got nothing and never will has
+    nothing to watch.
     """
     lease, pipe = reservation.lease, reservation.pipe
     keep = [link.life_fd, report_fd, *lease.fds()]
@@ -83,42 +88,73 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
     if pipe is not None:
         keep += [pipe.read_fd, pipe.write_fd]
     become_warden(keep)
-    started = time.monotonic()
-    policy: Policy | None = None
+    history = History(time.monotonic())
+    # GCC is told no number that depends on what is taken: that link need not wait for it.
+    early = reservation.policy == "valve"
     try:
+        if early:
+            _report(report_fd, 0, b"valve")
         policy = _begin(link, reservation)
-        os.write(report_fd, b"%d %s" % (lease.held, b"fixed" if policy is None else b"elastic"))
-        os.close(report_fd)
+        held = b"fixed" if lease.held or lease.counted else b"none"
+        elastic = reservation.policy in ("valve", "confine") and not isinstance(policy, str)
+        word, reason = reservation.policy.encode() if elastic else held, policy.encode() if isinstance(policy, str) else b""
+        if not early:
+            _report(report_fd, lease.held, word, reason)
     except BaseException:
         lease.release()
         raise
-    if policy is None and not (lease.held or lease.counted):
+    if word == b"none" and isinstance(policy, str):
         lease.release()
         return
-    peak = watch(link, lease, policy)
+    watch(link, lease, None if isinstance(policy, str) else policy, history)
     if reservation.epilogue is not None:
-        reservation.epilogue(peak, time.monotonic() - started)
+        reservation.epilogue(history, time.process_time())
 
 
-def _begin(link: Link, reservation: Reservation) -> Policy | None:
-    """Take the first tokens, and return what will move them; None when they stay as they are."""
+def _report(fd: int, held: int, word: bytes, reason: bytes = b"") -> None:
+    os.write(fd, b"%d %s %s" % (held, word, reason))
+    os.close(fd)
+
+
+def _begin(link: Link, reservation: Reservation) -> Policy | str:
+    """Take the first tokens, and return what will move them, or why they stay as they are ("": that was the order)."""
     lease, environment = reservation.lease, reservation.environment
+    refused = ""
     if reservation.policy == "valve" and reservation.pipe is not None:
         from .valve import Valve  # noqa: PLC0415  termios, and only GCC needs it
 
         lease.grow(0)  # where slots are shared, the implicit thread counts as well
-        make = (environment.get(b"MAKE").split() or [b"make"])[0]
-        return Valve(link.pid, reservation.pipe, lease, reservation.most, program_name(make))
+        make = program_name((environment.get(b"MAKE").split() or [b"make"])[0])
+        confine_wpa = None if reservation.wpa_asks else _confine_wpa(reservation, lease)
+        return Valve(link.pid, reservation.pipe, lease, reservation.most, make, confine_wpa)
     if reservation.policy == "confine":
         from .confine import confine  # noqa: PLC0415  only linkers with a fixed number of threads need it
 
         # No more than the CPUs there are: sixteen tokens make two CPUs no faster.
         lease.grow(min(reservation.most, len(os.sched_getaffinity(link.pid)) - 1))
         confinement = confine(link.pid, lease, reservation.most, environment.get)
-        if confinement is not None:
+        if not isinstance(confinement, str):
             return confinement
+        refused = confinement
     lease.grow(reservation.most - lease.held)
-    return None
+    if reservation.pipe is not None and not reservation.wpa_asks:
+        from .reserve.lease import Kept  # noqa: PLC0415
+        from .valve import Writers  # noqa: PLC0415
+
+        return Writers(link.pid, _confine_wpa(reservation, Kept(reservation.most if lease.source == "none" else lease.held)))
+    return refused
+
+
+def _confine_wpa(reservation: Reservation, lease: Lease) -> Callable[[int], Confinement | None]:
+    """Return how to confine a WPA by its pid, over the reservation's own lease or what is kept of it."""
+
+    def start(pid: int) -> Confinement | None:
+        from .confine import confine  # noqa: PLC0415  only a GCC up to 12 that streams gets here
+
+        confinement = confine(pid, lease, reservation.most, reservation.environment.get)
+        return None if isinstance(confinement, str) else confinement
+
+    return start
 
 
 def become_warden(keep: list[int]) -> None:
@@ -145,6 +181,9 @@ def become_warden(keep: list[int]) -> None:
                 continue  # the descriptor that listdir itself used
     os.chdir(b"/")
     _name_ourselves()
+    # The link turned it off, and will be gone. What is here already is no garbage: to look at it would only copy pages.
+    gc.freeze()
+    gc.enable()
 
 
 def _name_ourselves() -> None:
@@ -157,10 +196,13 @@ def _name_ourselves() -> None:
         pass
 
 
-def watch(link: Link, lease: Lease, policy: Policy | None) -> int:
-    """Hold the lease until the link is over, then release it; return the most tokens that were in use at once."""
-    peak = lease.held
+def watch(link: Link, lease: Lease, policy: Policy | None, history: History) -> None:
+    """Hold the lease until the link is over, then release it; write its course into history."""
+    history.note(time.monotonic(), lease.held, wants=False)
+    history.use(lease.held if policy is None else 0)
     try:
+        import select  # noqa: PLC0415  the link is on its way by now
+
         poll = select.poll()
         poll.register(link.life_fd, select.POLLIN)
         if link.pidfd >= 0:
@@ -169,7 +211,9 @@ def watch(link: Link, lease: Lease, policy: Policy | None) -> int:
         while piped or alive:
             delay = WITHOUT_PIDFD_SECONDS if alive and link.pidfd < 0 else None
             if alive and policy is not None:
-                delay = min(policy.tick(time.monotonic()), delay or 3600.0)
+                now = time.monotonic()
+                delay = min(policy.tick(now), delay or 3600.0)
+                history.note(now, lease.held, policy.wants)
             if not alive:
                 delay = HOLDERS_SECONDS
             for fd, _ in poll.poll(None if delay is None else delay * 1000):
@@ -184,12 +228,12 @@ def watch(link: Link, lease: Lease, policy: Policy | None) -> int:
                 # A child between fork and exec still is what its parent was, a shell perhaps: one look at that moment proves nothing.
                 missed = 0 if _held_by_a_tool(link) else missed + 1
                 piped = missed < 2
-        peak = max(peak, policy.peak if policy is not None else 0)
+        history.note(time.monotonic(), lease.held, wants=False)
+        history.use(policy.peak if policy is not None else 0)
     finally:
         release(lease)
     if policy is not None:
         policy.end(processes.holders(os.fstat(link.life_fd).st_ino) if _still_held(link) else [])
-    return peak
 
 
 def release(lease: Lease) -> None:
@@ -202,6 +246,8 @@ def release(lease: Lease) -> None:
 
 def _still_held(link: Link) -> bool:
     """Tell whether somebody still holds the life pipe: poll says so without a walk through /proc."""
+    import select  # noqa: PLC0415  as above
+
     poll = select.poll()
     poll.register(link.life_fd, select.POLLIN)
     return not poll.poll(0)

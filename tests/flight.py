@@ -55,6 +55,19 @@ def wait_for(what: Callable[[], bool], patience: float = PATIENCE) -> float:
     return time.monotonic() - started
 
 
+def marked(place: Path) -> dict[int, str]:
+    """Find the living processes whose environment says FLIGHT=place: pid -> comm."""
+    wanted = f"FLIGHT={place}".encode()
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if wanted in path.read_bytes().split(b"\0"):
+                found[int(path.parts[2])] = (path.parent / "comm").read_text().strip()
+        except OSError:
+            continue
+    return found
+
+
 class Flight:
     """One make with one link in it.
 
@@ -123,15 +136,7 @@ class Flight:
 
     def marked(self) -> dict[int, str]:
         """Find the living processes of this flight: pid -> comm."""
-        wanted = f"FLIGHT={self.place}".encode()
-        found = {}
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if wanted in path.read_bytes().split(b"\0"):
-                    found[int(path.parts[2])] = (path.parent / "comm").read_text().strip()
-            except OSError:
-                continue
-        return found
+        return marked(self.place)
 
     def link_processes(self) -> dict[int, str]:
         """Find what runs of the link itself: neither make, nor the keeper, nor a warden."""

@@ -26,8 +26,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldshim import environ, explain, findtool, line, paid, plan, toolid
-from ldshim.cli import main as cli
+from ldshim import confine, environ, explain, findtool, line, paid, plan, toolid
+from ldshim.cli import explain as cli
 from ldshim.environ import Environment
 from ldshim.hardware import cpus
 from ldshim.ir import scan
@@ -60,7 +60,7 @@ SIZES = {
     "native": ("native_bytes", 100_000),
 }
 # Not part of a record's answer: where a path of ours stands, and what only this call's process can know.
-ANSWER = ("family", "lto", "demand", "granted", "source", "reason", "argv", "env")
+ANSWER = ("family", "lto", "asked", "demand", "granted", "source", "policy", "reason", "argv", "env")
 
 
 def files() -> list[Path]:
@@ -175,6 +175,7 @@ class Doors:
         patch.setattr(source, "find_jobserver", self.find_jobserver)
         patch.setattr(source, "share_host", lambda _get, count, reasons: Source(Lease("slots", f"{count} slots"), reasons))
         patch.setattr(ledger, "promise", lambda *_: Plenty())
+        patch.setattr(confine, "obstacle", lambda _: "")
         patch.setattr(paid, "payer", lambda _said: record.get("paid_by", ""))
 
     def identify(self, real: bytes, *_: object) -> toolid.Tool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import confine
+from ldshim.reserve import cpunames
 from tests import tools
 from tests.link import Link
 from tests.pool import Pool
@@ -39,14 +39,14 @@ def _two_cpus() -> None:
 def test_cores_come_before_their_siblings() -> None:
     """The CPU it runs on first, then one of each other core, then the SMT siblings, all inside the mask."""
     siblings = {0: [0, 4], 4: [0, 4], 1: [1, 5], 5: [1, 5], 2: [2], 3: [3]}
-    assert [5, 0, 2, 3, 1, 4] == confine.by_core([0, 1, 2, 3, 4, 5], 5, lambda cpu: siblings[cpu])
-    assert [1, 4] == confine.by_core([1, 4], 0, lambda cpu: siblings[cpu])
+    assert [5, 0, 2, 3, 1, 4] == cpunames.by_core([0, 1, 2, 3, 4, 5], 5, lambda cpu: siblings[cpu])
+    assert [1, 4] == cpunames.by_core([1, 4], 0, lambda cpu: siblings[cpu])
 
 
 def test_links_at_once_choose_different_cpus(tmp_path: Path) -> None:
     """Two links that start on the same CPU do not end up on it together; a third finds every name taken and still gets one."""
     directory = os.fsencode(tmp_path)
-    one, two, three = (confine.Cpus({3, 5}, 3, directory) for _ in range(3))
+    one, two, three = (cpunames.Cpus({3, 5}, 3, directory) for _ in range(3))
     assert [frozenset({3}), frozenset({5})] == [one.resize(1), two.resize(1)]
     assert len(three.resize(1)) == 1
     two.release()
@@ -58,9 +58,22 @@ def test_links_at_once_choose_different_cpus(tmp_path: Path) -> None:
         assert cpus.fds() == []
 
 
+def test_a_link_that_had_to_share_a_cpu_moves_to_the_first_that_is_free(tmp_path: Path) -> None:
+    """All names were taken when it came: as soon as the other one gives a name up, the two are on different CPUs."""
+    directory = os.fsencode(tmp_path)
+    one, two = (cpunames.Cpus({3, 5}, 3, directory) for _ in range(2))
+    assert [frozenset({3, 5}), frozenset({3})] == [one.resize(2), two.resize(1)]
+    assert [] == two.fds()
+    assert [frozenset({3}), frozenset({5})] == [one.resize(1), two.resize(1)]
+    assert 1 == len(two.fds())
+    one.release()
+    assert frozenset({3, 5}) == two.resize(2)
+    two.release()
+
+
 def test_never_more_cpus_than_the_mask(tmp_path: Path) -> None:
     """Sixteen tokens on two CPUs make no third one."""
-    cpus = confine.Cpus({0, 1}, 0, os.fsencode(tmp_path))
+    cpus = cpunames.Cpus({0, 1}, 0, os.fsencode(tmp_path))
     assert frozenset({0, 1}) == cpus.resize(16)
     cpus.release()
 
@@ -94,13 +107,15 @@ def test_a_serial_phase_gives_tokens_back_and_a_parallel_one_takes_them_again(tm
         link.process.wait()
 
 
-def test_what_outlives_the_link_is_not_left_confined(tmp_path: Path) -> None:
-    """A server started below a confined link runs on every CPU again once the link is over."""
+@pytest.mark.parametrize("number", [0, 9, 15, 11], ids=["no signal", "SIGKILL", "SIGTERM", "SIGSEGV"])
+def test_what_outlives_the_link_is_not_left_confined(number: int, tmp_path: Path) -> None:
+    """C14: a server started below a confined link runs on every CPU again once the link is over, however it ended."""
     with Pool(b"\x07", style="fifo") as pool:
         held = pool.take(1)
-        link = Link(pool, tmp_path, "setsid sleep 30 & echo $! > server; sleep 0.3", policy="confine")
+        script = f"setsid sleep 30 & echo $! > server.new; mv server.new server; sleep 0.3; kill -{number} $$"
+        link = Link(pool, tmp_path, script, policy="confine")
         link.told()
-        link.process.wait()
+        assert -number == link.process.wait()
         server = int((tmp_path / "server").read_text())
         everything = len(os.sched_getaffinity(0))
         freed = until(lambda: len(os.sched_getaffinity(server)), everything)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import tools
-from tests.flight import LLD, wait_for
+from tests.flight import LLD, marked, wait_for
 from tests.pool import Pool
 
 if TYPE_CHECKING:
@@ -102,19 +102,6 @@ STAGES = [
 ]
 
 
-def marked(place: Path) -> list[int]:
-    """Find the living processes that carry the test's place in their environment."""
-    wanted = f"FLIGHT={place}".encode()
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if wanted in path.read_bytes().split(b"\0"):
-                found.append(int(path.parts[2]))
-        except OSError:
-            continue
-    return found
-
-
 def start(stage: str, pool: Pool, shim: Shim, program: Program, place: Path, elastic: str) -> subprocess.Popen[bytes]:
     """Start a ThinLTO link by the driver, with a fault at one stage."""
     driver = place / "driver.py"
@@ -136,7 +123,7 @@ def test_sigkill_at_a_stage_of_the_start_loses_nothing(
         link = start(stage, pool, shim, program, tmp_path, elastic)
         _, said = link.communicate(timeout=60)
         assert (-signal.SIGKILL, b"") == (link.returncode, said)
-        wait_for(lambda: marked(tmp_path) == [])
+        wait_for(lambda: marked(tmp_path) == {})
 
 
 @pytest.mark.parametrize("style", ["pipe", "fifo"])
@@ -146,7 +133,7 @@ def test_sigkill_of_the_intermediate_child_is_not_even_seen(style: str, shim: Sh
         link = start("the intermediate child", pool, shim, program, tmp_path, "0")
         _, said = link.communicate(timeout=60)
         assert (0, b"") == (link.returncode, said)
-        wait_for(lambda: marked(tmp_path) == [])
+        wait_for(lambda: marked(tmp_path) == {})
 
 
 CLOSER = "import os, time; os.closerange(3, 4096); open('closed', 'w').close(); open('go').read()"
@@ -185,7 +172,7 @@ def test_a_tool_that_closes_every_descriptor_keeps_its_tokens_to_the_end(make: s
         pass
     said, _ = build.communicate(timeout=60)
     assert (1, 0, b"") == (len(wardens), build.returncode, said)
-    wait_for(lambda: marked(tmp_path) == [])
+    wait_for(lambda: marked(tmp_path) == {})
 
 
 @pytest.mark.parametrize("make", ["make43", "make44"])
@@ -201,7 +188,7 @@ def test_make_ends_although_a_server_keeps_what_we_left_it(make: str, shim: Shim
     server = int((tmp_path / "server").read_text())
     try:
         alive = Path(f"/proc/{server}/comm").read_text()
-        wait_for(lambda: marked(tmp_path) == [server])
+        wait_for(lambda: list(marked(tmp_path)) == [server])
     finally:
         os.kill(server, signal.SIGKILL)
     assert (0, b"", "sleep\n") == (status, (tmp_path / "said").read_bytes(), alive)

@@ -16,7 +16,7 @@ class Counted(Lease):
 
     def __init__(self, pool: int) -> None:
         super().__init__("jobserver", "test")
-        self.pool = pool
+        self.free = pool
         self.out = 0
 
     @property
@@ -26,15 +26,15 @@ class Counted(Lease):
 
     def grow(self, most: int) -> int:
         """Take what is there."""
-        got = min(most, self.pool)
-        self.pool -= got
+        got = min(most, self.free)
+        self.free -= got
         self.out += got
         return got
 
     def shrink(self, count: int) -> None:
         """Give back."""
         assert self.out >= count
-        self.pool += count
+        self.free += count
         self.out -= count
 
 
@@ -71,7 +71,7 @@ def test_serial_phases_hold_nothing(below: Below, pipe: private.Private) -> None
     feeding = valve.Valve(10, pipe, lease, 4)
     for step in range(100):
         feeding.tick(step * 0.1)
-    assert (lease.pool, below.make) == (4, False)
+    assert (lease.free, below.make) == (4, False)
 
 
 def test_one_spare_is_offered_and_the_next_follows_when_it_is_taken(below: Below, pipe: private.Private) -> None:
@@ -121,12 +121,12 @@ def test_tokens_of_jobs_that_ended_go_back(below: Below, pipe: private.Private) 
         feeding.tick(now)
         os.read(pipe.read_fd, 1)
         now += 0.01
-    assert lease.pool == 0
+    assert lease.free == 0
     os.write(pipe.write_fd, b"+++")
     for _ in range(30):
         feeding.tick(now)
         now += 0.01
-    assert (3, 1) == (lease.pool, lease.held)
+    assert (3, 1) == (lease.free, lease.held)
 
 
 def test_when_make_is_gone_nothing_stays_in_the_pipe(below: Below, pipe: private.Private) -> None:
@@ -137,7 +137,7 @@ def test_when_make_is_gone_nothing_stays_in_the_pipe(below: Below, pipe: private
     feeding.tick(0.0)
     below.make = False
     feeding.tick(1.0)
-    assert (lease.pool, lease.held) == (2, 0)
+    assert (lease.free, lease.held) == (2, 0)
 
 
 def test_private_pipe_is_non_blocking_inheritable_and_unnamed() -> None:

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 class Lease:
     """A lease on nothing, and the verbs of every other: only the caller's own implicit thread, which needs no token (C18).
 
-    source: "none", "pin", "jobserver", "recovered" or "slots", as the log says it; name: which one, for people.
+    source: "none", "pin", "jobserver", "recovered" or "slots", as the log says it; name: which one, for people; pool: which one, the same
+    for all who share it: a jobserver's name or a directory.
     """
 
-    __slots__ = ("name", "source")
+    __slots__ = ("name", "pool", "source")
 
-    def __init__(self, source: str = "none", name: str = "") -> None:
+    def __init__(self, source: str = "none", name: str = "", pool: str = "") -> None:
         self.source = source
         self.name = name
+        self.pool = pool or name
 
     @property
     def held(self) -> int:
@@ -54,6 +56,21 @@ class Lease:
     def fds(self) -> list[int]:
         """Return the descriptors that must stay open while something is held (all close-on-exec); they may change with every call above."""
         return []
+
+
+class Kept(Lease):
+    """What somebody else holds, or a pin that nobody holds: so many threads, which neither come nor go."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self, held: int) -> None:
+        super().__init__()
+        self._held = held
+
+    @property
+    def held(self) -> int:
+        """Count the threads beyond the implicit one."""
+        return self._held
 
 
 class JobserverLease(Lease):

@@ -145,7 +145,7 @@ class GuardedLease(Lease):
 
     def __init__(self, lease: Lease, promise: Promise, follows: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         """Guard a lease. follows: the promise is for the threads held; else it was made for all that the link was told, and stays."""
-        super().__init__(lease.source, lease.name)
+        super().__init__(lease.source, lease.name, lease.pool)
         self.lease = lease
         self.promise = promise
         self._follows = follows
@@ -178,6 +178,10 @@ class GuardedLease(Lease):
                 self._again = self._clock() + REFUSED_SECONDS
             took -= excess
         return took
+
+    def surplus(self) -> int:
+        """Count the threads held beyond a fair share, while somebody who has less waits for one."""
+        return self.lease.surplus()
 
     def shrink(self, count: int) -> None:
         """Give `count` threads back, and what was promised for them."""

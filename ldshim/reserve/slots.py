@@ -37,7 +37,7 @@ class SlotsLease(Lease):
 
     def __init__(self, path: bytes, count: int) -> None:
         """Share `count` slots in the directory `path`; nothing is opened before the first `grow`."""
-        super().__init__("slots", f"{count} slots in {os.fsdecode(path)}")
+        super().__init__("slots", f"{count} slots in {os.fsdecode(path)}", os.fsdecode(path))
         self._path = path
         self._count = count
         self._directory = -1
