@@ -40,8 +40,10 @@ class Project:
         (self.place / "main.c").write_text(f'#define MODULES {table}\n#include "{FIXTURE}/main.c"\n')
         self.log = place / "log"
         self.said = ""  # by the last snippet that ran
-        tools_place = str(Path(shim.command).parent)
-        self.path = f"{tools_place}:{os.defpath}"
+        commands = place / "commands"  # of ours, alone: the place it is installed to may hold a make of its own, as tox's does
+        commands.mkdir()
+        (commands / "ldshim").symlink_to(shim.command)
+        self.path = f"{commands}:{os.defpath}"
         self.environment = shim.environment(LDSHIM_LOG=str(self.log), CCACHE_DIR=str(place / "ccache"), CARGO_HOME=str(place / "cargo"))
         if names:
             packages.link_farm(shim, self.place / "shim", *names)

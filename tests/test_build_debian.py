@@ -6,6 +6,7 @@ jobserver is in reach.
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ class SourcePackage:
         head, _, rest = target.read_text().partition("\n")
         target.write_text(f"{head}\n{rules}{rest}")
         env = self.shim.environment(DEB_BUILD_OPTIONS=f"parallel={parallel}", **variables)
-        env["PATH"] = path + env["PATH"]
+        env["PATH"] = path + os.defpath  # not with the make 4.4 of a virtual environment, which would not have withheld its jobserver
         said = packages.output_of(["dpkg-buildpackage", "-us", "-uc", "-b", "-d"], env, self.source)
         assert "-flto=auto -ffat-lto-objects" in said
         return packages.hashes(sorted(self.source.parent.glob("*.deb")))

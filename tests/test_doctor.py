@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from tests.shim import Shim
 
+pytestmark = pytest.mark.matrix
+
 COLUMNS = 80
 
 

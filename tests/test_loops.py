@@ -48,6 +48,7 @@ def on_path(shim: Shim, *directories: object, **more: str) -> dict[str, str]:
     return shim.environment(PATH=os.pathsep.join([*map(str, directories), os.defpath]), **more)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("order", ["ldshim first", "ldshim behind", "ldshim in a mixed directory first", "twice"])
 @pytest.mark.parametrize("masquerade", MASQUERADES)
 def test_stacked_with_another_masquerade(masquerade: str, order: str, shim: Shim, program: Program, tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ def test_rpm_file_triggers_keep_the_directory(tmp_path: Path) -> None:
     for tree, name in zip(trees(tmp_path / "trees"), ("ldshim", "gcc-99")):
         tops = [f"{python_place()}/ldshim", "/usr/bin/ldshim"] if name == "ldshim" else ["/usr/bin/gcc-99"]
         scripts = packages.snippet("ldshim.spec") if name == "ldshim" else ""
+        subprocess.run([SYSTEM_PYTHON, "-m", "compileall", "-q", "-s", str(tree), str(tree)], check=True)  # as brp-python-bytecompile does
         spec = tmp_path / f"{name}.spec"
         write(spec, SPEC.format(name=name, tree=tree, files="\n".join(tops), scripts=scripts), 0o644)
         said = subprocess.run(

@@ -18,6 +18,8 @@ from tests.observe import Gate
 from tests.program import PARTITIONS, Program
 from tests.shim import ROOT, Shim, handed_over, script
 
+pytestmark = pytest.mark.matrix
+
 JOBS = 4
 
 

@@ -20,6 +20,8 @@ from tests import tools
 from tests.pool import Pool
 from tests.shim import ROOT, Shim, script
 
+pytestmark = pytest.mark.matrix
+
 STYLES = ["fifo", "pipe"]
 
 
