@@ -5,9 +5,9 @@ leaves a machine idle. The consequence: real programs and generated ones are lin
 sampled, and its largest sum of anonymous memory (Pss_Anon of smaps_rollup, so that what forks share counts once) stands beside the
 prediction. File pages are not counted: the kernel drops them, as MemAvailable says.
 
-    python -m tests.bench.memory [--source NAME=DIRECTORY]... [--place DIRECTORY]
+    python -m tests.bench.memory [--source NAME=DIRECTORY]... [--place DIRECTORY] [--cpus N]
 
-A source is a directory of C files that need no generated header; its object files are kept in the place, so a second run only links.
+--cpus confines the links, as the warden does with those that hold fewer CPUs than they have threads. A source is a directory of C files that need no generated header; its object files are kept in the place, so a second run only links.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def compile_all(corpus: Corpus, compiler: str, words: list[str], place: Path) ->
 
 
 def peak_of(command: list[str], place: Path) -> tuple[int, float]:
-    """Run a link: the largest anonymous memory of its tree in bytes, and its wall time."""
+    """Run a link on the CPUs that this process may use: the largest anonymous memory of its tree in bytes, and its wall time."""
     started = time.monotonic()
     link = subprocess.Popen(command, env=bare_environment(TMPDIR=str(place)), stderr=subprocess.PIPE)
     peak = 0
@@ -147,7 +147,9 @@ def main() -> None:
     parser.add_argument("--tool", action="append", default=[])
     parser.add_argument("--program", action="append", default=[], metavar="NAME", help="only programs whose names hold this")
     parser.add_argument("--jobs", type=int, nargs="*", default=JOBS)
+    parser.add_argument("--cpus", type=int, default=os.cpu_count(), metavar="N", help="of those that this process may use")
     chosen = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: chosen.cpus])
     place = chosen.place or Path(tempfile.mkdtemp(prefix="ldshim-memory"))
     place.mkdir(exist_ok=True)
     sys.stdout.write(
