@@ -14,7 +14,7 @@ import pytest
 from ldshim import bundle
 from ldshim.cli import bundle as writer
 from tests.launchers import ROOT, Dump, build_dump, call
-from tests.tools import need
+from tests.tools import missing, need
 
 PYTHON = getattr(sys, "_base_executable", sys.executable)
 LINE = ("-flto-partition=none", "-flto=auto", "-o", "out", "x.o")  # looked at all the way, and nothing to reserve
@@ -88,7 +88,7 @@ def test_a_bundle_that_cannot_be_trusted_is_ignored(place: Path, harm: str) -> N
 def test_a_bundle_of_another_user_is_ignored(place: Path) -> None:
     """C16: code that the launcher's owner did not write is not run, whoever runs the launcher."""
     if os.geteuid():
-        pytest.skip("only root can give a file away")
+        missing("root: nobody else can give a file away")
     os.chown(place / "farm" / os.fsdecode(bundle.NAME), 12345, -1)
     assert "plan" in imported_from_files(place)
 

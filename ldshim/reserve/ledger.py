@@ -24,13 +24,14 @@ from .. import processes
 from ..environ import slurp
 from ..hardware import memory
 from . import ours
-from .lease import Lease
+from .lease import WrappedLease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..footprint import Footprint
+    from .lease import Lease
 
 PREFIX = b"memory-"
 LOCK = b"memory"
@@ -138,29 +139,18 @@ class Promise:
                 return  # a full file system: what stood there before still counts
 
 
-class GuardedLease(Lease):
+class GuardedLease(WrappedLease):
     """A lease whose threads also need memory: what the promise has no room for is given back at once. Owns both; as Lease otherwise."""
 
-    __slots__ = ("_again", "_clock", "_follows", "lease", "promise")
+    __slots__ = ("_again", "_clock", "_follows", "promise")
 
     def __init__(self, lease: Lease, promise: Promise, follows: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         """Guard a lease. follows: the promise is for the threads held; else it was made for all that the link was told, and stays."""
-        super().__init__(lease.source, lease.name, lease.pool)
-        self.lease = lease
+        super().__init__(lease)
         self.promise = promise
         self._follows = follows
         self._clock = clock
         self._again = -1.0
-
-    @property
-    def held(self) -> int:
-        """Count the threads held beyond the implicit one."""
-        return self.lease.held
-
-    @property
-    def counted(self) -> bool:
-        """Tell whether the implicit thread has a slot, too."""
-        return self.lease.counted
 
     def grow(self, most: int) -> int:
         """Take up to `most` more threads, as far as there is memory for them.
@@ -178,10 +168,6 @@ class GuardedLease(Lease):
                 self._again = self._clock() + REFUSED_SECONDS
             took -= excess
         return took
-
-    def surplus(self) -> int:
-        """Count the threads held beyond a fair share, while somebody who has less waits for one."""
-        return self.lease.surplus()
 
     def shrink(self, count: int) -> None:
         """Give `count` threads back, and what was promised for them."""

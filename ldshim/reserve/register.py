@@ -24,11 +24,13 @@ import os
 from .. import processes
 from ..environ import slurp
 from . import ours
-from .lease import JobserverLease, Lease
+from .lease import JobserverLease, WrappedLease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .lease import Lease
 
 VARIABLE = b"_LDSHIM_POOL"  # DIRECTORY:DEVICE.INODE.NAMESPACE
 
@@ -55,32 +57,21 @@ def registered(lease: Lease, get: Callable[[bytes], bytes], tool: bytes = b"") -
     return lease
 
 
-class RegisteredLease(Lease):
+class RegisteredLease(WrappedLease):
     """A lease on tokens of a pool that is told how many are held. Owns the lease it wraps; the file belongs to who calls `grow` first.
 
     directory: the pool's; link: the `pid.starttime` that the tokens are for; tool: its name, for people.
     """
 
-    __slots__ = ("_directory", "_fd", "_path", "_said", "_tail", "lease")
+    __slots__ = ("_directory", "_fd", "_path", "_said", "_tail")
 
     def __init__(self, lease: Lease, directory: bytes, link: bytes, tool: bytes) -> None:
-        super().__init__(lease.source, lease.name, lease.pool)
-        self.lease = lease
+        super().__init__(lease)
         self._directory = directory
         self._tail = b"%s %s\n" % (link, tool.replace(b"\n", b"?")[:200])
         self._path = b""
         self._fd = -1
         self._said = 0
-
-    @property
-    def held(self) -> int:
-        """Count the tokens held."""
-        return self.lease.held
-
-    @property
-    def counted(self) -> bool:
-        """Tell whether the implicit thread itself takes something that must be given back."""
-        return self.lease.counted
 
     def grow(self, most: int) -> int:
         """Take up to `most` tokens that are there now, then write down how many are held."""
@@ -89,10 +80,6 @@ class RegisteredLease(Lease):
             self._create()
         self._say(self.lease.held)
         return took
-
-    def surplus(self) -> int:
-        """Count the threads held beyond a fair share, while somebody who has less waits for one."""
-        return self.lease.surplus()
 
     def shrink(self, count: int) -> None:
         """Write down that `count` tokens fewer are held, then give them back. OSError: as the wrapped lease."""

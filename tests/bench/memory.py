@@ -7,7 +7,8 @@ prediction. File pages are not counted: the kernel drops them, as MemAvailable s
 
     python -m tests.bench.memory [--source NAME=DIRECTORY]... [--place DIRECTORY] [--cpus N]
 
---cpus confines the links, as the warden does with those that hold fewer CPUs than they have threads. A source is a directory of C files that need no generated header; its object files are kept in the place, so a second run only links.
+--cpus confines the links, as the warden does with those that hold fewer CPUs than they have threads. A source is a directory of C files
+that need no generated header; its object files are kept in the place, so a second run only links.
 """
 
 from __future__ import annotations
