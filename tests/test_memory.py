@@ -126,7 +126,7 @@ def test_links_in_flight_share_the_memory(shim: Shim, program: Program, third: s
         first = promises(runtime)
         beside = explained(shim, program, tmp_path, XDG_RUNTIME_DIR=str(runtime), LDSHIM_MEM_PER_JOB=third)
         flight.go()
-        wait_for(lambda: promises(runtime) == [])
+        wait_for(lambda: not list((runtime / "ldshim").glob("memory-*")))
         assert 0 == flight.release_keeper()
     finally:
         flight.close()
