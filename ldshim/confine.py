@@ -12,6 +12,8 @@ The edge cases follow from that:
   system call. While it is what the CPUs held can give, nobody is idle, and the threads are looked at a few times a second only.
 - Where somebody else computes on the same CPUs (another container, a pinned job) a confined link would starve beside idle CPUs. The
   same figure shows it: threads are runnable and get less than their CPUs could give. Then the confinement is given up for good.
+- Links on a full machine must not be slowed by their own wardens: who holds nothing that could be given back is looked at half as often,
+  and asks for a CPU ever more rarely (reserve/lease.py).
 - A link that holds more than its share of slots yields one at a time, which is at once: a mask needs nobody's consent.
 - What outlives the link must not stay confined: at the end every mask is what it was.
 
@@ -27,6 +29,7 @@ from . import processes
 from .environ import slurp
 from .reserve import ours
 from .reserve.cpunames import Cpus
+from .reserve.lease import pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from .reserve.lease import Lease
 
 TICK_SECONDS = 0.05
+LAZY_SECONDS = 0.1  # while there is nothing to give back
 SCAN_SECONDS = 0.25  # how often all threads are looked at while the link uses what it holds
 DOUBT_SECONDS = 0.1  # while it does not, although its threads could run: the machine is full
 YIELD_SECONDS = 0.2  # how often a link that holds more than its share asks whether another waits
@@ -44,6 +48,7 @@ WATCH_SECONDS = 0.5  # what is compared with what: a share of a CPU is even over
 STARVED_SHARE = 0.6  # of what the CPUs held could have given; measured alone: 0.97 and more
 IDLE_SHARE = 0.5  # of one CPU beside ours: on a machine that is full everywhere the confinement does no harm
 AGAIN_SECONDS = 0.5  # how often the masks of all threads are looked at again
+SHARING_SECONDS = 0.1  # and while another link is on the same CPU, which may leave one free any moment
 BIRTHS = 4  # how often the threads of one process are listed until none is new
 
 ONE_CPU = "it may use one CPU only"
@@ -54,8 +59,8 @@ class Confinement:
     """Keep one link on as many CPUs as it holds. link: pid; most: tokens at most; peak: most tokens held at once; wants: one more."""
 
     __slots__ = (
-        "_again", "_busy", "_cpu", "_cpus", "_given_up", "_idle_since", "_idled", "_lease", "_link", "_most", "_pids", "_runnable",
-        "_scan_at", "_starved_since", "_ticked", "_used", "_watch_at", "_watched", "_yield_at", "peak", "wants",
+        "_again", "_ask_at", "_busy", "_cpu", "_cpus", "_denied_since", "_given_up", "_idle_since", "_idled", "_lease", "_link", "_most",
+        "_pids", "_runnable", "_scan_at", "_starved_since", "_ticked", "_used", "_watch_at", "_watched", "_yield_at", "peak", "wants",
     )  # fmt: skip
 
     def __init__(self, link: int, cpus: Cpus, lease: Lease, most: int) -> None:
@@ -71,6 +76,7 @@ class Confinement:
         self._cpu: dict[int, float] = {}  # pid -> CPU seconds at the last tick
         self._used = 0.0  # CPU seconds since the last look for strangers
         self._idle_since = 0.0
+        self._ask_at = self._denied_since = 0.0
         self._again = 0.0
         self._watched = self._watch_at = 0.0
         self._idled = 0.0
@@ -93,29 +99,29 @@ class Confinement:
         self._move(now, held)
         self.peak = max(self.peak, self._lease.held)
         if now >= self._again and not self._given_up:
-            self._again = now + AGAIN_SECONDS
             self._apply()
+            self._again = now + (SHARING_SECONDS if self._cpus.shares else AGAIN_SECONDS)
         self._watch_for_others(now)
-        return TICK_SECONDS
+        return TICK_SECONDS if self._lease.held else LAZY_SECONDS
 
     def _move(self, now: float, held: int) -> None:
         """Yield, widen, or narrow: one of them at a time."""
-        self.wants = False
         if now >= self._yield_at:
             self._yield_at = now + YIELD_SECONDS
             if self._lease.held and self._lease.surplus():
                 # One at a time: the other link may end meanwhile, and then there is nothing to yield.
                 self._lease.shrink(1)
+                self.wants = False
                 self._apply()
                 return
         wanted = min(self._runnable, 1 + self._most) - held
         if wanted > 0:
             self._idle_since = 0.0
-            if self._lease.grow(wanted):
-                self._apply()
-            else:
-                self.wants = True
-        elif self._runnable < held and self._lease.held and not self._busy:
+            if now >= self._ask_at:
+                self._ask(now, wanted)
+            return
+        self.wants, self._ask_at, self._denied_since = False, 0.0, 0.0
+        if self._runnable < held and self._lease.held and not self._busy:
             self._idle_since = self._idle_since or now
             if now - self._idle_since >= IDLE_SECONDS:
                 # Down to what runs, in one step: a serial phase after a wide one is the usual case.
@@ -124,6 +130,15 @@ class Confinement:
                 self._idle_since = 0.0
         else:
             self._idle_since = 0.0
+
+    def _ask(self, now: float, wanted: int) -> None:
+        """Widen by what there is; where there is nothing, ask again after a while."""
+        if self._lease.grow(wanted):
+            self.wants, self._denied_since = False, 0.0
+            self._apply()
+            return
+        self.wants, self._denied_since = True, self._denied_since or now
+        self._ask_at = now + pause(now - self._denied_since)
 
     def _scan(self) -> None:
         """Look at every process and thread of the link."""

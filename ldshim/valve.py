@@ -28,6 +28,7 @@ import struct
 import termios
 
 from . import processes
+from .reserve.lease import ASK_SECONDS, pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ LOOK_SECONDS = (0.02, 0.1)  # at least, at most
 CHECK_SECONDS = 0.05  # how often the client is asked whether it still is one
 FEED_SECONDS = 0.01  # how often the pipe is looked at while tokens move
 CALM_SECONDS = 0.03  # and while none did for ten looks
-NONE_SECONDS = 0.03  # how often one is asked for outside while there is none
 IDLE_SECONDS = 0.2
 _OFFER_AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds between offers of a spare that make did not take
 _WPA = b"lto1-wpa"  # its forks call themselves lto1-wpa-streaming
@@ -60,8 +60,8 @@ class Valve:
     """
 
     __slots__ = (
-        "_began", "_client", "_confine", "_idle_since", "_inside", "_is_wpa", "_lease", "_link", "_looked", "_make_names", "_most",
-        "_moved", "_offer_at", "_pipe", "_refused", "_writers", "peak", "wants",
+        "_began", "_client", "_confine", "_denied_since", "_idle_since", "_inside", "_is_wpa", "_lease", "_link", "_looked", "_make_names",
+        "_most", "_moved", "_offer_at", "_pipe", "_refused", "_writers", "peak", "wants",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +80,7 @@ class Valve:
         self._moved = 0.0  # when tokens last went in or out
         self._inside = 0  # tokens that are in the pipe or with the client
         self._idle_since = 0.0
+        self._denied_since = 0.0  # when somebody said for the first time that there is none, and nobody had one since
         self._offer_at = 0.0
         self._refused = 0
         self.peak = 0  # most tokens seen with a client at once
@@ -103,7 +104,7 @@ class Valve:
             self.wants = False
         if not feeds:
             self._back(waiting)
-            self._refused, self._offer_at, self._idle_since = 0, 0.0, 0.0
+            self._refused, self._offer_at, self._idle_since, self._denied_since = 0, 0.0, 0.0, 0.0
             return look
         if not waiting:
             self._offer(now)
@@ -114,11 +115,12 @@ class Valve:
         elif now - self._idle_since >= IDLE_SECONDS and (self._is_wpa or processes.children(self._client)):
             # The client has begun and does not want it: an idle make that is still reading its makefile would show no children.
             self._back(waiting)
-            self._idle_since = 0.0
+            self._idle_since = self._denied_since = 0.0
             again = _OFFER_AGAIN[min(self._refused, len(_OFFER_AGAIN) - 1)]
-            self._offer_at = now + (NONE_SECONDS if self._is_wpa else again)
+            self._offer_at = now + (ASK_SECONDS[0] if self._is_wpa else again)
             self._refused += 1
-        return FEED_SECONDS if now - self._moved < 10 * FEED_SECONDS else CALM_SECONDS
+        calm = max(CALM_SECONDS, self._offer_at - now) if self._denied_since else CALM_SECONDS
+        return FEED_SECONDS if now - self._moved < 10 * FEED_SECONDS else calm
 
     def end(self, survivors: list[int]) -> None:
         """Give writers that outlive the link their CPUs back; nothing else of the valve does."""
@@ -136,11 +138,13 @@ class Valve:
             self._pipe.fill(1)
             self._inside += 1
             self._idle_since = self._moved = now
+            self._denied_since = 0.0
             self.wants = False
         else:
             # A make that runs fewer jobs than it may has no use for one more.
             self.wants = self._is_wpa or len(processes.children(self._client)) > self._inside
-            self._offer_at = now + NONE_SECONDS
+            self._denied_since = self._denied_since or now
+            self._offer_at = now + pause(now - self._denied_since)
 
     def _back(self, count: int) -> None:
         """Take up to count tokens out of the pipe and give as many back outside; a client may be quicker, then they are fewer."""

@@ -58,6 +58,11 @@ class Cpus:
                 self.used[place] = found
                 free.remove(found)
 
+    @property
+    def shares(self) -> bool:
+        """Tell whether a CPU is in use whose name another link holds."""
+        return len(self._locks) < len(self.used) and bool(self._directory)
+
     def release(self) -> None:
         """Unlock every name."""
         while self.used:
