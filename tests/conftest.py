@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.program import Program
@@ -18,6 +20,12 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Shim:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """Provide the objects of the test program, compiled when first asked for."""
     return Program(tmp_path_factory.mktemp("program"))
+
+
+def pytest_configure() -> None:
+    """Let ^C work in what the tests start: a shell that runs pytest in the background has it ignored, and that is inherited by all."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
