@@ -8,8 +8,9 @@ gives the peaks: threads that wanted to run, CPUs they could occupy, memory.
 threads: threads in state R at both ends of ten milliseconds, so that neither one that ends and one that follows it nor a driver that is
 about to wait for what it has started are counted beside those that compute. make, shells and the watcher do not count.
 occupied: the same, but the threads of one process count for no more than the CPUs that they may use (the union of their masks): the
-kernel can run no more of a confined linker. memory: what no file backs, summed; what forks share counts once (memory.py); it costs a
-millisecond a process, so it is looked at less often.
+kernel can run no more of a confined linker. GCC's WPA and what it forks to write partitions count as one process.
+memory: what no file backs, summed; what forks share counts once (memory.py); it costs a millisecond a process, so it is looked at less
+often.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ SAMPLE_SECONDS = 0.02
 GAP_SECONDS = 0.01
 MEMORY_SECONDS = 0.1
 PR_SET_CHILD_SUBREAPER = 36
+WPA = b"lto1-wpa"  # its forks are lto1-wpa-streaming
 NOT_COUNTED = frozenset((b"make", b"gmake", b"sh", b"dash", b"bash", b"env"))
 
 
@@ -54,9 +56,20 @@ def look(roots: list[int], gap: float = GAP_SECONDS) -> Moment:
     running: dict[int, list[int]] = {}
     for pid, tid, born in ready:
         if _ready(pid, tid) == born and processes.executable(pid) not in NOT_COUNTED:
-            running.setdefault(pid, []).append(tid)
+            running.setdefault(unforked(pid), []).append(tid)
     occupied = sum(min(len(tids), len(_cpus(tids))) for tids in running.values())
     return Moment(sum(map(len, running.values())), occupied)
+
+
+def unforked(pid: int) -> int:
+    """Return the WPA process that one of its forks belongs to; any other process as it is."""
+    while processes.comm(pid).startswith(WPA):
+        fields = processes.stat_fields(pid)
+        parent = int(fields[1]) if len(fields) > 1 else 0
+        if not processes.comm(parent).startswith(WPA):
+            break
+        pid = parent
+    return pid
 
 
 def tree(roots: list[int]) -> list[int]:
