@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ldshim.reserve import cpunames
+from ldshim.reserve import cpunames, lease
 from tests import tools
 from tests.link import Link
 from tests.pool import Pool
@@ -63,12 +63,20 @@ def test_a_link_that_had_to_share_a_cpu_moves_to_the_first_that_is_free(tmp_path
     directory = os.fsencode(tmp_path)
     one, two = (cpunames.Cpus({3, 5}, 3, directory) for _ in range(2))
     assert [frozenset({3, 5}), frozenset({3})] == [one.resize(2), two.resize(1)]
-    assert [] == two.fds()
+    assert ([], False, True) == (two.fds(), one.shares, two.shares)
     assert [frozenset({3}), frozenset({5})] == [one.resize(1), two.resize(1)]
-    assert 1 == len(two.fds())
+    assert (1, False) == (len(two.fds()), two.shares)
     one.release()
     assert frozenset({3, 5}) == two.resize(2)
     two.release()
+
+
+def test_who_is_refused_asks_ever_more_rarely() -> None:
+    """Links that beg for one token must not spend on that what their compilers lack, nor miss it for long when it is there."""
+    waits = [lease.pause(denied) for denied in (0.0, 0.5, 1.0, 1.5, 2.0, 3600.0)]
+    assert waits == sorted(waits)
+    assert lease.ASK_SECONDS == (waits[0], waits[-1])
+    assert len(set(waits)) > 2
 
 
 def test_never_more_cpus_than_the_mask(tmp_path: Path) -> None:
