@@ -160,5 +160,5 @@ def test_verbose_shows_the_tokens_in_use_and_erases_them(shim: Shim, terminals: 
     terminals.append(terminal)
     terminal.see("of 3 tokens in use: 2")
     terminal.type(b"\n")
-    terminal.see("ended 0")
+    terminal.see("ended 0\r\n")
     assert "ldshim: pool: tokens at the end: all of 3 are back" == terminal.said.split("\x1b[K")[-1].split("\r\n")[-3]
