@@ -86,7 +86,7 @@ def carry_out(plan: Plan, outcome: Outcome) -> None:
         inherited = held.life_fd if held is not None else pipe.write_fd
         outcome.edits.variables[handover.HELD] = handover.marker(inherited)
     elif _shares(plan):
-        policy = "fixed" if _falls_back(plan) else "confine"
+        policy = _policy(plan)
         if policy == "confine" and plan.promise is not None:
             # Confined threads run one after the other, but each of them holds a module: memory is taken for all that it is told.
             outcome.granted = plan.promise.resize(plan.budget.number)
@@ -110,10 +110,7 @@ def preview(plan: Plan, outcome: Outcome) -> None:
         return
     outcome.granted = plan.budget.number
     if _shares(plan):
-        if plan.mode.lto == "gcc":
-            outcome.policy = "valve" if plan.settings.elastic else "fixed"
-        else:
-            outcome.policy = "fixed" if _falls_back(plan) else "confine"
+        outcome.policy = _policy(plan)
     client = plan.source.client if plan.source is not None else None
     if client is not None and outcome.policy not in ("valve", "confine"):
         outcome.granted = 1 + min(client.available(), plan.budget.number - 1)
@@ -126,8 +123,7 @@ def _feed(plan: Plan, outcome: Outcome, pipe: private.Private, avoid: set[int]) 
     """Fill GCC's private jobserver at once, or leave a warden that feeds it."""
     held = None
     if _shares(plan):
-        policy = "valve" if plan.settings.elastic else "fixed"
-        held = handover.leave_warden(_reservation(plan, policy, pipe), avoid)
+        held = handover.leave_warden(_reservation(plan, _policy(plan), pipe), avoid)
         if held is not None and held.elastic:
             return held
         outcome.granted = 1 + (held.taken if held is not None else 0)
@@ -163,6 +159,14 @@ def _shares(plan: Plan) -> bool:
     """Tell whether there is something to take from others, and a use for it."""
     assert plan.budget is not None
     return plan.source is not None and plan.source.lease.source != "none" and plan.budget.number > 1
+
+
+def _policy(plan: Plan) -> str:
+    """Choose what is to move the tokens of a link that shares some (handover.Reservation)."""
+    assert plan.mode is not None
+    if plan.mode.lto == "gcc":
+        return "valve" if plan.settings.elastic else "fixed"
+    return "fixed" if _falls_back(plan) else "confine"
 
 
 def _reservation(plan: Plan, policy: str, pipe: private.Private | None = None) -> handover.Reservation:

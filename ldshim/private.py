@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ def create(avoid: Collection[int] = ()) -> Private:
     os.set_inheritable(read_fd, True)
     os.set_inheritable(write_fd, True)
     return Private(read_fd, write_fd)
+
+
+def waiting(fd: int) -> int:
+    """Count the bytes that lie in a pipe or FIFO: its tokens, whatever they are. fd: either end, open. Raises OSError."""
+    import termios  # noqa: PLC0415  a link that only takes tokens never counts them
+
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def raised(fd: int, avoid: Collection[int] = ()) -> int:

@@ -22,12 +22,9 @@ out before it is given back.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
-import termios
 
-from . import processes
+from . import private, processes
 from .reserve.lease import ASK_SECONDS, pause
 
 TYPE_CHECKING = False
@@ -97,7 +94,7 @@ class Valve:
             delay = self._writers.tick(now)
             self.peak, self.wants = max(self.peak, self._lease.held), self._writers.wants
             return delay
-        waiting = self._waiting()
+        waiting = private.waiting(self._pipe.read_fd)
         self.peak = max(self.peak, self._inside - waiting)
         feeds = self._client and not (self._is_wpa and self._confine is not None)
         if waiting or not feeds:
@@ -156,10 +153,6 @@ class Valve:
             return
         self._inside -= taken
         self._lease.shrink(taken)
-
-    def _waiting(self) -> int:
-        answer: tuple[int] = struct.unpack("i", fcntl.ioctl(self._pipe.read_fd, termios.FIONREAD, bytes(4)))
-        return answer[0]
 
     def _find_client(self) -> int:
         """Return the pid of what runs jobs side by side, now or in a moment; confine it if it is one that takes no tokens."""

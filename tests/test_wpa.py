@@ -47,6 +47,14 @@ class Writers:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [int(pid) for _, pid in sorted((int(line.split()[1]), line.split()[0]) for line in lines)]
 
+    def finish(self, link: subprocess.Popen[bytes], pool: Pool, elsewhere: bytes) -> int:
+        """Give the other jobs' tokens back, let the link go, and wait for it: its status."""
+        pool.give(elsewhere)
+        gate = os.open(self.gate, os.O_RDWR | os.O_CLOEXEC)
+        status = link.wait()
+        os.close(gate)
+        return status
+
 
 @pytest.mark.parametrize("style", ["pipe", "fifo"])
 @pytest.mark.parametrize("gcc", tools.gccs())
@@ -69,10 +77,7 @@ def test_the_writers_of_wpa_hold_no_more_than_there_is(gcc: str, style: str, shi
             else:
                 wait_for(lambda: len(os.sched_getaffinity(writers.pids()[0])) == 1)
         finally:
-            pool.give(elsewhere)
-            gate = os.open(writers.gate, os.O_RDWR | os.O_CLOEXEC)
-            status = link.wait()
-            os.close(gate)
+            status = writers.finish(link, pool, elsewhere)
     success, several = 0, len(set(writers.pids())) > 1
     assert (success, True) == (status, several)
     subprocess.run([real, *line, str(tmp_path / "bare")], env=shim.environment(), check=True)
@@ -98,8 +103,5 @@ def test_writers_that_fork_unasked_are_confined_to_a_fixed_number(
             wait_for(lambda: len(writers.pids()) > 0)
             wait_for(lambda: len(os.sched_getaffinity(writers.pids()[0])) == 1)
         finally:
-            pool.give(elsewhere)
-            gate = os.open(writers.gate, os.O_RDWR | os.O_CLOEXEC)
-            status = link.wait()
-            os.close(gate)
+            status = writers.finish(link, pool, elsewhere)
     assert 0 == status

@@ -20,8 +20,6 @@ import fcntl
 import os
 import re
 import select
-import struct
-import termios
 
 from .. import private, processes
 from ..reserve import ours, register
@@ -80,8 +78,7 @@ class Served:
 
     def available(self) -> int:
         """Count the tokens that lie there now, whatever their bytes; GCC writes `G`, and that is a token, too."""
-        answer: tuple[int] = struct.unpack("i", fcntl.ioctl(self.read_fd, termios.FIONREAD, bytes(4)))
-        return answer[0]
+        return private.waiting(self.read_fd)
 
     def refill(self) -> list[register.Entry]:
         """Put back the tokens of wardens that died while they held some: their entries, those with none left out."""

@@ -23,8 +23,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import sys
 
+from ..private import waiting
 from . import makeflags
 
 TYPE_CHECKING = False
@@ -86,9 +86,7 @@ class Jobserver:
         """Count the tokens that lie there now, without taking any; 0 or 1 for a device, which does not tell how many."""
         if self._read_fd < 0 or self._single:
             return int(self._read_fd >= 0 and self._readable(0))
-        import termios  # noqa: PLC0415 - for `ldshim explain` only
-
-        return int.from_bytes(fcntl.ioctl(self._read_fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+        return waiting(self._read_fd)
 
     def take(self, most: int, grace: float = GRACE) -> int:
         """Take up to `most` tokens that are there now, and return how many.
