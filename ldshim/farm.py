@@ -50,10 +50,10 @@ BUNDLE = """\
         opened = posix.open({bundle!a}, posix.O_RDONLY | posix.O_CLOEXEC)
         seen, text = posix.fstat(opened), posix.read(opened, {head})
         if text[:4] == _frozen_importlib_external.MAGIC_NUMBER and seen.st_uid == posix.stat(sys.argv[0]).st_uid and not seen.st_mode & 18:
-            code, index = marshal.loads(memoryview(text)[8:])
+            code, *listed = marshal.loads(memoryview(text)[8:])
             ours = {{'__name__': 'ldshim.bundle'}}
             exec(code, ours)
-            ours['install'](opened, text, index)
+            ours['install'](opened, text, *listed)
         else:
             posix.close(opened)
     except (OSError, ValueError, EOFError, TypeError):

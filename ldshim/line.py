@@ -7,7 +7,6 @@ possible: `@/dev/fd/63` is a pipe, and what we took out of it the tool would mis
 from __future__ import annotations
 
 import os
-import stat
 
 from .command import argv
 
@@ -95,7 +94,7 @@ def read_regular_file(path: bytes) -> bytes | None:
         return None
     try:
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > RESPONSE_FILE_BYTES:
+        if found.st_mode & 0o170000 != 0o100000 or found.st_size > RESPONSE_FILE_BYTES:
             return None
         parts: list[bytes] = []
         while sum(map(len, parts)) <= RESPONSE_FILE_BYTES:

@@ -113,11 +113,12 @@ def _cache_key(real: bytes) -> bytes:
         fd = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             magic = os.read(fd, 4)
+            real_name = os.path.basename(os.readlink(b"/proc/self/fd/%d" % fd))  # symlinks resolved, by the kernel
         finally:
             os.close(fd)
     except OSError:
         return b""
-    if magic != b"\x7fELF" or not kind_of(os.path.basename(os.path.realpath(real))):
+    if magic != b"\x7fELF" or not kind_of(real_name):
         return b""
     numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     # The name is part of the key: one lld binary is ld.lld, wasm-ld and ld64.lld by its name alone.

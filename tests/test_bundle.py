@@ -25,10 +25,10 @@ import marshal, os, sys
 before = os.listdir("/proc/self/fd")
 fd = os.open(sys.argv[1], os.O_RDONLY)
 text = os.read(fd, {head})
-code, index = marshal.loads(text[8:])
+code, index, groups = marshal.loads(text[8:])
 ours = {{}}
 exec(code, ours)
-ours["install"](fd, text, index)
+ours["install"](fd, text, index, groups)
 """
 
 
@@ -71,7 +71,7 @@ def test_a_bundle_that_cannot_be_trusted_is_ignored(place: Path, harm: str) -> N
     path = place / "farm" / os.fsdecode(bundle.NAME)
     good = path.read_bytes()
     harmed = {
-        "another magic": b"\0\0\r\n" + good[4:], "empty": b"", "cut in the head": good[:1000], "cut in the codes": good[: len(good) // 2],
+        "another magic": b"\0\0\r\n" + good[4:], "empty": b"", "cut in the head": good[:1000], "cut in the codes": good[: len(good) // 4],
         "garbage": good[:8] + b"\xff" * 100_000,
     }  # fmt: skip
     if harm in harmed:
@@ -122,7 +122,9 @@ def look(names):
     for name in names:
         module = importlib.import_module(name)
         for key, value in sorted(vars(module).items()):
-            if key not in ("__builtins__", "__cached__", "__doc__", "__loader__", "__spec__", "annotations", "__annotations__"):
+            # A package shows those of its modules that were imported by then.
+            left_out = ("__builtins__", "__cached__", "__doc__", "__loader__", "__spec__", "annotations", "__annotations__")
+            if f"{{name}}.{{key}}" not in names and key not in left_out:
                 code = getattr(value, "__code__", None)
                 out[name, key] = (type(value).__name__, code and (code.co_varnames, code.co_firstlineno, code.co_filename))
     return out
@@ -136,6 +138,38 @@ theirs = look(index)
 print(loaders, sorted(set(mine.items()) ^ set(theirs.items())))
 """
     assert "{'Bundle'} []\n" == run_with_bundle(tmp_path, text)
+
+
+@pytest.mark.parametrize(("tool", "others"), [("gcc", {"lld", "clang", "mold"}), ("lld", {"gcc", "clang"}), ("clang", {"gcc", "lld"})])
+def test_a_group_brings_no_other_tools_table(tmp_path: Path, tool: str, others: set[str]) -> None:
+    """C24: what runs together because most links need it is needed by them: the table of one family brings none of another's."""
+    said = run_with_bundle(tmp_path, f"import ldshim.plan, ldshim.carryout, ldshim.command.{tool}\nprint(*sys.modules)\n")
+    assert set() == set(said.split()) & {f"ldshim.command.{other}" for other in others}
+    assert {f"ldshim.command.{tool}", "ldshim.line", "ldshim.budget"} <= set(said.split())
+
+
+def test_a_group_is_run_in_one_go(tmp_path: Path) -> None:
+    """C24: the first import of one module makes all of its group, and each is the module that later imports find."""
+    text = """
+import ldshim.plan
+early = sys.modules["ldshim.carryout"]
+from ldshim import carryout
+import ldshim.rewrite
+print(carryout is early, ldshim.rewrite is carryout.rewrite, carryout.__spec__.name, carryout.__package__)
+"""
+    assert "True True ldshim.carryout ldshim\n" == run_with_bundle(tmp_path, text)
+
+
+def test_a_module_of_a_group_that_fails_is_not_left_behind(tmp_path: Path) -> None:
+    """C1: when the code of one raises, its import raises that, and what was half made is gone."""
+    text = """
+sys.modules["fcntl"] = None
+try:
+    import ldshim.entry
+except ImportError as error:
+    print(error.name, [name for name in ("ldshim.private", "ldshim.entry", "ldshim.environ") if name in sys.modules])
+"""
+    assert "fcntl ['ldshim.environ']\n" == run_with_bundle(tmp_path, text)
 
 
 def test_a_traceback_shows_the_source(tmp_path: Path) -> None:
