@@ -99,9 +99,12 @@ def carry_out(plan: Plan, outcome: Outcome) -> None:
         if held is not None:
             outcome.edits.variables[handover.HELD] = handover.marker(held.life_fd)
             _say_not_confined(plan, held.reason)
-    if held is not None:
-        outcome.policy = held.policy
-    write_edits(plan, outcome, auth)
+    try:
+        write_edits(plan, outcome, auth)
+    finally:
+        if held is not None:
+            held.reap()
+            outcome.policy = held.policy
 
 
 def preview(plan: Plan, outcome: Outcome) -> None:

@@ -78,8 +78,8 @@ class Link:
 def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
     """Live the warden's life, in the process that was forked for it: take, report, watch, return.
 
-    report_fd: where `TAKEN POLICY REASON` is written (handover.Left says what they are). A reservation that got nothing and never will has
-    nothing to watch.
+    report_fd: where `TAKEN POLICY REASON` is written (handover.Left says what they are); -1: nobody waits for that. A reservation that got
+    nothing and never will has nothing to watch.
     """
     lease, pipe = reservation.lease, reservation.pipe
     keep = [link.life_fd, report_fd, *lease.fds()]
@@ -89,16 +89,12 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
         keep += [pipe.read_fd, pipe.write_fd]
     become_warden(keep)
     history = History(time.monotonic())
-    # GCC is told no number that depends on what is taken: that link need not wait for it.
-    early = reservation.policy == "valve"
     try:
-        if early:
-            _report(report_fd, 0, b"valve")
         policy = _begin(link, reservation)
         held = b"fixed" if lease.held or lease.counted else b"none"
         elastic = reservation.policy in ("valve", "confine") and not isinstance(policy, str)
         word, reason = reservation.policy.encode() if elastic else held, policy.encode() if isinstance(policy, str) else b""
-        if not early:
+        if report_fd >= 0:
             _report(report_fd, lease.held, word, reason)
     except BaseException:
         lease.release()
@@ -111,7 +107,7 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
         reservation.epilogue(history, time.process_time())
 
 
-def _report(fd: int, held: int, word: bytes, reason: bytes = b"") -> None:
+def _report(fd: int, held: int, word: bytes, reason: bytes) -> None:
     os.write(fd, b"%d %s %s" % (held, word, reason))
     os.close(fd)
 
@@ -273,7 +269,7 @@ def is_tool(name: bytes) -> bool:
     return name in _TOOLS or name.rpartition(b"-")[2] in _TOOLS or bool(kind_of(name))
 
 
-def leave_quietly() -> NoReturn:
+def leave_quietly(status: int = 0) -> NoReturn:
     """End the warden without Python's own clean-up, which flushes streams that belong to somebody else."""
     sys.stdout = sys.stderr = None
-    os._exit(0)
+    os._exit(status)
