@@ -60,6 +60,16 @@ def test_a_plain_link_imports_nothing_slow(place: Path, name: str) -> None:
     assert set() == ours & {f"ldshim.command.{family}" for family in ("gcc", "clang", "wild")}
 
 
+@pytest.mark.parametrize(("name", "words"), [("ld.bfd", ["-r", "m.o"]), ("ld.lld-16", ["-r", "m.o"]), ("gcc", ["-r", "-nostdlib", "m.o"])])
+def test_a_plain_link_in_the_prefix_form_plans_nothing(place: Path, name: str, words: list[str]) -> None:
+    """C23: `ldshim ld` knows a certainly plain link as a launcher does, once it knows what the tool is."""
+    (place / "ldshim").write_text(f"import sys; sys.path.append({str(ROOT)!r}); from ldshim.entry import main; main()")
+    found = imported("./ldshim", need(name), *words, "-o", "out.o", cwd=place)
+    assert (place / "out.o").is_file()
+    assert COMPILE | {"ldshim.quick", "ldshim.toolid"} <= found
+    assert set() == found & {"ldshim.plan", "ldshim.carryout", "ldshim.line", "ldshim.mode"}
+
+
 def test_a_compile_that_comes_to_python_stops_early(place: Path) -> None:
     """C5: `ldshim gcc -c` reads no table, no input and no hardware: it imports entry and what entry always needs."""
     (place / "ldshim").write_text(f"import sys; sys.path.append({str(ROOT)!r}); from ldshim.entry import main; main()")
