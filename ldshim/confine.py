@@ -48,7 +48,7 @@ WATCH_SECONDS = 0.5  # what is compared with what: a share of a CPU is even over
 STARVED_SHARE = 0.6  # of what the CPUs held could have given; measured alone: 0.97 and more
 IDLE_SHARE = 0.5  # of one CPU beside ours: on a machine that is full everywhere the confinement does no harm
 AGAIN_SECONDS = 0.5  # how often the masks of all threads are looked at again
-SHARING_SECONDS = 0.1  # and while another link is on the same CPU, which may leave one free any moment
+SHARING_SECONDS = 0.1  # while another link is on the same CPU: how often a free one is looked for
 BIRTHS = 4  # how often the threads of one process are listed until none is new
 
 ONE_CPU = "it may use one CPU only"
@@ -59,8 +59,8 @@ class Confinement:
     """Keep one link on as many CPUs as it holds. link: pid; most: tokens at most; peak: most tokens held at once; wants: one more."""
 
     __slots__ = (
-        "_again", "_ask_at", "_busy", "_cpu", "_cpus", "_denied_since", "_given_up", "_idle_since", "_idled", "_lease", "_link", "_most",
-        "_pids", "_runnable", "_scan_at", "_starved_since", "_ticked", "_used", "_watch_at", "_watched", "_yield_at", "peak", "wants",
+        "_again", "_ask_at", "_busy", "_cpu", "_cpus", "_denied_since", "_given_up", "_idle_since", "_idled", "_lease", "_link", "_mask",
+        "_most", "_part_at", "_pids", "_runnable", "_scan_at", "_starved_since", "_ticked", "_used", "_watch_at", "_watched", "_yield_at", "peak", "wants",
     )  # fmt: skip
 
     def __init__(self, link: int, cpus: Cpus, lease: Lease, most: int) -> None:
@@ -77,7 +77,8 @@ class Confinement:
         self._used = 0.0  # CPU seconds since the last look for strangers
         self._idle_since = 0.0
         self._ask_at = self._denied_since = 0.0
-        self._again = 0.0
+        self._mask: frozenset[int] = frozenset()  # set last
+        self._again = self._part_at = 0.0
         self._watched = self._watch_at = 0.0
         self._idled = 0.0
         self._starved_since = 0.0
@@ -98,11 +99,15 @@ class Confinement:
             self._scan_at = now + (SCAN_SECONDS if self._busy else DOUBT_SECONDS)
         self._move(now, held)
         self.peak = max(self.peak, self._lease.held)
-        if now >= self._again and not self._given_up:
+        if now >= self._again:
             self._apply()
-            self._again = now + (SHARING_SECONDS if self._cpus.shares else AGAIN_SECONDS)
+            self._again, self._part_at = now + AGAIN_SECONDS, now + SHARING_SECONDS
+        elif self._cpus.shares and now >= self._part_at:
+            self._part_at = now + SHARING_SECONDS
+            if self._cpus.resize(1 + self._lease.held) != self._mask:
+                self._apply()
         self._watch_for_others(now)
-        return TICK_SECONDS if self._lease.held else LAZY_SECONDS
+        return TICK_SECONDS if self._lease.held else max(LAZY_SECONDS, self._ask_at - now)
 
     def _move(self, now: float, held: int) -> None:
         """Yield, widen, or narrow: one of them at a time."""
@@ -152,7 +157,8 @@ class Confinement:
 
     def _apply(self) -> None:
         if not self._given_up:
-            set_masks([self._link, *processes.below(self._link)], self._cpus.resize(1 + self._lease.held))
+            self._mask = self._cpus.resize(1 + self._lease.held)
+            set_masks([self._link, *processes.below(self._link)], self._mask)
 
     def _watch_for_others(self, now: float) -> None:
         """Give the confinement up when runnable threads get much less than their CPUs could give, while other CPUs of the mask idle."""

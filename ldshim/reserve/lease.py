@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 ASK_SHARE = 0.05
-ASK_SECONDS = (0.03, 0.1)  # at least, at most
+ASK_SECONDS = (0.03, 0.25)  # at least, at most
 
 
 def pause(denied: float) -> float:
