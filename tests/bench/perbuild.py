@@ -9,12 +9,15 @@ without `+`. Wall, CPU and switches are medians of timed builds. The peaks are t
 (run.py says how): threads that wanted to run at once, CPUs that they could occupy, the LTRANS compilers of GCC that were alive at
 once, counted exactly at a gate that stands open (tests/observe.py), and memory. The threads of one process count for no more than the
 CPUs that it may use, for the kernel can run no more of them; make, sh and the watcher do not count. That number, and LTRANS, are what
-is compared with -j at the end. Memory is compared with that of the bare link, which one link alone cannot undercut: 2 % are allowed.
+is compared with -j at the end. Memory is compared with that of the bare link, which one link alone cannot undercut: 2 % are allowed. Where
+-jN stands for a machine of N CPUs that is not at hand, the bare link is the one with N threads, for that is what it takes there.
+By which seconds walls are compared, and how sure that is: samples.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 from functools import partial
@@ -47,7 +50,7 @@ class Builds(Bench):
         tool, jobs, links, variant = row
         load = self.loads[tool]
         if number != WATCHED:
-            return run.timed(partial(self.start, load, jobs, int(links.split()[0]), variant))
+            return run.timed(partial(self.start, load, jobs, int(links.split()[0]), variant), self.meter)
         place = self.root / "gate"
         shutil.rmtree(place, ignore_errors=True)
         gate = None if load.lld else Gate(place, tool)
@@ -74,12 +77,12 @@ class Builds(Bench):
 
 def tables(found: samples.Samples) -> str:
     """Write a table of all rows, and one that compares ldshim with the best of the others."""
-    columns = ["link", "make", "at once", "row", "wall s", "CPU s", "threads", "occupied CPUs", "LTRANS", "memory MB", "switches"]
+    columns = ["link", "make", "at once", "row", "wall s", "even s", "CPU s", "threads", "occupied CPUs", "LTRANS", "memory MB", "switches"]
     lines, verdicts = [], []
     for group in found.groups():
-        rows = sorted((row for row in found.rows() if row[:-1] == group), key=lambda row: found.median(row, "wall"))
+        rows = sorted((row for row in found.rows() if row[:-1] == group), key=found.even_median)
         for row in rows:
-            fine = [f"{found.median(row, name):.2f}" for name in ("wall", "cpu")]
+            fine = [f"{value:.2f}" for value in (found.median(row, "wall"), found.even_median(row), found.median(row, "cpu"))]
             peaks = [f"{found.most(row, name):.0f}" for name in ("threads", "occupied", "ltrans", "memory")]
             lines.append([*row, *fine, *peaks, f"{found.median(row, 'switches'):.0f}"])
         verdicts += [verdict(found, (*group, ours), rows) for ours in OURS if (*group, ours) in rows]
@@ -89,8 +92,8 @@ def tables(found: samples.Samples) -> str:
         "at once",
         "ldshim",
         "best other",
-        "its wall s",
-        "wall s",
+        "its even s",
+        "even s",
         "ratio",
         f"at most {TARGET}",
         "peak at most -j",
@@ -100,17 +103,19 @@ def tables(found: samples.Samples) -> str:
 
 
 def verdict(found: samples.Samples, ours: samples.Key, rows: list[samples.Key]) -> list[str]:
-    """Compare one row of ldshim's with the others of its group. rows: quickest first."""
-    others = [row for row in rows if row[-1] not in OURS and found.values(row, "wall")]
-    walls = [found.median(row, "wall") for row in (others[0] if others else ours, ours)]
+    """Compare one row of ldshim's with the others of its group."""
     most = int(ours[1][2:])
     peak = max(found.most(ours, "occupied"), *found.values(ours, "ltrans"), 0)
-    memory, bare = found.most(ours, "memory"), found.most((*ours[:-1], AUTO), "memory")
-    ratio = walls[1] / walls[0]
-    names = [*ours[:3], ours[3].partition(", ")[2], others[0][-1] if others else ""]
+    # On a machine of N CPUs, which is what -jN stands for, the tool's own number is N.
+    auto = AUTO if most <= (os.cpu_count() or 1) else STATIC.format(most)
+    memory, bare = found.most(ours, "memory"), found.most((*ours[:-1], auto), "memory")
+    compared = found.against(ours, [row for row in rows if row[-1] not in OURS])
+    walls = (
+        [f"{compared.wall:.2f}", f"{found.even_median(ours):.2f}", f"{compared.ratio:.3f}", compared.said(TARGET)] if compared else [""] * 4
+    )
     return [
-        *names, *(f"{wall:.2f}" for wall in walls), f"{ratio:.3f}", samples.said(ratio <= TARGET),
-        f"{samples.said(peak <= most)} ({peak:.0f})", f"{memory:.0f} of {bare:.0f}", samples.said(memory <= MEMORY * bare),
+        *ours[:3], ours[3].partition(", ")[2], compared.best[-1] if compared else "", *walls, f"{samples.said(peak <= most)} ({peak:.0f})",
+        f"{memory:.0f} of {bare:.0f}", samples.said(memory <= MEMORY * bare),
     ]  # fmt: skip
 
 

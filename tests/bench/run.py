@@ -2,7 +2,8 @@
 
 The problem: who samples /proc thirty times a second takes the CPU that he measures. The consequence: two kinds of runs. A timed one is let
 alone, and its figures are the kernel's: wall, CPU and involuntary context switches of everything below, wardens of ldshim included, because
-this process adopts what its children leave behind (PR_SET_CHILD_SUBREAPER), waits for it, and leaves nobody alive. A watched one
+this process adopts what its children leave behind (PR_SET_CHILD_SUBREAPER), waits for it, and leaves nobody alive. Beside it runs the
+meter (meter.c), which says how quick the machine was meanwhile. A watched one
 gives the peaks: threads that wanted to run, CPUs they could occupy, memory.
 
 threads: threads in state R at both ends of ten milliseconds, so that neither one that ends and one that follows it nor a driver that is
@@ -22,10 +23,13 @@ import resource
 import subprocess
 import threading
 import time
-from typing import Callable, NamedTuple
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from ldshim import processes
 from tests.bench.memory import anonymous
+
+if TYPE_CHECKING:
+    from tests.bench.meter import Meter
 
 Started = Callable[[], "list[subprocess.Popen[bytes]]"]
 SAMPLE_SECONDS = 0.02
@@ -148,15 +152,17 @@ def finish(running: list[subprocess.Popen[bytes]]) -> None:
             raise SystemExit(f"status {status}: {one.args!r:.500}")
 
 
-def timed(start: Started) -> dict[str, float]:
-    """Run without looking. start: starts the processes. Returns wall and cpu in seconds, switches."""
+def timed(start: Started, meter: Meter) -> dict[str, float]:
+    """Run without looking. start: starts the processes. Returns wall and cpu in seconds, switches, and the speed of the machine."""
+    meter.start()
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     finish(start())
     wall = time.monotonic() - began
+    speed, own = meter.stop()
     reap()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall": wall, "cpu": cpu, "switches": after.ru_nivcsw - before.ru_nivcsw}
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime - own
+    return {"wall": wall, "cpu": cpu, "switches": after.ru_nivcsw - before.ru_nivcsw, "speed": speed}
 
 
 def watched(start: Started) -> dict[str, float]:

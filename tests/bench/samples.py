@@ -2,7 +2,14 @@
 
 The problem: an hour of builds does not fit into the minutes for which a machine is calm. The consequence: each sample is one line, written
 when it was taken: the row it belongs to, the round, the figures. A benchmark that is started again with the same file takes what
-is missing; a table is made of what is there. Rounds go one after the other, rows are shuffled within their group (those that are
+is missing; a table is made of what is there.
+
+The machine is a third slower in one minute than in the next. The consequence: beside each timed run goes a meter of the machine's speed
+(meter.c), and what is compared are the seconds of a run times the speed it met, over the best speed met in its group: "even" seconds.
+That halves the spread. What is left is stated: a ratio is said to hold, or not to, only where nine tenths of all draws from the samples
+agree.
+
+Rounds go one after the other, rows are shuffled within their group (those that are
 compared with each other), groups within a round: a noisy minute hits all of a group, never one row alone.
 """
 
@@ -19,13 +26,28 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Key = tuple[str, ...]  # a row; the last word names the row within its group
 Measure = Callable[[Key, int], "dict[str, float]"]
+
+
+class Comparison(NamedTuple):
+    """One row against the best of others: that row, its even wall in seconds, the ratio, and between what the ratio lies."""
+
+    best: Key
+    wall: float
+    ratio: float
+    low: float
+    high: float
+
+    def said(self, target: float) -> str:
+        """Say whether the ratio is at most the target: yes, no, or that these samples do not decide it."""
+        verdict = "yes" if self.high <= target else "**no**" if self.low > target else "open"
+        return f"{verdict} ({self.low:.2f} to {self.high:.2f})"
 
 
 class Samples:
@@ -65,6 +87,37 @@ class Samples:
         """Return the median of one figure; NaN when there is none."""
         found = self.values(row, name)
         return statistics.median(found) if found else float("nan")
+
+    def even(self, row: Key, name: str = "wall") -> list[float]:
+        """List the seconds of a row as they would have been on a machine as quick all the time as it was at its best in this group.
+
+        Where the meter could not run they are as the clock saw them.
+        """
+        speeds = [figures.get("speed", 0.0) for key, _, figures in self.lines if key[:-1] == row[:-1] and name in figures]
+        best = max(speeds, default=0.0) if all(speeds) else 0.0
+        return [
+            figures[name] * (figures["speed"] / best if best else 1.0) for key, _, figures in self.lines if key == row and name in figures
+        ]
+
+    def even_median(self, row: Key) -> float:
+        """Return the median of a row's even walls; NaN when there is none."""
+        found = self.even(row)
+        return statistics.median(found) if found else float("nan")
+
+    def against(self, row: Key, others: Sequence[Key]) -> Comparison | None:
+        """Compare a row with the best of some others by their even walls; None without samples.
+
+        low, high: of a thousand draws from the samples of both rows, with replacement, nine tenths give a ratio between these.
+        """
+        ours, measured = self.even(row), [(self.even_median(other), other) for other in others if self.even(other)]
+        if not measured or not ours:
+            return None
+        wall, best = min(measured)
+        theirs, dice = self.even(best), random.Random(1)
+        draws = sorted(
+            statistics.median(dice.choices(ours, k=len(ours))) / statistics.median(dice.choices(theirs, k=len(theirs))) for _ in range(1000)
+        )
+        return Comparison(best, wall, statistics.median(ours) / wall, draws[50], draws[949])
 
     def most(self, row: Key, name: str) -> float:
         """Return the largest of one figure; NaN when there is none."""

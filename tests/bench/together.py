@@ -7,7 +7,7 @@ There is no make: so many links are started in one moment. Bare ones get what th
 make sense; those of ldshim share a pool of tokens or the slots of the host, and GCC's own -flto=jobserver shares the pool for comparison.
 wall is that of the whole. `allowed`: every link's own thread and the tokens; of slots the CPUs, and one for each link that came when all
 were taken, until the others have yielded. Rows are compared within their number of links: what does not look at the pool is the
-same beside every pool.
+same beside every pool. By which seconds, and how sure that is: samples.py.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Links(Bench):
             if variant.endswith(("token", "tokens")):
                 pool = stack.enter_context(Pool(b"+" * int(variant.split()[-2])))
             start = partial(self.start, self.loads[tool], int(links.split()[0]), variant, pool)
-            return run.watched(start) if number == WATCHED else run.timed(start)
+            return run.watched(start) if number == WATCHED else run.timed(start, self.meter)
 
     def start(self, load: Workload, links: int, variant: str, pool: Pool | None) -> list[subprocess.Popen[bytes]]:
         """Start the links."""
@@ -71,21 +71,21 @@ class Links(Bench):
 
 def tables(found: samples.Samples) -> str:
     """Write a table of all rows; those of ldshim beside the best of the others."""
-    columns = ["link", "at once", "row", "wall s", "CPU s", "to the best other", f"at most {TARGET}", "threads", "occupied", "allowed"]
+    columns = ["link", "at once", "row", "wall s", "even s", "CPU s", "to the best other", f"at most {TARGET}", "threads", "occupied"]
     lines = []
     for group in found.groups():
-        rows = sorted((row for row in found.rows() if row[:-1] == group), key=lambda row: found.median(row, "wall"))
-        best = min((found.median(row, "wall") for row in rows if not row[-1].startswith("ldshim")), default=float("nan"))
+        rows = sorted((row for row in found.rows() if row[:-1] == group), key=found.even_median)
+        others = [row for row in rows if not row[-1].startswith("ldshim")]
         for row in rows:
             ours = row[-1].startswith("ldshim")
-            ratio = found.median(row, "wall") / best
-            fine = [f"{found.median(row, name):.2f}" for name in ("wall", "cpu")]
+            fine = [f"{value:.2f}" for value in (found.median(row, "wall"), found.even_median(row), found.median(row, "cpu"))]
             threads, occupied, memory = (f"{found.most(row, name):.0f}" for name in ("threads", "occupied", "memory"))
-            compared = [f"{ratio:.3f}", samples.said(ratio <= TARGET)] if ours else ["", ""]
+            comparison = found.against(row, others) if ours else None
+            compared = [f"{comparison.ratio:.3f}", comparison.said(TARGET)] if comparison else ["", ""]
             most = allowed(row) if ours else 0
             peak = [threads, occupied, f"{samples.said(found.most(row, 'occupied') <= most)} ({most})" if ours else ""]
             lines.append([*row, *fine, *compared, *peak, memory, f"{found.median(row, 'switches'):.0f}"])
-    return samples.table([*columns, "memory MB", "switches"], lines)
+    return samples.table([*columns, "allowed", "memory MB", "switches"], lines)
 
 
 def allowed(row: samples.Key) -> int:
