@@ -105,6 +105,8 @@ def carry_out(plan: Plan, outcome: Outcome) -> None:
         if held is not None:
             held.reap()
             outcome.policy = held.policy
+            if held.policy == "none":
+                outcome.granted = 1
 
 
 def preview(plan: Plan, outcome: Outcome) -> None:

@@ -13,7 +13,7 @@ The edge cases follow from that:
 - Where somebody else computes on the same CPUs (another container, a pinned job) a confined link would starve beside idle CPUs. The
   same figure shows it: threads are runnable and get less than their CPUs could give. Then the confinement is given up for good.
 - Links on a full machine must not be slowed by their own wardens: who holds nothing that could be given back is looked at half as often,
-  and asks for a CPU ever more rarely (reserve/lease.py).
+  and, where it is refused a CPU, asks and is looked at ever more rarely (reserve/lease.py).
 - A link that holds more than its share of slots yields one at a time, which is at once: a mask needs nobody's consent.
 - What outlives the link must not stay confined: at the end every mask is what it was.
 
@@ -48,7 +48,7 @@ WATCH_SECONDS = 0.5  # what is compared with what: a share of a CPU is even over
 STARVED_SHARE = 0.6  # of what the CPUs held could have given; measured alone: 0.97 and more
 IDLE_SHARE = 0.5  # of one CPU beside ours: on a machine that is full everywhere the confinement does no harm
 AGAIN_SECONDS = 0.5  # how often the masks of all threads are looked at again
-SHARING_SECONDS = 0.1  # while another link is on the same CPU: how often a free one is looked for
+SHARING_SECONDS = 0.1  # while another link is on the same CPU: how often a free one is looked for, at most
 BIRTHS = 4  # how often the threads of one process are listed until none is new
 
 ONE_CPU = "it may use one CPU only"
@@ -60,7 +60,8 @@ class Confinement:
 
     __slots__ = (
         "_again", "_ask_at", "_busy", "_cpu", "_cpus", "_denied_since", "_given_up", "_idle_since", "_idled", "_lease", "_link", "_mask",
-        "_most", "_part_at", "_pids", "_runnable", "_scan_at", "_starved_since", "_ticked", "_used", "_watch_at", "_watched", "_yield_at", "peak", "wants",
+        "_most", "_part_at", "_pids", "_runnable", "_scan_at", "_starved_since", "_ticked", "_used", "_watch_at", "_watched", "_yield_at",
+        "peak", "wants",
     )  # fmt: skip
 
     def __init__(self, link: int, cpus: Cpus, lease: Lease, most: int) -> None:
@@ -102,7 +103,7 @@ class Confinement:
         if now >= self._again:
             self._apply()
             self._again, self._part_at = now + AGAIN_SECONDS, now + SHARING_SECONDS
-        elif self._cpus.shares and now >= self._part_at:
+        elif not self._given_up and self._cpus.shares and now >= self._part_at:
             self._part_at = now + SHARING_SECONDS
             if self._cpus.resize(1 + self._lease.held) != self._mask:
                 self._apply()

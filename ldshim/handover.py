@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from .history import History
     from .private import Private
     from .reserve.lease import Lease
-    from .warden import Link
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
@@ -56,6 +55,23 @@ class Reservation:
         self.pipe = pipe
         self.wpa_asks = False
         self.epilogue: Callable[[History, float], None] | None = None
+
+
+class Link:
+    """The process that make started, as it can be watched: pid, start time stamp, session, pidfd (-1: none), the life pipe's read end."""
+
+    __slots__ = ("life_fd", "pid", "pidfd", "session", "stamp")
+
+    def __init__(self, life_fd: int) -> None:
+        """Describe the calling process; call it before the first fork. life_fd: owner is the warden."""
+        self.pid = os.getpid()
+        self.stamp = processes.stamp(self.pid)
+        self.session = os.getsid(0)
+        self.life_fd = life_fd
+        try:
+            self.pidfd = raised(os.pidfd_open(self.pid))
+        except (AttributeError, OSError):
+            self.pidfd = -1  # Linux before 5.3: the start time is compared now and then (warden.py)
 
 
 class Left:
@@ -88,9 +104,10 @@ class Left:
 
 
 def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left | None:
-    """Fork the warden and wait for the number of tokens it took. None: no warden, nothing is held. avoid: numbers *MAKEFLAGS names."""
-    from . import warden  # noqa: PLC0415  a plain link needs none of it
+    """Fork the warden and wait for the number of tokens it took, unless a valve moves them: then none is told.
 
+    None: no warden, nothing is held. avoid: numbers *MAKEFLAGS names. Whoever gets a Left calls its `reap` before exec.
+    """
     # GCC is told no number that depends on what is taken: that link need not wait for it.
     tells = reservation.policy != "valve"
     try:
@@ -98,7 +115,7 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
         report_read, report_write = (raised(fd, avoid) for fd in os.pipe()) if tells else (-1, -1)
     except OSError:
         return None
-    link = warden.Link(life_read)
+    link = Link(life_read)
     try:
         child = os.fork()
     except OSError:
@@ -132,16 +149,19 @@ def _forked(child: int) -> bool:
 
 
 def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoReturn:
-    """Be the intermediate child: fork the warden and end, so that the warden is nobody's child. Nothing may be raised past here."""
-    from . import warden  # noqa: PLC0415
+    """Be the intermediate child: fork the warden and end, so that the warden is nobody's child.
 
+    Nothing may be raised past here: whatever fails, the link is left with its own thread.
+    """
     status = 1
     try:
         if os.fork() == 0:
+            from . import warden  # noqa: PLC0415  nobody else needs it, and behind a valve nobody waits for it
+
             warden.serve(link, reservation, report_fd)
         status = 0
     finally:
-        warden.leave_quietly(status)
+        os._exit(status)  # without Python's own clean-up, which would flush streams that belong to somebody else
 
 
 def marker(fd: int) -> bytes:

@@ -92,18 +92,28 @@ def _numbers(text: bytes) -> tuple[int, ...]:
 
 def identify(real: bytes, environment: Environment, path: bytes | None = None) -> Tool:
     """Identify the tool at real (absolute path). path: the PATH it will run with, where that differs. Never raises for a tool's sake."""
-    key = _cache_key(real)
-    directory = ours.directory(environment.get) if key else ""
-    name = b"" if isinstance(directory, str) else os.path.join(directory, key)
-    if name:
-        kept = _recall(name)
-        if kept:
-            return Tool(kept)
+    name = _cache_name(real, environment)
+    banner = _recall(name) if name else b""
+    if banner:
+        return Tool(banner)
     banner = ask(real, [b"--version"], environment, path)
     tool = Tool(banner)
     if name and tool.family:
         _remember(name, banner)
     return tool
+
+
+def kept(real: bytes, environment: Environment) -> str:
+    """Return the family of a tool that was asked before, "" where nobody knows it without asking."""
+    name = _cache_name(real, environment)
+    return Tool(_recall(name)).family if name else ""
+
+
+def _cache_name(real: bytes, environment: Environment) -> bytes:
+    """Return the path of a tool's cache entry, b"" where there can be none."""
+    key = _cache_key(real)
+    directory = ours.directory(environment.get) if key else ""
+    return b"" if isinstance(directory, str) else os.path.join(directory, key)
 
 
 def _cache_key(real: bytes) -> bytes:

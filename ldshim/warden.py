@@ -19,22 +19,20 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import time
 
 from . import processes
 from .findtool import kind_of, program_name
 from .history import History
-from .private import raised
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Callable
-    from typing import NoReturn, Protocol
+    from typing import Protocol
 
     from .confine import Confinement
-    from .handover import Reservation
+    from .handover import Link, Reservation
     from .reserve.lease import Lease
 
     class Policy(Protocol):
@@ -56,23 +54,6 @@ HOLDERS_SECONDS = 0.05  # how often the holders of the life pipe are looked up o
 WITHOUT_PIDFD_SECONDS = 0.05
 # Programs that compile for a link; the driver and the linkers are known by findtool.kind_of.
 _TOOLS = frozenset((b"as", b"collect2", b"lto-wrapper", b"lto1", b"cc1", b"cc1plus", b"f951", b"make", b"gmake", b"xgcc", b"rust-lld"))
-
-
-class Link:
-    """The process that make started, as it can be watched: pid, start time stamp, session, pidfd (-1: none), the life pipe's read end."""
-
-    __slots__ = ("life_fd", "pid", "pidfd", "session", "stamp")
-
-    def __init__(self, life_fd: int) -> None:
-        """Describe the calling process; call it before the first fork. life_fd: owner is the warden."""
-        self.pid = os.getpid()
-        self.stamp = processes.stamp(self.pid)
-        self.session = os.getsid(0)
-        self.life_fd = life_fd
-        try:
-            self.pidfd = raised(os.pidfd_open(self.pid))
-        except (AttributeError, OSError):
-            self.pidfd = -1  # Linux before 5.3: the start time is compared every WITHOUT_PIDFD_SECONDS
 
 
 def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
@@ -267,9 +248,3 @@ def is_tool(name: bytes) -> bool:
     if dash and version.replace(b".", b"").isdigit():
         name = stem
     return name in _TOOLS or name.rpartition(b"-")[2] in _TOOLS or bool(kind_of(name))
-
-
-def leave_quietly(status: int = 0) -> NoReturn:
-    """End the warden without Python's own clean-up, which flushes streams that belong to somebody else."""
-    sys.stdout = sys.stderr = None
-    os._exit(status)

@@ -23,9 +23,19 @@ from ldshim.reserve.lease import JobserverLease
 client = jobserver.connect(makeflags.parse(os.environb[b"MAKEFLAGS"]))
 if os.environ.get("STAGE") == "before fork":
     os.kill(os.getpid(), 9)
+if os.environ.get("STAGE") == "second fork fails":
+    first = os.fork
+    def refuse():
+        raise BlockingIOError
+    def fork():
+        os.fork = refuse
+        return first()
+    os.fork = fork
 left = handover.leave_warden(handover.Reservation(JobserverLease(client), int(sys.argv[2]), os.environ["POLICY"], environ.read()))
 if os.environ.get("STAGE") == "before exec":
     os.kill(os.getpid(), 9)
+if left:
+    left.reap()
 with open(sys.argv[3], "w") as report:
     report.write(f"{left.taken} {left.elastic}" if left else "none none")
 handover.replace_process(b"/bin/sh", [b"sh", b"-c", os.fsencode(sys.argv[4])], environ.read())

@@ -60,14 +60,34 @@ def test_a_plain_link_imports_nothing_slow(place: Path, name: str) -> None:
     assert set() == ours & {f"ldshim.command.{family}" for family in ("gcc", "clang", "wild")}
 
 
+def prefix(place: Path) -> str:
+    """Write what pip writes; not where the directory of ours is to be, which has the same name."""
+    (place / "bin").mkdir()
+    (place / "bin" / "ldshim").write_text(f"import sys; sys.path.append({str(ROOT)!r}); from ldshim.entry import main; main()")
+    return "bin/ldshim"
+
+
 @pytest.mark.parametrize(("name", "words"), [("ld.bfd", ["-r", "m.o"]), ("ld.lld-16", ["-r", "m.o"]), ("gcc", ["-r", "-nostdlib", "m.o"])])
 def test_a_plain_link_in_the_prefix_form_plans_nothing(place: Path, name: str, words: list[str]) -> None:
     """C23: `ldshim ld` knows a certainly plain link as a launcher does, once it knows what the tool is."""
-    (place / "ldshim").write_text(f"import sys; sys.path.append({str(ROOT)!r}); from ldshim.entry import main; main()")
-    found = imported("./ldshim", need(name), *words, "-o", "out.o", cwd=place)
+    own = prefix(place)
+    first, found = (imported(own, need(name), *words, "-o", "out.o", cwd=place) for _ in range(2))
     assert (place / "out.o").is_file()
+    assert "ldshim.plan" in first  # the tool had to be asked what it is
     assert COMPILE | {"ldshim.quick", "ldshim.toolid"} <= found
     assert set() == found & {"ldshim.plan", "ldshim.carryout", "ldshim.line", "ldshim.mode"}
+
+
+def test_words_that_no_file_can_have_are_left_to_the_plan(place: Path) -> None:
+    """C1: a word too long for a file's name, and one below a file, raise nothing in the prefix form, and the link is looked at as ever."""
+    own = prefix(place)
+    odd = ["-Wl,--undefined=" + "f" * 300, "-Wl,-rpath-link,m.o/b"]
+    for _ in range(2):  # the second time it is known what the tool is
+        said = subprocess.run(
+            [PYTHON, own, need("gcc"), "-r", "-nostdlib", "m.o", *odd, "-o", "out.o"],
+            cwd=place, env={"XDG_RUNTIME_DIR": str(place), "PATH": "/usr/bin:/bin"}, capture_output=True, check=True,
+        )  # fmt: skip
+        assert said.stderr == b""
 
 
 def test_a_compile_that_comes_to_python_stops_early(place: Path) -> None:

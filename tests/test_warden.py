@@ -128,6 +128,14 @@ def test_a_shim_killed_at_any_stage_loses_nothing(pool: Pool, tmp_path: Path, st
     assert pool.settled(2)
 
 
+@pytest.mark.parametrize(("policy", "told"), [("valve", ["0", "False"]), ("confine", ["none", "none"]), ("fixed", ["none", "none"])])
+def test_a_warden_that_cannot_be_forked_holds_nothing(pool: Pool, tmp_path: Path, policy: str, told: list[str]) -> None:
+    """C14, C18: where the second fork is refused (a limit of processes) nothing is taken, the link runs and is told so, no child stays."""
+    link = Link(pool, tmp_path, "wait; exit 7", stage="second fork fails", policy=policy)
+    assert (told, 7, 4) == (link.told(), link.process.wait(), pool.available())
+    assert wardens(pool) == []
+
+
 def wardens(pool: Pool) -> list[int]:
     """Name the processes other than this one that hold the pool's write end: the wardens, once the link runs without it."""
     inode = os.fstat(pool.read_fd).st_ino

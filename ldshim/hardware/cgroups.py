@@ -35,6 +35,8 @@ def directories(controller: bytes, proc: bytes = b"/proc", root: bytes = b"") ->
             paths[1] = path
     chosen: dict[int, tuple[bytes, bytes]] = {}  # version -> mount point, our path below it
     for line in mounts:
+        if b" - cgroup" not in line:
+            continue  # thirty other mounts, of whose words nobody need make a list
         version, shown, point = _mount(line, controller)
         if version in paths:
             below = _below(paths[version], shown)

@@ -43,7 +43,8 @@ class Meter:
         assert running.stdin is not None
         assert running.stdout is not None
         running.stdin.close()
-        said = running.stdout.read().split()
+        with running.stdout as stream:
+            said = stream.read().split()
         _, status, usage = os.wait4(running.pid, 0)
         running.returncode = os.waitstatus_to_exitcode(status)
         return Reading(float(said[1]) if said else 0.0, usage.ru_utime + usage.ru_stime)

@@ -7,7 +7,8 @@ meter (meter.c), which says how quick the machine was meanwhile. A watched one
 gives the peaks: threads that wanted to run, CPUs they could occupy, memory.
 
 threads: threads in state R at both ends of ten milliseconds, so that neither one that ends and one that follows it nor a driver that is
-about to wait for what it has started are counted beside those that compute. make, shells and the watcher do not count.
+about to wait for what it has started are counted beside those that compute. make, shells and the watcher do not count, nor does a driver
+that has a child: on a full machine it is runnable for long before it gets the CPU on which to wait.
 occupied: the same, but the threads of one process count for no more than the CPUs that they may use (the union of their masks): the
 kernel can run no more of a confined linker. GCC's WPA and what it forks to write partitions count as one process.
 memory: what no file backs, summed; what forks share counts once (memory.py); it costs a millisecond a process, so it is looked at less
@@ -26,6 +27,7 @@ import time
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from ldshim import processes
+from ldshim.findtool import kind_of
 from tests.bench.memory import anonymous
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ GAP_SECONDS = 0.01
 MEMORY_SECONDS = 0.1
 PR_SET_CHILD_SUBREAPER = 36
 WPA = b"lto1-wpa"  # its forks are lto1-wpa-streaming
+DRIVERS = frozenset((b"collect2", b"lto-wrapper"))  # and the compilers' own, by findtool.kind_of
 NOT_COUNTED = frozenset((b"make", b"gmake", b"sh", b"dash", b"bash", b"env"))
 
 
@@ -59,10 +62,16 @@ def look(roots: list[int], gap: float = GAP_SECONDS) -> Moment:
     time.sleep(gap)
     running: dict[int, list[int]] = {}
     for pid, tid, born in ready:
-        if _ready(pid, tid) == born and processes.executable(pid) not in NOT_COUNTED:
+        if _ready(pid, tid) == born and not _only_waits(pid):
             running.setdefault(unforked(pid), []).append(tid)
     occupied = sum(min(len(tids), len(_cpus(tids))) for tids in running.values())
     return Moment(sum(map(len, running.values())), occupied)
+
+
+def _only_waits(pid: int) -> bool:
+    """Tell whether a process is none of those that compute."""
+    name = processes.executable(pid)
+    return name in NOT_COUNTED or ((name in DRIVERS or kind_of(name) == "driver") and bool(processes.children(pid)))
 
 
 def unforked(pid: int) -> int:

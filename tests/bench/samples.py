@@ -107,21 +107,34 @@ class Samples:
     def against(self, row: Key, others: Sequence[Key]) -> Comparison | None:
         """Compare a row with the best of some others by their even walls; None without samples.
 
-        low, high: of a thousand draws from the samples of both rows, with replacement, nine tenths give a ratio between these.
+        The best of five equal rows is the luckiest: so in each round we are compared with the row that was best in all others. The ratio
+        is the median over rounds. low, high: of a thousand draws of rounds, with replacement, nine tenths give a median between these.
         """
-        ours, measured = self.even(row), [(self.even_median(other), other) for other in others if self.even(other)]
-        if not measured or not ours:
+        ours, rivals = self.even(row), {other: self.even(other) for other in others if self.even(other)}
+        if not rivals or not ours:
             return None
-        wall, best = min(measured)
-        theirs, dice = self.even(best), random.Random(1)
-        draws = sorted(
-            statistics.median(dice.choices(ours, k=len(ours))) / statistics.median(dice.choices(theirs, k=len(theirs))) for _ in range(1000)
-        )
-        return Comparison(best, wall, statistics.median(ours) / wall, draws[50], draws[949])
+        best = min(rivals, key=self.even_median)
+        ratios = [
+            wall / rivals[_best_without(rivals, number)][number]
+            for number, wall in enumerate(ours)
+            if number < min(map(len, rivals.values()))
+        ]
+        if not ratios:
+            return None
+        dice = random.Random(1)
+        draws = sorted(statistics.median(dice.choices(ratios, k=len(ratios))) for _ in range(1000))
+        return Comparison(best, self.even_median(best), statistics.median(ratios), draws[50], draws[949])
 
     def most(self, row: Key, name: str) -> float:
         """Return the largest of one figure; NaN when there is none."""
         return max(self.values(row, name), default=float("nan"))
+
+
+def _best_without(rivals: dict[Key, list[float]], number: int) -> Key:
+    """Return the row with the least median of all rounds but one; of that one, where there is no other."""
+    return min(
+        rivals, key=lambda rival: statistics.median([wall for at, wall in enumerate(rivals[rival]) if at != number] or rivals[rival])
+    )
 
 
 def _natural(row: Key) -> list[list[str | int]]:
