@@ -110,6 +110,10 @@ class Confinement:
         self._watch_for_others(now)
         return TICK_SECONDS if self._lease.held else max(LAZY_SECONDS, self._ask_at - now)
 
+    def hurry(self) -> None:
+        """Ask at the next tick: a token was seen."""
+        self._ask_at = 0.0
+
     def _move(self, now: float, held: int) -> None:
         """Yield, widen, or narrow: one of them at a time."""
         if now >= self._yield_at:

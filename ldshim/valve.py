@@ -119,6 +119,13 @@ class Valve:
         calm = max(CALM_SECONDS, self._offer_at - now) if self._denied_since else CALM_SECONDS
         return FEED_SECONDS if now - self._moved < 10 * FEED_SECONDS else calm
 
+    def hurry(self) -> None:
+        """Ask at the next tick, if the last was refused: a token was seen."""
+        if self._writers is not None:
+            self._writers.hurry()
+        elif self._denied_since:
+            self._offer_at = 0.0
+
     def end(self, survivors: list[int]) -> None:
         """Give writers that outlive the link their CPUs back; nothing else of the valve does."""
         if self._writers is not None:
@@ -201,6 +208,11 @@ class Writers:
             self._pid = next(found, 0)
             self._confined = self._confine(self._pid) if self._pid else None
         return self._confined.tick(now) if self._confined is not None else LOOK_SECONDS[0]
+
+    def hurry(self) -> None:
+        """Pass it on to the confinement, where there is one."""
+        if self._confined is not None:
+            self._confined.hurry()
 
     def end(self, survivors: list[int]) -> None:
         """Give writers that outlive the link their CPUs back."""

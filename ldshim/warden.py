@@ -27,6 +27,7 @@ from .history import History
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import select
     import signal as _signal
     from collections.abc import Callable
     from typing import Protocol
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
         def tick(self, now: float) -> float:
             """Act, and return seconds until the next time."""
 
+        def hurry(self) -> None:
+            """Ask at the next tick, whenever that was to be: a token was seen."""
+
         def end(self, survivors: list[int]) -> None:
             """Undo what would outlive the link; survivors still hold its life pipe."""
 else:
@@ -52,6 +56,10 @@ else:
 
 HOLDERS_SECONDS = 0.05  # how often the holders of the life pipe are looked up once the process is dead
 WITHOUT_PIDFD_SECONDS = 0.05
+# Who waits for a token sleeps at least so long after each refusal, and from then on wakes when one can be seen: in a busy build tokens show
+# up a hundred times a second, and are gone again.
+BLIND_SECONDS = 0.1
+_POLLIN = 1  # select.POLLIN
 # Programs that compile for a link; the driver and the linkers are known by findtool.kind_of.
 _TOOLS = frozenset((b"as", b"collect2", b"lto-wrapper", b"lto1", b"cc1", b"cc1plus", b"f951", b"make", b"gmake", b"xgcc", b"rust-lld"))
 
@@ -193,7 +201,7 @@ def watch(link: Link, lease: Lease, policy: Policy | None, history: History) -> 
                 history.note(now, lease.held, policy.wants)
             if not alive:
                 delay = HOLDERS_SECONDS
-            for fd, _ in poll.poll(None if delay is None else delay * 1000):
+            for fd in _wait(poll, delay, lease, policy if alive else None):
                 poll.unregister(fd)
                 if fd == link.life_fd:
                     piped = False
@@ -211,6 +219,25 @@ def watch(link: Link, lease: Lease, policy: Policy | None, history: History) -> 
         release(lease)
     if policy is not None:
         policy.end(processes.holders(os.fstat(link.life_fd).st_ino) if _still_held(link) else [])
+
+
+def _wait(poll: select.poll, seconds: float | None, lease: Lease, policy: Policy | None) -> list[int]:
+    """Wait until one of the registered descriptors is ready, and return those that are.
+
+    A policy that waits for a token is hurried when, after BLIND_SECONDS, one is seen. seconds: at most, None for no end.
+    """
+    tokens = lease.tokens_fd() if policy is not None and policy.wants else -1
+    if policy is None or tokens < 0 or seconds is None or seconds <= BLIND_SECONDS:
+        return [fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)]
+    ready = [fd for fd, _ in poll.poll(BLIND_SECONDS * 1000)]
+    if not ready:
+        poll.register(tokens, _POLLIN)
+        ready = [fd for fd, _ in poll.poll((seconds - BLIND_SECONDS) * 1000)]
+        poll.unregister(tokens)
+    if tokens in ready:
+        policy.hurry()
+        ready.remove(tokens)
+    return ready
 
 
 def release(lease: Lease) -> None:

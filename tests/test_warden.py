@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from ldshim import handover, warden
+from ldshim.history import History
+from ldshim.reserve import jobserver, makeflags
+from ldshim.reserve.lease import JobserverLease
 from tests.link import Link
 from tests.pool import Pool
 
@@ -134,6 +139,48 @@ def test_a_warden_that_cannot_be_forked_holds_nothing(pool: Pool, tmp_path: Path
     link = Link(pool, tmp_path, "wait; exit 7", stage="second fork fails", policy=policy)
     assert (told, 7, 4) == (link.told(), link.process.wait(), pool.available())
     assert wardens(pool) == []
+
+
+class Waiter:
+    """A policy that waits for a token for an hour, and ends the link when it is hurried."""
+
+    def __init__(self, pool: Pool, link: subprocess.Popen[bytes], life: int) -> None:
+        self.pool, self.link, self.life = pool, link, life
+        self.taken = pool.take(1)
+        self.peak, self.wants, self.hurried = 0, True, False
+
+    def tick(self, _: float) -> float:
+        """Let somebody give the token back, then wait; end the link once that was seen."""
+        if not self.hurried:
+            self.pool.give(self.taken)
+        elif self.life >= 0:
+            self.link.kill()
+            os.close(self.life)
+            self.life = -1
+        return 3600
+
+    def hurry(self) -> None:
+        """Remember it."""
+        self.hurried = True
+
+    def end(self, _: list[int]) -> None:
+        """Leave everything as it is."""
+
+
+def test_a_warden_that_waits_wakes_when_a_token_is_there() -> None:
+    """C21: however long the next time to ask is away, a token that can be seen is asked for at once."""
+    with Pool(b"+") as pool, subprocess.Popen(["sleep", "60"]) as child:
+        client = jobserver.connect(makeflags.parse(os.fsencode(pool.makeflags)))
+        assert isinstance(client, jobserver.Jobserver)
+        ours, theirs = os.pipe()
+        link = handover.Link(ours)
+        os.close(link.pidfd)
+        link.pid, link.pidfd = child.pid, os.pidfd_open(child.pid)
+        policy = Waiter(pool, child, theirs)
+        warden.watch(link, JobserverLease(client), policy, History(0.0))
+        assert policy.hurried
+        os.close(link.pidfd)
+        os.close(ours)
 
 
 def wardens(pool: Pool) -> list[int]:

@@ -82,6 +82,10 @@ class Jobserver:
         """Return our private descriptors: all close-on-exec, for the warden to keep."""
         return [] if self._read_fd < 0 else sorted({self._read_fd, self._write_fd})
 
+    def tokens_fd(self) -> int:
+        """Return the descriptor that polls readable while tokens lie there; -1 for a device, which may not know poll."""
+        return -1 if self._single else self._read_fd
+
     def available(self) -> int:
         """Count the tokens that lie there now, without taking any; 0 or 1 for a device, which does not tell how many."""
         if self._read_fd < 0 or self._single:

@@ -182,6 +182,10 @@ class GuardedLease(WrappedLease):
         finally:
             self.promise.close()
 
+    def tokens_fd(self) -> int:
+        """Ask the wrapped lease, unless memory is what lacks: then no token helps."""
+        return -1 if self._clock() < self._again else self.lease.tokens_fd()
+
     def fds(self) -> list[int]:
         """Return the descriptors of both."""
         return [*self.lease.fds(), *self.promise.fds()]
