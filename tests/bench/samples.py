@@ -32,21 +32,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Key = tuple[str, ...]  # a row; the last word names the row within its group
+FEWEST = 3  # rounds that can decide anything
 Measure = Callable[[Key, int], "dict[str, float]"]
 
 
 class Comparison(NamedTuple):
-    """One row against the best of others: that row, its even wall in seconds, the ratio, and between what the ratio lies."""
+    """One row against the best of others: that row, its even wall in seconds, the ratio, between what it lies, and of how many rounds."""
 
     best: Key
     wall: float
     ratio: float
     low: float
     high: float
+    rounds: int
 
     def said(self, target: float) -> str:
-        """Say whether the ratio is at most the target: yes, no, or that these samples do not decide it."""
+        """Say whether the ratio is at most the target: yes, no, or that these samples do not decide it, as fewer than three never do."""
         verdict = "yes" if self.high <= target else "**no**" if self.low > target else "open"
+        if self.rounds < FEWEST:
+            verdict = "open"
         return f"{verdict} ({self.low:.2f} to {self.high:.2f})"
 
 
@@ -123,7 +127,7 @@ class Samples:
             return None
         dice = random.Random(1)
         draws = sorted(statistics.median(dice.choices(ratios, k=len(ratios))) for _ in range(1000))
-        return Comparison(best, self.even_median(best), statistics.median(ratios), draws[50], draws[949])
+        return Comparison(best, self.even_median(best), statistics.median(ratios), draws[50], draws[949], len(ratios))
 
     def most(self, row: Key, name: str) -> float:
         """Return the largest of one figure; NaN when there is none."""
