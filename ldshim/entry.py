@@ -170,7 +170,7 @@ def is_certainly_plain(call: Call, environment: Environment) -> bool:
         return False
     try:
         return quick.is_plain(family, call.args, [b"%b=%b" % pair for pair in environment.pairs])
-    except Exception:  # every doubt is for the plan: a word that is too long to name a file, one below a file, a socket
+    except OSError:  # every doubt is for the plan: a word that is too long to name a file, one below a file, a socket
         return False
 
 
