@@ -4,10 +4,10 @@
                                  [--rounds 3] [--resume FILE] [--minutes 30] [--only=-j2] [--table FILE]
 
 Unpacked, configured with CONFIG_LTO_CLANG_THIN and built once, bare; that takes minutes and 2 GB, so give it a --resume. A sample first
-lets kbuild meet the row's LD=, untimed, for it does over whatever another LD= has made; then it removes what was linked and runs `make
-vmlinux` again: kbuild's walk over the tree, and the link of vmlinux.o, which compiles the kernel in a recipe without `+`. The rows: kbuild
-as it is, with every number of threads that could make sense (`LD="ld.lld --threads=N"`), and ldshim as a prefix and as an entry of a link
-farm. Seconds and ratios are those of samples.py.
+lets kbuild meet the row's LD=, untimed, for it does over whatever another LD= has made, which takes minutes, too; then it removes what was
+linked and runs `make vmlinux` again: kbuild's walk over the tree, and the link of vmlinux.o, which compiles the kernel in a recipe without
+`+`. The rows: kbuild as it is, with every number of threads that could make sense (`LD="ld.lld --threads=N"`), and ldshim as a prefix and
+as an entry of a link farm. Seconds and ratios are those of samples.py.
 """
 
 from __future__ import annotations
