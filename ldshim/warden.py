@@ -59,7 +59,6 @@ WITHOUT_PIDFD_SECONDS = 0.05
 # Who waits for a token sleeps at least so long after each refusal, and from then on wakes when one can be seen: in a busy build tokens show
 # up a hundred times a second, and are gone again.
 BLIND_SECONDS = 0.1
-_POLLIN = 1  # select.POLLIN
 # Programs that compile for a link; the driver and the linkers are known by findtool.kind_of.
 _TOOLS = frozenset((b"as", b"collect2", b"lto-wrapper", b"lto1", b"cc1", b"cc1plus", b"f951", b"make", b"gmake", b"xgcc", b"rust-lld"))
 
@@ -231,7 +230,9 @@ def _wait(poll: select.poll, seconds: float | None, lease: Lease, policy: Policy
         return [fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)]
     ready = [fd for fd, _ in poll.poll(BLIND_SECONDS * 1000)]
     if not ready:
-        poll.register(tokens, _POLLIN)
+        import select  # noqa: PLC0415  as above
+
+        poll.register(tokens, select.POLLIN)
         ready = [fd for fd, _ in poll.poll((seconds - BLIND_SECONDS) * 1000)]
         poll.unregister(tokens)
     if tokens in ready:

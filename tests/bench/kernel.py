@@ -102,7 +102,7 @@ def tables(found: samples.Samples) -> str:
     for group in found.groups():
         rows = sorted((row for row in found.rows() if row[:-1] == group), key=found.even_median)
         for row in rows:
-            fine = [f"{value:.2f}" for value in (found.median(row, "wall"), found.even_median(row), found.median(row, "cpu"))]
+            fine = found.seconds(row)
             compared = found.against(row, [other for other in rows if other[-1] not in OURS]) if row[-1] in OURS else None
             said = [f"{compared.ratio:.3f}", compared.said(TARGET)] if compared else ["", ""]
             lines.append([*row, *fine, *said, *(f"{found.most(row, name):.0f}" for name in ("occupied", "memory"))])

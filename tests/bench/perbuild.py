@@ -82,7 +82,7 @@ def tables(found: samples.Samples) -> str:
     for group in found.groups():
         rows = sorted((row for row in found.rows() if row[:-1] == group), key=found.even_median)
         for row in rows:
-            fine = [f"{value:.2f}" for value in (found.median(row, "wall"), found.even_median(row), found.median(row, "cpu"))]
+            fine = found.seconds(row)
             peaks = [f"{found.most(row, name):.0f}" for name in ("threads", "occupied", "ltrans", "memory")]
             lines.append([*row, *fine, *peaks, f"{found.median(row, 'switches'):.0f}"])
         verdicts += [verdict(found, (*group, ours), rows) for ours in OURS if (*group, ours) in rows]

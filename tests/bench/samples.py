@@ -108,6 +108,10 @@ class Samples:
         found = self.even(row)
         return statistics.median(found) if found else float("nan")
 
+    def seconds(self, row: Key) -> list[str]:
+        """Write the medians that every table of timed runs shows: wall, even wall, CPU."""
+        return [f"{value:.2f}" for value in (self.median(row, "wall"), self.even_median(row), self.median(row, "cpu"))]
+
     def against(self, row: Key, others: Sequence[Key]) -> Comparison | None:
         """Compare a row with the best of some others by their even walls; None without samples.
 

@@ -78,7 +78,7 @@ def tables(found: samples.Samples) -> str:
         others = [row for row in rows if not row[-1].startswith("ldshim")]
         for row in rows:
             ours = row[-1].startswith("ldshim")
-            fine = [f"{value:.2f}" for value in (found.median(row, "wall"), found.even_median(row), found.median(row, "cpu"))]
+            fine = found.seconds(row)
             threads, occupied, memory = (f"{found.most(row, name):.0f}" for name in ("threads", "occupied", "memory"))
             comparison = found.against(row, others) if ours else None
             compared = [f"{comparison.ratio:.3f}", comparison.said(TARGET)] if comparison else ["", ""]
