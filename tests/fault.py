@@ -19,9 +19,9 @@ from ldshim import entry
 
 
 def everything() -> list[ModuleType]:
-    """Import every module of the package."""
+    """Import every module of the package that a call may go through: people's commands are not among them."""
     names = [name for _, name, _ in pkgutil.walk_packages(ldshim.__path__, "ldshim.") if not name.endswith("__main__")]
-    return [importlib.import_module(name) for name in names]
+    return [importlib.import_module(name) for name in names if not name.startswith("ldshim.cli")]
 
 
 def functions(modules: list[ModuleType]) -> dict[str, FunctionType]:
@@ -61,13 +61,11 @@ def fail(*_: object, **__: object) -> None:
 def main() -> None:
     """Do what the command line says."""
     what, out, *argv = sys.argv[1:]
-    modules = everything()
-    known = functions(modules)
     if what == "trace":
-        trace(out, known)
+        trace(out, functions(everything()))
     else:
         # Its code is replaced, not its name: tables and other modules hold the function itself.
-        known[what].__code__ = fail.__code__
+        functions([importlib.import_module(what.partition(":")[0])])[what].__code__ = fail.__code__
     sys.argv = argv
     entry.main()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldshim.cli.report import links
 from tests import tools
+from tests.flight import wait_for
 from tests.program import PARTITIONS
 
 if TYPE_CHECKING:
@@ -103,4 +104,6 @@ def of_a_build(shim: Shim, program: Program, place: Path, count: int = 8, jobs: 
     (place / "Makefile").write_text("\n".join(rules) + "\n")
     log = place / "build.log"
     subprocess.run([tools.make44(), f"-j{jobs}"], cwd=place, env=shim.environment(LDSHIM_LOG=str(log)), check=True)
+    # make does not wait for the warden of its last link, which writes when every token is back.
+    wait_for(lambda: log.read_bytes().count(b'"event": "end"') == count)
     return log

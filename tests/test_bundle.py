@@ -32,14 +32,23 @@ ours["install"](fd, text, index, groups)
 """
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make what `place` provides, once; beside it lies a copy, for a farm works only where it was made."""
+    place = tmp_path_factory.mktemp("bundle") / "place"
+    shutil.copytree(ROOT / "ldshim", place / "lib" / "ldshim", ignore=shutil.ignore_patterns("__pycache__"))
+    build_dump(place / "tools").rename(place / "tools" / "gcc")
+    env = {"PATH": "/usr/bin:/bin", "LDSHIM_REAL_GCC": str(place / "tools" / "gcc"), "PYTHONPATH": str(place / "lib")}
+    subprocess.run([PYTHON, "-m", "ldshim", "link-farm", str(place / "farm"), "gcc"], env=env, check=True, cwd="/", capture_output=True)
+    return Path(shutil.copytree(place, place.with_name("kept"), symlinks=True))
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place(kept: Path) -> Path:
     """Provide a copy of the package, and a farm that was made by it, with one compiler that tells what it was given."""
-    shutil.copytree(ROOT / "ldshim", tmp_path / "lib" / "ldshim", ignore=shutil.ignore_patterns("__pycache__"))
-    build_dump(tmp_path / "tools").rename(tmp_path / "tools" / "gcc")
-    env = {"PATH": "/usr/bin:/bin", "LDSHIM_REAL_GCC": str(tmp_path / "tools" / "gcc"), "PYTHONPATH": str(tmp_path / "lib")}
-    subprocess.run([PYTHON, "-m", "ldshim", "link-farm", str(tmp_path / "farm"), "gcc"], env=env, check=True, cwd="/", capture_output=True)
-    return tmp_path
+    place = kept.with_name("place")
+    shutil.rmtree(place)
+    return Path(shutil.copytree(kept, place, symlinks=True))
 
 
 def imported_from_files(place: Path) -> set[str]:
@@ -106,14 +115,21 @@ def test_refresh_mends_and_changes_nothing_else(place: Path) -> None:
     assert set() == imported_from_files(place)
 
 
-def run_with_bundle(place: Path, text: str) -> str:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a bundle of this tree."""
+    path = tmp_path_factory.mktemp("built") / "bundle"
+    path.write_bytes(writer.build(str(ROOT / "ldshim")))
+    return path
+
+
+def run_with_bundle(built: Path, text: str) -> str:
     """Run Python code in which imports come out of a bundle of this tree."""
-    (place / "bundle").write_bytes(writer.build(str(ROOT / "ldshim")))
-    words = [PYTHON, "-IS", "-c", OPEN.format(head=bundle.HEAD) + text, str(place / "bundle")]
+    words = [PYTHON, "-IS", "-c", OPEN.format(head=bundle.HEAD) + text, str(built)]
     return subprocess.run(words, capture_output=True, check=True, text=True, cwd="/").stdout
 
 
-def test_a_bundled_module_is_what_its_source_makes(tmp_path: Path) -> None:
+def test_a_bundled_module_is_what_its_source_makes(built: Path) -> None:
     """C1: each module has the same names, and functions of the same signature, as when it is imported from its source."""
     text = f"""
 def look(names):
@@ -137,18 +153,18 @@ sys.path.append({str(ROOT)!r})
 theirs = look(index)
 print(loaders, sorted(set(mine.items()) ^ set(theirs.items())))
 """
-    assert "{'Bundle'} []\n" == run_with_bundle(tmp_path, text)
+    assert "{'Bundle'} []\n" == run_with_bundle(built, text)
 
 
 @pytest.mark.parametrize(("tool", "others"), [("gcc", {"lld", "clang", "mold"}), ("lld", {"gcc", "clang"}), ("clang", {"gcc", "lld"})])
-def test_a_group_brings_no_other_tools_table(tmp_path: Path, tool: str, others: set[str]) -> None:
+def test_a_group_brings_no_other_tools_table(built: Path, tool: str, others: set[str]) -> None:
     """C24: what runs together because most links need it is needed by them: the table of one family brings none of another's."""
-    said = run_with_bundle(tmp_path, f"import ldshim.plan, ldshim.carryout, ldshim.command.{tool}\nprint(*sys.modules)\n")
+    said = run_with_bundle(built, f"import ldshim.plan, ldshim.carryout, ldshim.command.{tool}\nprint(*sys.modules)\n")
     assert set() == set(said.split()) & {f"ldshim.command.{other}" for other in others}
     assert {f"ldshim.command.{tool}", "ldshim.line", "ldshim.budget"} <= set(said.split())
 
 
-def test_a_group_is_run_in_one_go(tmp_path: Path) -> None:
+def test_a_group_is_run_in_one_go(built: Path) -> None:
     """C24: the first import of one module makes all of its group, and each is the module that later imports find."""
     text = """
 import ldshim.plan
@@ -157,10 +173,10 @@ from ldshim import carryout
 import ldshim.rewrite
 print(carryout is early, ldshim.rewrite is carryout.rewrite, carryout.__spec__.name, carryout.__package__)
 """
-    assert "True True ldshim.carryout ldshim\n" == run_with_bundle(tmp_path, text)
+    assert "True True ldshim.carryout ldshim\n" == run_with_bundle(built, text)
 
 
-def test_a_module_of_a_group_that_fails_is_not_left_behind(tmp_path: Path) -> None:
+def test_a_module_of_a_group_that_fails_is_not_left_behind(built: Path) -> None:
     """C1: when the code of one raises, its import raises that, and what was half made is gone."""
     text = """
 sys.modules["fcntl"] = None
@@ -169,10 +185,10 @@ try:
 except ImportError as error:
     print(error.name, [name for name in ("ldshim.private", "ldshim.entry", "ldshim.environ") if name in sys.modules])
 """
-    assert "fcntl ['ldshim.environ']\n" == run_with_bundle(tmp_path, text)
+    assert "fcntl ['ldshim.environ']\n" == run_with_bundle(built, text)
 
 
-def test_a_traceback_shows_the_source(tmp_path: Path) -> None:
+def test_a_traceback_shows_the_source(built: Path) -> None:
     """C1: a mistake of ours is reported with file, line and text as ever."""
     text = """
 import traceback
@@ -182,21 +198,21 @@ try:
 except TypeError:
     print(traceback.format_exc())
 """
-    said = run_with_bundle(tmp_path, text)
+    said = run_with_bundle(built, text)
     assert f'File "{ROOT}/ldshim/budget.py", line ' in said
     assert "self.number = max(1, number)" in said
 
 
-def test_the_file_is_closed_before_descriptors_are_looked_at(tmp_path: Path) -> None:
+def test_the_file_is_closed_before_descriptors_are_looked_at(built: Path) -> None:
     """C12: a number that MAKEFLAGS names and that is closed here must not be the bundle's when entry looks at it."""
-    assert "True\n" == run_with_bundle(tmp_path, 'import ldshim.entry\nprint(before == os.listdir("/proc/self/fd"))\n')
+    assert "True\n" == run_with_bundle(built, 'import ldshim.entry\nprint(before == os.listdir("/proc/self/fd"))\n')
 
 
-def test_the_early_modules_lie_in_the_head(tmp_path: Path) -> None:
+def test_the_early_modules_lie_in_the_head(built: Path) -> None:
     """C23: the first read of the file is all that a plain link needs."""
     text = 'import ldshim.quick\nprint(len(before) + 1 == len(os.listdir("/proc/self/fd")), type(ldshim.quick.__loader__).__name__)\n'
-    assert "True Bundle\n" == run_with_bundle(tmp_path, text)
-    assert importlib.util.MAGIC_NUMBER == (tmp_path / "bundle").read_bytes()[:4]
+    assert "True Bundle\n" == run_with_bundle(built, text)
+    assert importlib.util.MAGIC_NUMBER == built.read_bytes()[:4]
 
 
 def test_a_compile_needs_no_bundle(place: Path) -> None:

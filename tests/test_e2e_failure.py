@@ -11,11 +11,12 @@ import os
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import tools
+from tests.flight import wait_for
 from tests.observe import Gate
 from tests.pool import Pool
 from tests.program import PARTITIONS, Program, bare_environment
@@ -151,14 +152,6 @@ class Gated:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stack.__exit__(kind, error, trace)
-
-
-def wait_for(what: Callable[[], bool], patience: float = 20.0) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + patience
-    while not what():
-        assert time.monotonic() < deadline, "what the test waits for does not happen"
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ldshim import processes
+from tests.flight import wait_for
 
 if TYPE_CHECKING:
     from tests.shim import Shim
@@ -129,20 +130,12 @@ def test_stop_and_continue_are_the_job_s(shim: Shim, terminals: list[Terminal]) 
         terminal.said = ""
         terminal.type(b"\x1a")
         terminal.see(f"stopped by {int(signal.SIGTSTP)}")
-        until(lambda: state(build) == state(pool) == b"T")
+        wait_for(lambda: state(build) == state(pool) == b"T")
         terminal.type(b"fg\n")
-        until(lambda: b"T" not in (state(build), state(pool)) and terminal.job() == pool)
+        wait_for(lambda: b"T" not in (state(build), state(pool)) and terminal.job() == pool)
     terminal.said = ""
     terminal.type(b"\x03")
     terminal.see("ended -2")
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait until something holds; after 20 seconds it never will."""
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def state(pid: int) -> bytes:
