@@ -98,7 +98,9 @@ class Foreground:
             info = signal.sigtimedwait(_WATCHED, seconds)
             if info is not None and info.si_signo != signal.SIGCHLD:
                 everybody_has_it = self._witness.has(info.si_signo) or info.si_code > 0  # above 0: from the kernel, so the terminal
-                if not everybody_has_it:
+                # A ^Z that came while we asked has stopped the child, too: to continue it now would leave it running behind our back.
+                stale = info.si_signo == signal.SIGCONT and signal.SIGTSTP in signal.sigpending()
+                if not everybody_has_it and not stale:
                     self._send(info.si_signo)
                 if info.si_signo == signal.SIGTSTP:
                     hush()
