@@ -42,15 +42,17 @@ class Budget:
     """The number and where it comes from.
 
     number: threads at most, the implicit one counted; source: pin, jobserver, recovered, slots or none; reason: one clause. With a
-    jobserver, number is the most this link may grow to; how many tokens there are is known only when they are taken.
+    jobserver, number is the most this link may grow to; how many tokens there are is known only when they are taken. told: the same but
+    for what memory allows: for a link behind a valve, which is fed as memory allows.
     """
 
-    __slots__ = ("number", "reason", "source")
+    __slots__ = ("number", "reason", "source", "told")
 
-    def __init__(self, number: int, source: str, reason: str) -> None:
+    def __init__(self, number: int, source: str, reason: str, told: int = 0) -> None:
         self.number = max(1, number)
         self.source = source
         self.reason = reason
+        self.told = max(self.number, told)
 
 
 def for_lto(mode: Mode, settings: Settings, lease: Lease | None, limits: Limits, make_jobs: int) -> Budget:
@@ -62,19 +64,20 @@ def for_lto(mode: Mode, settings: Settings, lease: Lease | None, limits: Limits,
     if settings.jobs:
         number = 1 if mode.serial else min(settings.jobs, mode.asked or UNLIMITED)
         return Budget(number, "pin", f"LDSHIM_JOBS={settings.jobs}{_asked(mode)}")
-    ceilings = [(min(mode.demand, mode.asked or UNLIMITED), "what the link can use"), *limits.memory]
+    ceilings = [(min(mode.demand, mode.asked or UNLIMITED), "what the link can use")]
     if settings.max_jobs:
         ceilings.append((settings.max_jobs, "LDSHIM_MAX_JOBS"))
     if lease is not None and lease.source in ("jobserver", "recovered"):
         if make_jobs:
             ceilings.append((make_jobs, "make's -j"))
-        number, origin = min(ceilings)
-        return Budget(number, lease.source, f"{lease.source} {lease.name}, at most {number} by {origin}")
+        number, origin = min([*ceilings, *limits.memory])
+        return Budget(number, lease.source, f"{lease.source} {lease.name}, at most {number} by {origin}", min(ceilings)[0])
     if mode.serial:
         return Budget(1, "none", "no jobserver, and nobody asked for more than one job")
-    number, origin = min([*limits.named, *ceilings, (limits.cpus, limits.cpus_reason)])
-    shared = lease is not None and lease.source == "slots"
-    return Budget(number, "slots" if shared else "none", f"no jobserver; at most {number} by {origin}{_asked(mode)}")
+    ceilings += [*limits.named, (limits.cpus, limits.cpus_reason)]
+    number, origin = min([*ceilings, *limits.memory])
+    source = "slots" if lease is not None and lease.source == "slots" else "none"
+    return Budget(number, source, f"no jobserver; at most {number} by {origin}{_asked(mode)}", min(ceilings)[0])
 
 
 def _asked(mode: Mode) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from . import handover, private, rewrite
-from .plan import AUTH_VARIABLES
+from .plan import AUTH_VARIABLES, has_valve, promise
 from .reserve.lease import Lease
 
 WPA_ASKS = 13  # the first GCC whose WPA takes a token for each of its forks (gcc/lto/lto.cc, 2022-08-10)
@@ -24,8 +24,11 @@ _OBEYS = {
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .environ import Environment
     from .plan import Plan
+    from .reserve.ledger import Promise
 
 
 class Outcome:
@@ -100,7 +103,7 @@ def carry_out(plan: Plan, outcome: Outcome) -> None:
             outcome.edits.variables[handover.HELD] = handover.marker(held.life_fd)
             _say_not_confined(plan, held.reason)
     try:
-        write_edits(plan, outcome, auth)
+        write_edits(plan, outcome, auth, plan.budget.told if held is not None and held.policy == "valve" else outcome.granted)
     finally:
         if held is not None:
             held.reap()
@@ -121,7 +124,8 @@ def preview(plan: Plan, outcome: Outcome) -> None:
         outcome.granted = 1 + min(client.available(), plan.budget.number - 1)
         if outcome.granted < 2:
             outcome.policy = "none"
-    write_edits(plan, outcome, b"R,W" if plan.mode.lto == "gcc" else b"")
+    number = plan.budget.told if outcome.policy == "valve" else outcome.granted
+    write_edits(plan, outcome, b"R,W" if plan.mode.lto == "gcc" else b"", number)
 
 
 def _feed(plan: Plan, outcome: Outcome, pipe: private.Private, avoid: set[int]) -> handover.Left | None:
@@ -140,9 +144,9 @@ def _feed(plan: Plan, outcome: Outcome, pipe: private.Private, avoid: set[int]) 
     return held
 
 
-def write_edits(plan: Plan, outcome: Outcome, auth: bytes) -> None:
-    """Write the number that was granted in the tool's own words. auth: the private jobserver's, b"" when there is none."""
-    facts, edits, number = plan.facts, outcome.edits, outcome.granted
+def write_edits(plan: Plan, outcome: Outcome, auth: bytes, number: int) -> None:
+    """Write a number in the tool's own words. auth: the private jobserver's, b"" when there is none."""
+    facts, edits = plan.facts, outcome.edits
     assert facts is not None
     assert plan.mode is not None
     thin = plan.mode.lto == "thin"
@@ -163,14 +167,15 @@ def write_edits(plan: Plan, outcome: Outcome, auth: bytes) -> None:
 def _shares(plan: Plan) -> bool:
     """Tell whether there is something to take from others, and a use for it."""
     assert plan.budget is not None
-    return plan.source is not None and plan.source.lease.source != "none" and plan.budget.number > 1
+    if plan.source is None or plan.source.lease.source == "none":
+        return False
+    return (plan.budget.told if has_valve(plan) else plan.budget.number) > 1
 
 
 def _policy(plan: Plan) -> str:
     """Choose what is to move the tokens of a link that shares some (handover.Reservation)."""
-    assert plan.mode is not None
-    if plan.mode.lto == "gcc":
-        return "valve" if plan.settings.elastic else "fixed"
+    if has_valve(plan):
+        return "valve"
     return "fixed" if _falls_back(plan) else "confine"
 
 
@@ -182,17 +187,35 @@ def _reservation(plan: Plan, policy: str, pipe: private.Private | None = None) -
         from .reserve import register  # noqa: PLC0415  only below `ldshim pool`
 
         lease = register.registered(lease, plan.environment.get, plan.call.name)
-    if plan.promise is not None:
-        from .reserve import ledger  # noqa: PLC0415
-
-        lease = ledger.GuardedLease(lease, plan.promise, follows=policy != "confine")
     out = handover.Reservation(lease, plan.budget.number - 1, policy, plan.environment, pipe)
+    if plan.promise is not None:
+        _guard(out, plan.promise)
+    elif plan.brief and policy == "valve":
+        out.prepare = _bounded_by_memory(plan, os.getpid())
     out.wpa_asks = _gcc_major(plan) >= WPA_ASKS
     if plan.settings.log:
         from . import explain  # noqa: PLC0415  json costs 6 ms, and only the log needs it
 
         out.epilogue = explain.epilogue(plan)
     return out
+
+
+def _guard(reservation: handover.Reservation, promise: Promise) -> None:
+    from .reserve import ledger  # noqa: PLC0415  whoever has a promise has imported it
+
+    reservation.lease = ledger.GuardedLease(reservation.lease, promise, follows=reservation.policy != "confine")
+
+
+def _bounded_by_memory(plan: Plan, link: int) -> Callable[[handover.Reservation], None]:
+    """Return how the warden does what plan.make does for links without a valve: look at the memory before the first token is taken."""
+
+    def prepare(reservation: handover.Reservation) -> None:
+        promised = promise(plan, link)
+        if promised is not None:
+            _guard(reservation, promised)
+            reservation.most = min([reservation.most, *(jobs - 1 for jobs, _ in promised.ceiling())])
+
+    return prepare
 
 
 def _gcc_major(plan: Plan) -> int:

@@ -106,7 +106,7 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
     try:
         call = findtool.stand_in(name, args, environment, tool, baked)
         edits: dict[bytes, bytes | None] = {
-            findtool.VIA: findtool.via(call, environment, processes.stamp(os.getpid())),
+            findtool.VIA: findtool.via(call, environment, processes.own_stamp()),
             findtool.DEPTH: findtool.depth(call, environment),
         }
     except findtool.UnfoundError as error:
@@ -127,7 +127,7 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
             from . import carryout, plan  # noqa: PLC0415  compiles and probes stop above
 
             outcome = carryout.Outcome(args, below)
-            understood = plan.make(call, environment, settings)
+            understood = plan.make(call, environment, settings, brief=not (settings.log or settings.explain))
             carryout.carry_out(understood, outcome)
             tell(understood, outcome)
     except Exception as error:  # C1

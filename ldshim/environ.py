@@ -92,7 +92,7 @@ def slurp(path: bytes) -> bytes:
     try:
         parts: list[bytes] = []
         while True:
-            part = os.read(fd, 1 << 17)
+            part = os.read(fd, 1 << 16)  # more would be a mapping of its own, for each read
             if not part:
                 return b"".join(parts)
             parts.append(part)

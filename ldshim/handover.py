@@ -14,7 +14,6 @@ are written (1.5 ms of an LTO link's 10).
 
 from __future__ import annotations
 
-import errno
 import os
 
 from . import processes
@@ -41,11 +40,11 @@ class Reservation:
 
     lease: where tokens come from; most: tokens at most; policy: "fixed" takes once and keeps, "valve" feeds GCC's private pipe, "confine"
     follows the threads of a linker by the CPUs it may use; pipe: GCC's private pipe; wpa_asks: GCC's WPA takes a token for each of its
-    forks; environment: of the call, for names ($MAKE, our directory); epilogue: called by the warden when all is returned, with the
-    course of the link and the CPU seconds of the warden.
+    forks; environment: of the call, for names ($MAKE, our directory); prepare: called by the warden before it takes anything, to finish
+    this reservation; epilogue: called by the warden when all is returned, with the course of the link and the CPU seconds of the warden.
     """
 
-    __slots__ = ("environment", "epilogue", "lease", "most", "pipe", "policy", "wpa_asks")
+    __slots__ = ("environment", "epilogue", "lease", "most", "pipe", "policy", "prepare", "wpa_asks")
 
     def __init__(self, lease: Lease, most: int, policy: str, environment: Environment, pipe: Private | None = None) -> None:
         self.lease = lease
@@ -54,6 +53,7 @@ class Reservation:
         self.environment = environment
         self.pipe = pipe
         self.wpa_asks = False
+        self.prepare: Callable[[Reservation], None] | None = None
         self.epilogue: Callable[[History, float], None] | None = None
 
 
@@ -65,7 +65,7 @@ class Link:
     def __init__(self, life_fd: int) -> None:
         """Describe the calling process; call it before the first fork. life_fd: owner is the warden."""
         self.pid = os.getpid()
-        self.stamp = processes.stamp(self.pid)
+        self.stamp = processes.own_stamp()
         self.session = os.getsid(0)
         self.life_fd = life_fd
         try:
@@ -166,7 +166,7 @@ def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoRetu
 
 def marker(fd: int) -> bytes:
     """Return the value of HELD for this process and a pipe that everything below inherits."""
-    return b"%s:%d.%d" % (processes.stamp(os.getpid()), fd, os.fstat(fd).st_ino)
+    return b"%s:%d.%d" % (processes.own_stamp(), fd, os.fstat(fd).st_ino)
 
 
 def is_nested(environment: Environment) -> bool:
@@ -196,6 +196,8 @@ def replace_process(real: bytes, argv: list[bytes], environment: Environment) ->
     try:
         os.execve(real, argv, environment)  # type: ignore[arg-type]  # it asks for len, keys and values only
     except OSError as error:
+        import errno  # noqa: PLC0415  even what is built in costs 0.15 ms when it is imported
+
         if error.errno != errno.ENOEXEC:
             raise
         # A script without `#!`: execvp, which make and every shell use, runs it by sh.

@@ -10,7 +10,6 @@ import os
 
 from . import budget, environ, line, mode, toolid
 from .findtool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
-from .hardware import cpus
 from .reserve import makeflags
 
 TYPE_CHECKING = False
@@ -30,15 +29,17 @@ class Plan:
 
     family: of the tool; linker: of the linker behind a driver, "" when not certain; collected: what COLLECT_GCC_OPTIONS says to a
     linker below collect2; budget: None when the tool runs as it was called, for `reason`; source: whose threads there are, None for a
-    pin; its lease is owned by whoever carries the plan out; promise: of memory, empty, with the same owner, None where none is needed.
+    pin; its lease is owned by whoever carries the plan out; promise: of memory, empty, with the same owner, None where none is needed or
+    the warden makes it; brief: what only the warden needs is left to the warden.
     """
 
     __slots__ = (
-        "budget", "call", "collected", "environment", "facts", "family", "found", "linker", "mode", "promise", "reason", "settings",
-        "source", "tool",
+        "brief", "budget", "call", "collected", "environment", "facts", "family", "found", "linker", "mode", "promise", "reason",
+        "settings", "source", "tool",
     )  # fmt: skip
 
-    def __init__(self, call: Call, environment: Environment, settings: Settings) -> None:
+    def __init__(self, call: Call, environment: Environment, settings: Settings, *, brief: bool = False) -> None:
+        self.brief = brief
         self.call = call
         self.environment = environment
         self.settings = settings
@@ -55,9 +56,9 @@ class Plan:
         self.reason = ""
 
 
-def make(call: Call, environment: Environment, settings: Settings) -> Plan:
-    """Understand one call. Reads files and runs probes; takes no token and changes nothing."""
-    plan = Plan(call, environment, settings)
+def make(call: Call, environment: Environment, settings: Settings, *, brief: bool = False) -> Plan:
+    """Understand one call. Reads files and runs probes; takes no token and changes nothing. brief: nobody will read the reasons."""
+    plan = Plan(call, environment, settings, brief=brief)
     plan.tool = toolid.identify(call.real, environment, call.path)
     plan.family = plan.tool.family
     if not plan.family:
@@ -142,6 +143,8 @@ def _look_at_inputs(plan: Plan, facts: Facts) -> Findings:
     from .ir import scan  # noqa: PLC0415
 
     if plan.family in ("lld", "clang"):
+        from .hardware import cpus  # noqa: PLC0415  a GCC link below a jobserver counts none
+
         # A jobserver that does not say how large it is (cargo's): no more than four threads for a CPU could be of use.
         own = cpus.affinity() * (4 if auths(plan.environment) else 1)
         modules = settings.jobs or settings.max_jobs or pool_size(plan.environment) or own
@@ -220,7 +223,9 @@ def pool_size(environment: Environment) -> int:
 
 
 def limits(environment: Environment) -> budget.Limits:
-    """Collect what bounds a number besides demand and tokens."""
+    """Collect what bounds a number besides demand, tokens and memory."""
+    from .hardware import cpus  # noqa: PLC0415  as above
+
     named = [environ.ceiling_from_builders(environment), (make_jobs(environment), "MAKEFLAGS' -j")]
     return budget.Limits(*cpus.counted(), [(number, origin) for number, origin in named if number])
 
@@ -228,32 +233,39 @@ def limits(environment: Environment) -> budget.Limits:
 def _bound_lto(plan: Plan, decided: mode.Mode) -> None:
     """Find whose threads there are, unless they are pinned, and bound the number (C11)."""
     environment, settings = plan.environment, plan.settings
-    bounds = limits(environment)
-    lease, jobs = None, 0
-    if not settings.jobs:
-        from .reserve import source  # noqa: PLC0415  only a link that may run jobs needs it
+    if settings.jobs:
+        plan.budget = budget.for_lto(decided, settings, None, budget.Limits(0, "", []), 0)
+        return
+    from .reserve import source  # noqa: PLC0415  only a link that may run jobs needs it
 
-        found = source.find_jobserver(auths(environment), may_recover=settings.recover)
-        if found.lease.source == "none" and not decided.serial:
-            found = source.share_host(environment.get, bounds.cpus, found.reasons)
-        plan.source, lease = found, found.lease
-        _bound_by_memory(plan, decided, bounds)
-        jobs = found.client.jobs if found.client is not None else 0
-    plan.budget = budget.for_lto(decided, settings, lease, bounds, jobs)
+    found = source.find_jobserver(auths(environment), may_recover=settings.recover)
+    # A jobserver is the build's own word: CPUs are counted, and their cgroups read, only where there is none.
+    bounds = limits(environment) if found.client is None else budget.Limits(0, "", [])
+    if found.lease.source == "none" and not decided.serial:
+        found = source.share_host(environment.get, bounds.cpus, found.reasons)
+    plan.source = found
+    if not (plan.brief and has_valve(plan)):
+        plan.promise = promise(plan, os.getpid())
+        bounds.memory = plan.promise.ceiling() if plan.promise is not None else []
+    plan.budget = budget.for_lto(decided, settings, found.lease, bounds, found.client.jobs if found.client is not None else 0)
 
 
-def _bound_by_memory(plan: Plan, decided: mode.Mode, bounds: budget.Limits) -> None:
-    """Find how many jobs there is memory for, what other links were promised taken off (C17)."""
+def has_valve(plan: Plan) -> bool:
+    """Tell whether a valve will feed the link of this plan, should it get any threads: then its words name no number but told."""
+    assert plan.mode is not None
+    assert plan.source is not None
+    return plan.mode.lto == "gcc" and plan.settings.elastic and plan.source.lease.source != "none"
+
+
+def promise(plan: Plan, link: int) -> Promise | None:
+    """Open the ledger of memory for the link of a plan, None where nothing is known of its inputs. link: its pid."""
     from . import footprint  # noqa: PLC0415  a plain link needs none of it
     from .reserve import ledger  # noqa: PLC0415
 
-    if plan.found is None:
-        return
-    need = footprint.of_link(decided.lto, plan.found, decided.demand, plan.settings.mem_per_job)
-    plan.promise = ledger.promise(plan.environment.get, need, os.getpid())
-    left = plan.promise.available()
-    if left is not None:
-        bounds.memory = [need.ceiling(left)]
+    if plan.found is None or plan.mode is None:
+        return None
+    need = footprint.of_link(plan.mode.lto, plan.found, plan.mode.demand, plan.settings.mem_per_job)
+    return ledger.promise(plan.environment.get, need, link)
 
 
 def _bound_wild(plan: Plan, decided: mode.Mode) -> None:
@@ -271,6 +283,8 @@ def _bound_wild(plan: Plan, decided: mode.Mode) -> None:
 
 def _bound_plain_threads(plan: Plan, linker: str, decided: mode.Mode) -> None:
     """Bound what a linker's own pool may use, without a token and without a warden (C23)."""
+    from .hardware import cpus  # noqa: PLC0415  as above
+
     most = {"lld": 16, "mold": 32, "wild": budget.UNLIMITED}.get(linker)
     # gold's own choice, once --threads is given, is a thread for every input (gold/options.cc).
     own = min(cpus.affinity(), most) if most else max(2, len(plan.facts.inputs) if plan.facts is not None else 0)

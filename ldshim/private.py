@@ -13,7 +13,6 @@ How it is used: `entry` makes one, `rewrite` names it in MAKEFLAGS, the warden f
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 
@@ -60,7 +59,8 @@ def create(avoid: Collection[int] = ()) -> Private:
 
 def waiting(fd: int) -> int:
     """Count the bytes that lie in a pipe or FIFO: its tokens, whatever they are. fd: either end, open. Raises OSError."""
-    import termios  # noqa: PLC0415  a link that only takes tokens never counts them
+    import fcntl  # noqa: PLC0415  a link that only takes tokens never counts them
+    import termios  # noqa: PLC0415
 
     return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
@@ -70,16 +70,23 @@ def raised(fd: int, avoid: Collection[int] = ()) -> int:
 
     Under a descriptor limit too low for that, the number stays as high as the limit lets it.
     """
+    # F_DUPFD would find the number by itself, but fcntl is a shared object in most Pythons, and the only one that a link would load.
     for first in (_FIRST, 20, 3):
         wanted = first
+        while wanted in avoid or _is_open(wanted):
+            wanted += 1
         try:
-            while True:
-                moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, wanted)
-                if moved not in avoid:
-                    os.close(fd)
-                    return moved
-                os.close(moved)
-                wanted = moved + 1
+            os.dup2(fd, wanted, inheritable=False)
         except OSError:
             continue
+        os.close(fd)
+        return wanted
     return fd
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

@@ -32,6 +32,17 @@ def stamp(pid: int) -> bytes:
     return b"%d.%s" % (pid, fields[19]) if len(fields) > 19 and fields[0] != b"Z" else b""
 
 
+_own: list[tuple[int, bytes]] = []
+
+
+def own_stamp() -> bytes:
+    """Name this process as `stamp` does; read once, for the name stays what it is."""
+    pid = os.getpid()
+    if not _own or _own[0][0] != pid:
+        _own[:] = [(pid, stamp(pid))]
+    return _own[0][1]
+
+
 def session(pid: int) -> int:
     """Return the session id of a process, 0 when it is gone."""
     fields = stat_fields(pid)

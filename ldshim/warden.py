@@ -78,6 +78,9 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
     become_warden(keep)
     history = History(time.monotonic())
     try:
+        if reservation.prepare is not None:
+            reservation.prepare(reservation)
+            lease = reservation.lease
         policy = _begin(link, reservation)
         held = b"fixed" if lease.held or lease.counted else b"none"
         elastic = reservation.policy in ("valve", "confine") and not isinstance(policy, str)

@@ -144,6 +144,7 @@ def look(names):
                 code = getattr(value, "__code__", None)
                 out[name, key] = (type(value).__name__, code and (code.co_varnames, code.co_firstlineno, code.co_filename))
     return out
+index = [name for name in index if name.startswith("ldshim")]
 mine = look(index)
 loaders = {{type(sys.modules[name].__loader__).__name__ for name in index}}
 for name in index:
@@ -179,13 +180,13 @@ print(carryout is early, ldshim.rewrite is carryout.rewrite, carryout.__spec__.n
 def test_a_module_of_a_group_that_fails_is_not_left_behind(built: Path) -> None:
     """C1: when the code of one raises, its import raises that, and what was half made is gone."""
     text = """
-sys.modules["fcntl"] = None
+sys.modules["gc"] = None
 try:
     import ldshim.entry
 except ImportError as error:
-    print(error.name, [name for name in ("ldshim.private", "ldshim.entry", "ldshim.environ") if name in sys.modules])
+    print(error.name, [name for name in ("ldshim.handover", "ldshim.entry", "ldshim.environ") if name in sys.modules])
 """
-    assert "fcntl ['ldshim.environ']\n" == run_with_bundle(built, text)
+    assert "gc ['ldshim.handover', 'ldshim.environ']\n" == run_with_bundle(built, text)
 
 
 def test_a_traceback_shows_the_source(built: Path) -> None:
@@ -201,6 +202,23 @@ except TypeError:
     said = run_with_bundle(built, text)
     assert f'File "{ROOT}/ldshim/budget.py", line ' in said
     assert "self.number = max(1, number)" in said
+
+
+def test_a_shared_object_is_loaded_from_where_it_stood(built: Path) -> None:
+    """C24: what Python has in files of its own comes by its path, is what Python finds itself, and no directory is searched for it."""
+    text = """
+import _struct, fcntl, select, sys, termios
+ours = [_struct, fcntl, select, termios]
+there = {module.__name__: module.__spec__.origin for module in ours}
+listed = [path for path in sys.path_importer_cache if path.endswith("lib-dynload")]
+del sys.meta_path[0]
+for name in there:
+    del sys.modules[name]
+import _struct, fcntl, select, termios
+theirs = {module.__name__: module.__spec__.origin for module in (_struct, fcntl, select, termios)}
+print(listed, there == theirs, _struct.calcsize("<hhB"))
+"""
+    assert "[] True 5\n" == run_with_bundle(built, text)
 
 
 def test_the_file_is_closed_before_descriptors_are_looked_at(built: Path) -> None:

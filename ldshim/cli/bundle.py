@@ -30,12 +30,15 @@ GROUPS = (
     ("ldshim.entry", "ldshim.command.probes"),  # every call that comes further
     ("ldshim.plan", "ldshim.carryout", "ldshim.command.linkline"),  # every link
     ("ldshim.ir.scan",),  # every link whose inputs count
+    ("ldshim.hardware.cpus",),  # every link that counts CPUs
     ("ldshim.command.driver",),
     ("ldshim.command.gcc", "ldshim.ir.gcc"),
     ("ldshim.command.lld", "ldshim.ir.bitcode"),
-    ("ldshim.reserve.source", "ldshim.footprint", "ldshim.reserve.ledger"),  # every link that may hold something
+    ("ldshim.reserve.source",),  # every link that may hold something
+    ("ldshim.footprint", "ldshim.reserve.ledger"),  # the shim of one that tells its number at once, the warden of any other
     ("ldshim.warden",),
 )
+_SHARED = ("_struct", "fcntl", "select", "termios")  # where the interpreter has them in files of their own
 LEANER = {"os": "ldshim.lean_os", "struct": "_struct"}  # 2 ms, and 0.3 for a file that only imports the other
 
 
@@ -54,6 +57,11 @@ def build(package: str) -> bytes:
         for name in names:
             found = os.stat(sources[name])
             index[name] = (sources[name], int(found.st_mtime), found.st_size, sources[name].endswith("/__init__.py"), number)
+    for name in _SHARED:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.has_location and spec.origin:
+            found = os.stat(spec.origin)
+            index[name] = (spec.origin, int(found.st_mtime), found.st_size, False, -1)
     own = os.path.join(package, "bundle.py")
     head = marshal.dumps((_compiled(_parsed(own), own), index, groups))
     return b"".join([importlib.util.MAGIC_NUMBER, len(head).to_bytes(4, "little"), head, *codes])

@@ -133,8 +133,7 @@ def next_link(environment: Environment, settings: Settings, report: Report) -> R
     bounds = plan.limits(environment)
     if settings.mem_per_job:
         left = ledger.promise(environment.get, footprint.Footprint(0, settings.mem_per_job, " (LDSHIM_MEM_PER_JOB)"), os.getpid())
-        free = left.available()
-        bounds.memory = [] if free is None else [left.footprint.ceiling(free)]
+        bounds.memory = left.ceiling()
     usable = [each for each in report["jobservers"] if each["usable"]]
     lease, jobs = Lease(), 0
     if settings.jobs:

@@ -11,7 +11,7 @@ or a name cannot be believed the walk ends, for nothing says where the next memb
 
 from __future__ import annotations
 
-from ldshim.ir.extent import HEAD, MalformedError
+from ldshim.ir.extent import ARCHIVE, HEAD, THIN_ARCHIVE, MalformedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from ldshim.ir.extent import Extent
 
-MAGIC = b"!<arch>\n"
-THIN = b"!<thin>\n"
 _HEADER = 60
 _END = b"`\n"
 _TABLES = (b"/SYM64/", b"/<", b"__.SYMDEF")  # and "/"; "/<" are COFF's, "__.SYMDEF" has variants: _64, SORTED
@@ -69,10 +67,10 @@ class _Heads:
 
 def members(extent: Extent) -> Iterator[Member]:
     """Yield the members in order, symbol tables left out. Raises MalformedError where the archive cannot be followed."""
-    thin = extent.head.startswith(THIN)
+    thin = extent.head.startswith(THIN_ARCHIVE)
     heads = _Heads(extent, thin)
     names = b""
-    at = len(MAGIC)
+    at = len(ARCHIVE)
     for _ in range(MEMBERS_LIMIT):
         head = heads.at(at)
         if len(head) < _HEADER or head[58:60] != _END:
@@ -100,7 +98,7 @@ def members(extent: Extent) -> Iterator[Member]:
 
 def size_of_rest(extent: Extent, member: Member) -> int:
     """Estimate the size of the members behind one, bytes. In a thin archive the headers say it: of SAMPLE of them, evenly spread."""
-    if not extent.head.startswith(THIN):
+    if not extent.head.startswith(THIN_ARCHIVE):
         return max(0, extent.size - member.after)
     headers = extent.read(member.after, NAMES_LIMIT)
     count = len(headers) // _HEADER

@@ -16,8 +16,9 @@ import os
 S_IFMT = 0o170000
 S_IFREG = 0o100000
 
-# Raw bitcode and its wrapper. Here because `bitcode` is only imported for an input that starts with one of them: a plain link does not pay.
+# Raw bitcode and its wrapper; archives and thin ones. Here because what reads them is only imported for an input that starts so.
 BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")
+ARCHIVE, THIN_ARCHIVE = b"!<arch>\n", b"!<thin>\n"
 
 # One read gets the header, and all of a small object.
 HEAD = 4096

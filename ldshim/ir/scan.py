@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import os
 
-from ldshim.ir import archive, elf, libraries
-from ldshim.ir.extent import BITCODE, ExhaustedError, Extent, MalformedError, Meter, open_regular, stat_regular
+from ldshim.ir import elf, libraries
+from ldshim.ir.extent import ARCHIVE, BITCODE, THIN_ARCHIVE, ExhaustedError, Extent, MalformedError, Meter, open_regular, stat_regular
 from ldshim.ir.findings import ENDS_THE_QUESTION, Findings
 
 TYPE_CHECKING = False
@@ -175,7 +175,7 @@ class _Walk:
                 self._elf(extent)
             elif head.startswith(BITCODE):
                 self._bitcode(extent, path, member)
-            elif head.startswith((archive.MAGIC, archive.THIN)):
+            elif head.startswith((ARCHIVE, THIN_ARCHIVE)):
                 self._archive(extent, path, member, depth)
             elif not member:
                 self._script(extent, path, depth)
@@ -266,6 +266,8 @@ class _Walk:
             self.done = True
 
     def _archive(self, extent: Extent, path: bytes, member: bytes, depth: int) -> None:
+        from ldshim.ir import archive  # noqa: PLC0415  only an archive needs it
+
         if depth >= DEPTH_LIMIT:
             raise MalformedError(f"archives nested more than {DEPTH_LIMIT} deep")
         directory = path[: path.rfind(b"/") + 1]

@@ -7,7 +7,7 @@ A jobserver is a pipe with a byte for every job that may still start. The edge c
     is neither a terminal nor memory.
   - Reading must not block (a link waits for nobody), and O_NONBLOCK belongs to the open file description, which make shares with us and may
     rely on. So both ends are opened anew through /proc/self/fd: our own description, our own flags, make's are never touched (C13).
-  - Everything below make sees the numbers 3 and 4 in MAKEFLAGS. So ours are close-on-exec and stand at 100 and above.
+  - Everything below make sees the numbers 3 and 4 in MAKEFLAGS. So ours are close-on-exec and stand above 100.
   - A pipe without a writer reads as end of file, one without a reader kills by SIGPIPE. We hold both ends, so neither happens.
   - A server may tell its clients apart by the byte. So bytes are kept and given back as they are (C14).
   - make's last act is to read until nobody holds a write end. So `close` is never forgotten: who opens a Jobserver owns it until then
@@ -20,18 +20,16 @@ Used by the warden through lease.py; entry calls `find`, because descriptors mus
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 
-from ..private import waiting
+from ..environ import slurp
+from ..private import raised, waiting
 from . import makeflags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FIRST_FD = 100  # ours stand above every number that a MAKEFLAGS names in practice
 GRACE = 0.03  # seconds; jobserver-lessons §0.7: 7 of 7 tokens of a trickling server with it, 1 of 7 without
 
 # The closed set of reasons why a jobserver that is named cannot be used; makeflags.py has those for none being named.
@@ -230,10 +228,24 @@ def verify_pair(read_fd: int, write_fd: int) -> tuple[int, int] | str:
     """Check that two descriptors of this process are the two ends of one pipe: (device, inode), or the reason why not."""
     try:
         reading, writing = os.fstat(read_fd), os.fstat(write_fd)
-        modes = [fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE for fd in (read_fd, write_fd)]
     except (OSError, OverflowError):
         return CLOSED
+    try:
+        modes = [access_mode(b"/proc/self/fdinfo/%d" % fd) for fd in (read_fd, write_fd)]
+    except OSError:
+        return NO_PROC
     return judge_pair(reading, writing, modes[0], modes[1])
+
+
+def access_mode(path: bytes) -> int:
+    """Read the access mode out of a /proc/PID/fdinfo entry (`flags:` is octal), -1 when it does not say. Raises OSError.
+
+    fcntl says the same of a descriptor of our own, but is a shared object in most Pythons, and nothing else that a link does needs it.
+    """
+    for line in slurp(path).splitlines():
+        if line.startswith(b"flags:"):
+            return int(line[6:], 8) & os.O_ACCMODE
+    return -1
 
 
 def judge_pair(reading: os.stat_result, writing: os.stat_result, read_mode: int, write_mode: int) -> tuple[int, int] | str:
@@ -310,18 +322,14 @@ def _judge_opened(ends: list[int], expected: os.stat_result) -> str:
 
 
 def _open(path: bytes, mode: int) -> int:
-    """Open without blocking, without becoming anybody's terminal, close-on-exec, at FIRST_FD or above."""
-    fd = os.open(path, mode | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    if fd >= FIRST_FD:
-        return fd
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD)
-    finally:
-        os.close(fd)
+    """Open without blocking, without becoming anybody's terminal, close-on-exec, above every number that a MAKEFLAGS names in practice."""
+    return raised(os.open(path, mode | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY))
 
 
 def _why(error: Exception, missing: str) -> str:
     """Name the reason behind a failed open; missing: what ENOENT means here."""
+    import errno  # noqa: PLC0415  even what is built in costs 0.15 ms when it is imported
+
     number = error.errno if isinstance(error, OSError) else errno.ENOENT
     if number in (errno.EACCES, errno.EPERM):
         return REFUSED

@@ -87,6 +87,11 @@ class Promise:
             if directory >= 0:
                 os.close(directory)
 
+    def ceiling(self) -> list[tuple[int, str]]:
+        """Say how many jobs there is memory for, what others were promised taken off: [(jobs, clause for people)], [] if nobody knows."""
+        left = self.available()
+        return [] if left is None else [self.footprint.ceiling(left)]
+
     def fds(self) -> list[int]:
         """Return the descriptor that holds the promise, for the warden to keep."""
         return [self._fd] if self._fd >= 0 else []

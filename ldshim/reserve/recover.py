@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import os
 
-from ..environ import slurp
 from . import recipe
-from .jobserver import DRY_RUN, MODES, NO_PROC, Jobserver, connect, judge_pair, open_pair
+from .jobserver import DRY_RUN, NO_PROC, Jobserver, access_mode, connect, judge_pair, open_pair
 
 # The closed set of reasons, beside those of recipe.py for whom to ask, and of jobserver.py for what that make has.
 SERIAL = "the make that runs this recipe has no jobserver"
@@ -63,17 +62,9 @@ def _verify(directory: bytes, read_fd: int, write_fd: int) -> tuple[int, int] | 
     """Check the pair in the process that has it, by the same rules as our own (jobserver.judge_pair)."""
     try:
         reading, writing = (os.stat(b"%s/%d" % (directory, fd)) for fd in (read_fd, write_fd))
-        modes = [_mode(b"%sinfo/%d" % (directory, fd)) for fd in (read_fd, write_fd)]
+        modes = [access_mode(b"%sinfo/%d" % (directory, fd)) for fd in (read_fd, write_fd)]
     except FileNotFoundError:
         return NOT_OPEN
     except OSError:
         return recipe.UNREADABLE
-    return judge_pair(reading, writing, modes[0], modes[1]) if min(modes) >= 0 else MODES
-
-
-def _mode(path: bytes) -> int:
-    """Read the access mode out of a /proc/PID/fdinfo entry (`flags:` is octal), -1 when it does not say."""
-    for line in slurp(path).splitlines():
-        if line.startswith(b"flags:"):
-            return int(line[6:], 8) & os.O_ACCMODE
-    return -1
+    return judge_pair(reading, writing, modes[0], modes[1])

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 with atheris.instrument_imports(include=["ldshim"]):
     from ldshim.command.argv import Input
     from ldshim.ir import archive, bitcode, elf, gcc
-    from ldshim.ir.extent import Extent, MalformedError, Meter, open_regular
+    from ldshim.ir.extent import ARCHIVE, THIN_ARCHIVE, Extent, MalformedError, Meter, open_regular
     from ldshim.ir.scan import scan
 
 SEEDS = {
@@ -52,7 +52,7 @@ def elf_once(extent: Extent) -> None:
 
 def archive_once(extent: Extent) -> None:
     """List one input as an archive."""
-    if extent.head.startswith((archive.MAGIC, archive.THIN)):
+    if extent.head.startswith((ARCHIVE, THIN_ARCHIVE)):
         for member in archive.members(extent):
             assert member.data is None or member.data.size <= extent.size
 
