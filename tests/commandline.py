@@ -58,7 +58,8 @@ def plain(line: str) -> Words:
 
 def takes_next(table: Table) -> set[bytes]:
     """List the spellings that take one following word when nothing is joined to them."""
-    return {row.spelling for row in table.rows if argv.FOLLOWING[row.arity] == 1 and row.arity != argv.JOINED_AND_SEPARATE}
+    taking = (row for row in table.rows if argv.FOLLOWING[row.arity] == 1 and row.arity != argv.JOINED_AND_SEPARATE)
+    return {spelling for row in taking for spelling in row.spellings}
 
 
 def inputs(facts: Facts) -> list[str]:

@@ -62,7 +62,8 @@ def test_inputs_are_those_of_the_driver(tool: str, tmp_path: Path) -> None:
     """No word is taken for an option's argument that the driver links, and none the other way round."""
     for name in ("a.o", "b.o", "c.o"):
         (tmp_path / name).touch()
-    for option in sorted({row.spelling.decode() for row in gcc.TABLE.rows if row.meaning not in ("no-link", "-Wl", "-Xlinker")}):
+    links = [row for row in gcc.TABLE.rows if row.meaning not in ("no-link", "-Wl", "-Xlinker")]
+    for option in sorted({spelling.decode() for row in links for spelling in row.spellings}):
         _, said = run(tool, "-###", "a.o", option, "b.o", "c.o", cwd=tmp_path)
         line = [text for text in said.splitlines() if "collect2" in text and " c.o" in text]
         if not line or re.search(r"error:", said):

@@ -30,7 +30,7 @@ def table_of(tool: str) -> Table:
 
 def newer_only(tool: str) -> set[bytes]:
     """List the spellings that only a newer mold than the installed one knows."""
-    return {row.spelling for row in mold.TABLE.rows if row.seen == "3.0"} if tool == "ld.mold" else set()
+    return {name for row in mold.TABLE.rows if row.seen == "3.0" for name in row.spellings} if tool == "ld.mold" else set()
 
 
 def facts_of(tool: str, line: str) -> Facts:

@@ -12,7 +12,7 @@ from .argv import EQUALS_OR_FLAG, EQUALS_OR_SEPARATE, Row, Table, Walk, Words, b
 
 TABLE = Table(
     [
-        Row(b"--threads", EQUALS_OR_FLAG, "threads", "gold (bare), mold, wild; lld only with a number"),
+        Row([b"--threads"], EQUALS_OR_FLAG, "threads", "gold (bare), mold, wild; lld only with a number"),
         *rows(EQUALS_OR_SEPARATE, b"--thinlto-jobs", "jobs", "mold; lld only with ="),
         *both_dashes(EQUALS_OR_SEPARATE, b"thread-count", "threads", "gold, mold, wild"),
         *gnuld.BFD.rows,

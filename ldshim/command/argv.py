@@ -32,33 +32,33 @@ IN_FILE = -1  # a position inside a response file or an environment variable: re
 
 
 class Row:
-    """One spelling of one option.
+    """Spellings that are read alike. A row for each would be two hundred objects for every link.
 
-    spelling: as written, without value and without `=`; arity: one of the constants above; meaning: what the family's module calls it,
-    "" when only the arity matters; seen: the versions seen to accept it, for the reader and the tests.
+    spellings: as written, without value and without `=`; arity: one of the constants above; meaning: what the family's module calls them,
+    "" when only the arity matters; seen: the versions seen to accept them, for the reader and the tests.
     """
 
-    __slots__ = ("arity", "meaning", "seen", "spelling")
+    __slots__ = ("arity", "meaning", "seen", "spellings")
 
-    def __init__(self, spelling: bytes, arity: int, meaning: str = "", seen: str = "") -> None:
-        self.spelling = spelling
+    def __init__(self, spellings: list[bytes], arity: int, meaning: str = "", seen: str = "") -> None:
+        self.spellings = spellings
         self.arity = arity
         self.meaning = meaning
         self.seen = seen
 
 
 def rows(arity: int, spellings: bytes, meaning: str = "", seen: str = "") -> list[Row]:
-    """Make one row for each of the spellings, which are separated by whitespace."""
-    return [Row(spelling, arity, meaning, seen) for spelling in spellings.split()]
+    """Make the row of spellings that are separated by whitespace."""
+    return [Row(spellings.split(), arity, meaning, seen)]
 
 
 def both_dashes(arity: int, names: bytes, meaning: str = "", seen: str = "") -> list[Row]:
-    """Make two rows for each name: GNU's long options work behind one dash and behind two."""
-    return [Row(dash + name, arity, meaning, seen) for name in names.split() for dash in (b"--", b"-")]
+    """Make the row of names of which each has two spellings: GNU's long options work behind one dash and behind two."""
+    return [Row([dash + name for name in names.split() for dash in (b"--", b"-")], arity, meaning, seen)]
 
 
 class Table:
-    """Rows, indexed for the walk: exact spellings in one dict, joined prefixes longest first in another."""
+    """Rows, indexed for the walk: exact spellings in one dict, joined prefixes longest first in another. The first row of several wins."""
 
     __slots__ = ("exact", "joined", "lengths", "rows")
 
@@ -66,17 +66,17 @@ class Table:
         self.rows = tuple(rows)
         self.exact: dict[bytes, Row] = {}
         self.joined: dict[bytes, Row] = {}
-        for row in self.rows:
-            self._index(row.spelling, row)
+        for row in reversed(self.rows):
+            self._index(row)
         self.lengths = sorted({len(prefix) for prefix in self.joined}, reverse=True)
 
-    def _index(self, spelling: bytes, row: Row) -> None:
+    def _index(self, row: Row) -> None:
         if row.arity not in (JOINED, EQUALS, JOINED_AND_SEPARATE):
-            self.exact.setdefault(spelling, row)
+            self.exact.update(dict.fromkeys(row.spellings, row))
         if row.arity in (JOINED, EITHER, JOINED_AND_SEPARATE):
-            self.joined.setdefault(spelling, row)
+            self.joined.update(dict.fromkeys(row.spellings, row))
         elif row.arity in (EQUALS, EQUALS_OR_SEPARATE, EQUALS_OR_FLAG):
-            self.joined.setdefault(spelling + b"=", row)
+            self.joined.update({spelling + b"=": row for spelling in row.spellings})
 
     def find(self, word: bytes) -> tuple[Row | None, bytes | None, int]:
         """Look one word up: its row, the value joined to it, and how many of the following words are its values."""
