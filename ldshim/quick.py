@@ -206,9 +206,9 @@ def _exists(path: bytes) -> bool:
 def _slurp(path: bytes) -> bytes:
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        text = part = posix.read(fd, 1 << 17)
+        text = part = posix.read(fd, 1 << 16)
         while part:
-            part = posix.read(fd, 1 << 17)
+            part = posix.read(fd, 1 << 16)
             text += part
         return text
     finally:
