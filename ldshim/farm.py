@@ -60,9 +60,11 @@ BUNDLE = """\
         pass
 """
 QUICK = """\
-    from ldshim import quick
-    quick.link({name!a}, ({real!a}, {argv0!a}), {family!a}, {identity!a})
+    if not any(word.startswith({never!a}) for word in sys.argv):
+        from ldshim import quick
+        quick.link({name!a}, ({real!a}, {argv0!a}), {family!a}, {identity!a})
 """
+NEVER_PLAIN = {"driver": "-flto", "linker": "-plugin"}  # quick.py would say so, too; to import it for that is 0.3 ms
 
 
 class Launcher:
@@ -123,7 +125,7 @@ class Launcher:
 
     def _code(self) -> bytes:
         values = {"places": self.places, "name": self.name, "real": self.real, "argv0": self.argv0}
-        quick = QUICK.format(family=self.family, identity=self.identity, **values) if self.family else ""
+        quick = QUICK.format(never=NEVER_PLAIN[self.kind], family=self.family, identity=self.identity, **values) if self.family else ""
         packed = BUNDLE.format(bundle=self.bundle, head=bundle.HEAD) if self.bundle else ""
         return PYTHON.format(quick=quick, bundle=packed, **values).encode("ascii")
 

@@ -15,6 +15,7 @@ are written (1.5 ms of an LTO link's 10).
 from __future__ import annotations
 
 import os
+import time
 
 from . import processes
 from .private import raised
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
+AFTER_YOU_SECONDS = 0.003  # a link that waits for nothing is not to share its core's caches with a warden that could wait
 HELD = b"_LDSHIM_HELD"  # pid.starttime:fd.inode of a pipe: below this process a link of ours already has its number
 
 
@@ -156,6 +158,8 @@ def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoRetu
     status = 1
     try:
         if os.fork() == 0:
+            if report_fd < 0:
+                time.sleep(AFTER_YOU_SECONDS)
             from . import warden  # noqa: PLC0415  nobody else needs it, and behind a valve nobody waits for it
 
             warden.serve(link, reservation, report_fd)

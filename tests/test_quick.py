@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldshim import environ, findtool, plan, quick
+from ldshim import environ, farm, findtool, plan, quick
 from ldshim.environ import Environment
 from tests.launchers import Dump, build_dump, call, launcher
 from tests.tools import need
@@ -90,6 +90,15 @@ def test_what_is_not_certainly_plain(inputs: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(inputs)
     family, *args = line.split()
     assert not quick.is_plain(family, [arg.encode() for arg in args], [])
+
+
+@pytest.mark.parametrize("family", TOOLS)
+def test_what_a_launcher_does_not_even_ask(inputs: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C23: a word for which a launcher passes the short cut by is one for which the short cut itself would send the link the long way."""
+    monkeypatch.chdir(inputs)
+    never = farm.NEVER_PLAIN["driver" if family in ("gcc", "clang") else "linker"].encode()
+    lines = ([never], [never + b"=x"], [b"-o", never + b"x"])
+    assert not any(quick.is_plain(family, [*words, b"plain.o"], [b"PATH=/usr/bin"]) for words in lines)
 
 
 def test_what_is_certainly_plain(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

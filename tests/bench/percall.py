@@ -4,8 +4,8 @@
 
 The problem: a few milliseconds are what matters here, and a machine's noise is as large. The consequence: every round runs every case once,
 in shuffled order, so that a noisy minute hits all; a sample waits until nobody else runs (procs_running in /proc/stat), and
-how often that was in vain is printed; medians; and what is promised are ratios of two rows of this table, which the CPU time shows too
-when the machine is busy.
+how often that was in vain is printed; medians; and what is promised are ratios of two rows, each the median of the ratios that the rounds
+show: a machine whose speed changes between rounds does not change them. The CPU time shows them too when the machine is busy.
 
 The tool behind the stand-ins is a C program that does nothing but answer --version as the tool it plays, so that the table shows the
 stand-in and not the compiler. The rows named `gcc` are the real one, for the masquerades will not run another.
@@ -236,13 +236,19 @@ def measure(rows: list[Case], place: Place, rounds: int, patience: float) -> int
     return company
 
 
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    """Return the median of what the rounds say."""
+    return statistics.median(one / other for one, other in zip(ours, theirs))
+
+
 def table(rows: list[Case]) -> str:
     """Write the rows as Markdown."""
-    medians = {case.name: (statistics.median(case.wall), statistics.median(case.cpu)) for case in rows}
+    by_name = {case.name: case for case in rows}
     lines = ["| call | median ms | p10 | CPU | ratio | CPU ratio | to | target |", "|---|---:|---:|---:|---:|---:|---|---:|"]
     for case in rows:
-        wall, cpu = medians[case.name]
-        ratios = "{:.2f} | {:.2f}".format(*(ours / base for ours, base in zip((wall, cpu), medians[case.base]))) if case.base else " | "
+        wall, cpu = statistics.median(case.wall), statistics.median(case.cpu)
+        base = by_name.get(case.base)
+        ratios = f"{_ratio(case.wall, base.wall):.2f} | {_ratio(case.cpu, base.cpu):.2f}" if base else " | "
         tenth = sorted(case.wall)[len(case.wall) // 10]
         target = f"{case.target:.2f}" if case.target else ""
         lines.append(f"| {case.name} | {wall:.2f} | {tenth:.2f} | {cpu:.2f} | {ratios} | {case.base} | {target} |")
