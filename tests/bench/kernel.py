@@ -3,11 +3,11 @@
     python -m tests.bench.kernel [--source /usr/src/linux-source-6.1.tar.xz] [--config tinyconfig] [--llvm -16] [--jobs 2,8]
                                  [--rounds 3] [--resume FILE] [--minutes 30] [--only=-j2] [--table FILE]
 
-Unpacked, configured with CONFIG_LTO_CLANG_THIN and built once, bare; that takes minutes and 2 GB, so give it a --resume. A sample first
-lets kbuild meet the row's LD=, untimed, for it does over whatever another LD= has made, which takes minutes, too; then it removes what was
-linked and runs `make vmlinux` again: kbuild's walk over the tree, and the link of vmlinux.o, which compiles the kernel in a recipe without
-`+`. The rows: kbuild as it is, with every number of threads that could make sense (`LD="ld.lld --threads=N"`), and ldshim as a prefix and
-as an entry of a link farm. Seconds and ratios are those of samples.py.
+Unpacked, configured with CONFIG_LTO_CLANG_THIN and built once, bare; that takes minutes and 2 GB, so give it a --resume. A sample removes
+what was linked and runs `make vmlinux` again: kbuild's walk over the tree, and the link of vmlinux.o, which compiles the kernel in a
+recipe without `+`. The rows: kbuild as it is, with every number of threads that could make sense (`ld.lld --threads=N`), and ldshim as a
+prefix and as an entry of a link farm. kbuild does over whatever another LD= has made, so LD= is one script of two lines in every row, and
+only what it execs is the row's. Seconds and ratios are those of samples.py.
 """
 
 from __future__ import annotations
@@ -47,11 +47,13 @@ class Kernel:
         self.farm = make_farm(place, [self.linker])
         self.meter = Meter(place)
         self.env = environment(place, KBUILD_OUTPUT=str(self.out))
-        self.make = [tools.make43(), "-s", f"LLVM={options.llvm}"]
+        self.ld = place / "ld"
+        self.make = [tools.make43(), "-s", f"LLVM={options.llvm}", f"LD={self.ld}"]
         prefix = place / "ldshim"
         prefix.write_text(f"#!{PYTHON}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom ldshim.entry import main\nmain()\n")
         prefix.chmod(0o755)
         self.prefix = str(prefix)
+        self.become(AUTO)
         if not (place / "built").exists():
             self.prepare(options)
             (place / "built").touch()
@@ -77,21 +79,25 @@ class Kernel:
 
     def measure(self, row: samples.Key, number: int) -> dict[str, float]:
         """Link once: its figures. row: (linker, -jN, variant)."""
-        start = partial(self.start, row[1], row[2])
-        run.finish(start())
-        run.reap()
+        start = partial(self.start, row[1])
+        self.become(row[2])
         for name in ("vmlinux.o", "vmlinux"):
             (self.out / name).unlink(missing_ok=True)
         return run.watched(start) if number == WATCHED else run.timed(start, self.meter)
 
-    def start(self, jobs: str, variant: str) -> list[subprocess.Popen[bytes]]:
-        """Start make."""
+    def become(self, variant: str) -> None:
+        """Make LD= what a row wants."""
         linker = tools.need(self.linker)
         if variant in OURS:
             linker = str(self.farm / self.linker) if variant.endswith("farm") else f"{self.prefix} {linker}"
         elif variant != AUTO:
             linker += f" --threads={variant.split()[1]}"
-        words = [*self.make, jobs, f"LD={linker}", "vmlinux"]
+        self.ld.write_text(f'#!/bin/sh\nexec {linker} "$@"\n')
+        self.ld.chmod(0o755)
+
+    def start(self, jobs: str) -> list[subprocess.Popen[bytes]]:
+        """Start make."""
+        words = [*self.make, jobs, "vmlinux"]
         return [subprocess.Popen(words, cwd=self.tree, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
 
 
