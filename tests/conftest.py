@@ -23,9 +23,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
 
 
 def pytest_configure() -> None:
-    """Let ^C work in what the tests start: a shell that runs pytest in the background has it ignored, and that is inherited by all."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let signals end what the tests start: a shell's `&` and nohup ignore some of them, and that is inherited by all."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
