@@ -119,7 +119,7 @@ class Launcher:
             b"@ALONE@": alternatives([b"0:", *(b"1:" + word for word in probes.NO_INPUT)]),
             b"@SECOND@": second_characters([*known, *prefixes]),
             b"@PROBES@": alternatives([*known, *(prefix + b"*" for prefix in prefixes)]),
-            b"@TAKES_NEXT@": b" " + b" ".join(sorted(takes_next)) + b" ",
+            b"@TAKES_NEXT@": b" " + b" ".join(sorted(takes_next.split())) + b" ",
         }
         return b"\n".join(_filled(line, fields) for line in without_comments(template))
 

@@ -125,7 +125,7 @@ def _begin(link: Link, reservation: Reservation) -> Policy | str:
         refused = confinement
     lease.grow(reservation.most - lease.held)
     if reservation.pipe is not None and not reservation.wpa_asks:
-        from .reserve.lease import Kept  # noqa: PLC0415
+        from .reserve.wrapped import Kept  # noqa: PLC0415
         from .valve import Writers  # noqa: PLC0415
 
         return Writers(link.pid, _confine_wpa(reservation, Kept(reservation.most if lease.source == "none" else lease.held)))

@@ -18,8 +18,8 @@ from tests.tools import need
 SHELLS = [("dash",), ("bash", "--posix"), *([("busybox", "sh")] if shutil.which("busybox") else [])]
 
 LISTS = {
-    "gcc": (probes.DRIVER_PROBES, probes.DRIVER_PROBE_PREFIXES, probes.DRIVER_TAKES_NEXT, probes.CC1, probes.driver),
-    "ld": (probes.LINKER_PROBES, (), probes.LINKER_TAKES_NEXT, frozenset[bytes](), probes.linker),
+    "gcc": (probes.DRIVER_PROBES, probes.DRIVER_PROBE_PREFIXES, probes.DRIVER_TAKES_NEXT.split(), probes.CC1, probes.driver),
+    "ld": (probes.LINKER_PROBES, (), probes.LINKER_TAKES_NEXT.split(), frozenset[bytes](), probes.linker),
 }
 
 PLAIN = [

@@ -32,9 +32,9 @@ DRIVER_PROBE_PREFIXES = (
 )
 CC1 = frozenset([b"-cc1", b"-cc1as", b"-cc1gen-reproducer"])
 
-# Every option of gcc or clang that takes the next word, when nothing is joined to it (tests compare this with the tables).
-DRIVER_TAKES_NEXT = frozenset(
-    b"""
+# Every option of gcc or clang that takes the next word, when nothing is joined to it (tests compare this with the tables). A set is made
+# of them where one is needed: for hardly any call.
+DRIVER_TAKES_NEXT = b"""
     --CLASSPATH --analyzer-output --assert --bootclasspath --classpath --config --define-macro --dump --dumpbase --dumpbase-ext
     --dumpdir --dyld-prefix --embed-directory --encoding --entry --extdirs --for-assembler --for-linker --force-link --imacros
     --include --include-directory --include-directory-after --include-prefix --include-with-prefix --include-with-prefix-after
@@ -59,12 +59,10 @@ DRIVER_TAKES_NEXT = frozenset(
     -serialize-diagnostics -specs -stdlib++-isystem -sub_library -sub_umbrella -target -truncate -u -umbrella -undefined
     -unexported_symbols_list -validator-version -vfsoverlay -weak_framework -weak_library -weak_reference_mismatches
     -working-directory -wrapper -x -z
-    """.split()
-)
+    """
 
 LINKER_PROBES = frozenset([b"--version", b"--help"])
-LINKER_TAKES_NEXT = frozenset(
-    b"""
+LINKER_TAKES_NEXT = b"""
     --Map --Tbss --Tdata --Tldata-segment --Trodata-segment --Ttext --Ttext-segment --android-memtag-mode --architecture --assert
     --audit --auxiliary --build-id-chunk-size-for-treehash --build-id-min-file-size-for-treehash --call-graph-ordering-file --chroot
     --compress-debug-sections --compress-sections --debug --debug-address --debug-fuel --default-script --defsym --depaudit
@@ -98,8 +96,7 @@ LINKER_TAKES_NEXT = frozenset(
     -thinlto-cache-dir -thinlto-cache-policy -thinlto-jobs -thinlto-object-suffix-replace -thinlto-prefix-replace -thread-count
     -thread-count-final -thread-count-initial -thread-count-middle -trace-symbol -u -undefined -undefined-glob -unique
     -unresolved-symbols -version-exports-section -version-script -wild-experiments -wrap -write-gc-stats -y -z
-    """.split()
-)
+    """
 
 MOLD_RUN = frozenset([b"-run", b"--run"])
 
@@ -121,12 +118,13 @@ def linker(args: Sequence[bytes]) -> bool:
     return _probe(args, LINKER_PROBES, (), LINKER_TAKES_NEXT)
 
 
-def _probe(args: Sequence[bytes], probes: frozenset[bytes], prefixes: tuple[bytes, ...], takes_next: frozenset[bytes]) -> bool:
+def _probe(args: Sequence[bytes], probes: frozenset[bytes], prefixes: tuple[bytes, ...], taking: bytes) -> bool:
     if NO_INPUT.issuperset(args):
         return True
     # Looked at one by one only when there is something to find: a link of a thousand objects has no such word.
     if probes.isdisjoint(args) and not (prefixes and any(arg.startswith(prefixes) for arg in args)):
         return False
+    takes_next = frozenset(taking.split())
     taken = unsure = False
     for arg in args:
         if arg == b"--":

@@ -12,5 +12,6 @@ In the order in which they are tried (C11):
   slots.py       the host's own slots where there is no jobserver: flock on files in a directory that only we can write (C16)
   source.py      that order
   lease.py       what one link holds, whoever owns it: the warden's view of all of the above (C14)
+  wrapped.py     leases that stand in front of another
   ours.py        that directory
 """

@@ -24,7 +24,7 @@ from .. import processes
 from ..environ import slurp
 from ..hardware import memory
 from . import ours
-from .lease import WrappedLease
+from .wrapped import WrappedLease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ import os
 from .. import processes
 from ..environ import slurp
 from . import ours
-from .lease import JobserverLease, WrappedLease
+from .lease import JobserverLease
+from .wrapped import WrappedLease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
