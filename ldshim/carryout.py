@@ -200,10 +200,10 @@ def _reservation(plan: Plan, policy: str, pipe: private.Private | None = None) -
     return out
 
 
-def _guard(reservation: handover.Reservation, promise: Promise) -> None:
+def _guard(reservation: handover.Reservation, promised: Promise) -> None:
     from .reserve import ledger  # noqa: PLC0415  whoever has a promise has imported it
 
-    reservation.lease = ledger.GuardedLease(reservation.lease, promise, follows=reservation.policy != "confine")
+    reservation.lease = ledger.GuardedLease(reservation.lease, promised, follows=reservation.policy != "confine")
 
 
 def _bounded_by_memory(plan: Plan, link: int) -> Callable[[handover.Reservation], None]:

@@ -70,7 +70,7 @@ def raised(fd: int, avoid: Collection[int] = ()) -> int:
 
     Under a descriptor limit too low for that, the number stays as high as the limit lets it.
     """
-    # F_DUPFD would find the number by itself, but fcntl is a shared object in most Pythons, and the only one that a link would load.
+    # F_DUPFD would find the number by itself, but fcntl is a shared object in most Pythons, and a GCC link needs it for nothing else.
     for first in (_FIRST, 20, 3):
         wanted = first
         while wanted in avoid or _is_open(wanted):

@@ -240,7 +240,7 @@ def verify_pair(read_fd: int, write_fd: int) -> tuple[int, int] | str:
 def access_mode(path: bytes) -> int:
     """Read the access mode out of a /proc/PID/fdinfo entry (`flags:` is octal), -1 when it does not say. Raises OSError.
 
-    fcntl says the same of a descriptor of our own, but is a shared object in most Pythons, and nothing else that a link does needs it.
+    fcntl says the same of a descriptor of our own, but is a shared object in most Pythons, and a GCC link needs it for nothing else.
     """
     for line in slurp(path).splitlines():
         if line.startswith(b"flags:"):

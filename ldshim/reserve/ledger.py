@@ -23,6 +23,7 @@ import time
 from .. import processes
 from ..environ import slurp
 from ..hardware import memory
+from ..private import raised
 from . import ours
 from .wrapped import WrappedLease
 
@@ -132,7 +133,7 @@ class Promise:
             if not _locked(fd):
                 os.close(fd)
                 return
-            self._fd = _raised(fd)
+            self._fd = raised(fd)
         self._write()
 
     def _write(self) -> None:
@@ -273,13 +274,6 @@ def _locked(fd: int) -> bool:
             time.sleep(0.001)
         else:
             return True
-
-
-def _raised(fd: int) -> int:
-    """Move a descriptor out of the numbers that a MAKEFLAGS names, close-on-exec."""
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
-    os.close(fd)
-    return moved
 
 
 def promise(get: Callable[[bytes], bytes], footprint: Footprint, link: int) -> Promise:

@@ -1,6 +1,6 @@
 """Leases that stand in front of another, or in its place.
 
-Apart from lease.py because a shim that forks its warden needs none of them.
+Apart from lease.py because the shim of a GCC link, which leaves its memory to the warden, needs none of them.
 """
 
 from __future__ import annotations
