@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 
 from . import processes
-from .environ import slurp
 from .findtool import kind_of
 
 TYPE_CHECKING = False
@@ -41,15 +40,8 @@ def payer(said: Collection[str], pid: int = 0) -> str:
             return ""
         for name, kinds, disproof in PAYERS:
             if program == name:
-                written = disproof != b"" and disproof in _command_line(number)
+                written = disproof != b"" and disproof in processes.command_line(number)
                 return name.decode() if kinds.issuperset(said) and not written else ""
         if program not in _BETWEEN and not kind_of(program):
             return ""
     return ""
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        return slurp(b"%s/%d/cmdline" % (processes.PROC, pid))
-    except OSError:
-        return b""

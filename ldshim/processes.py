@@ -57,6 +57,14 @@ def comm(pid: int) -> bytes:
         return b""
 
 
+def command_line(pid: int) -> bytes:
+    """Return the words of a process, each ended by a NUL, b"" when it is gone."""
+    try:
+        return slurp(b"%s/%d/cmdline" % (PROC, pid))
+    except OSError:
+        return b""
+
+
 def executable(pid: int) -> bytes:
     """Return the base name of what a process runs, b"" when it is gone or somebody else's."""
     try:

@@ -47,6 +47,7 @@ CALM_SECONDS = 0.03  # and while none did for ten looks
 IDLE_SECONDS = 0.2
 _OFFER_AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds between offers of a spare that make did not take
 _WPA = b"lto1-wpa"  # its forks call themselves lto1-wpa-streaming
+_COMPILES = b"\0-f\0"  # `make -f TEMPORARY all`; before WPA lto-wrapper asks for the --version, to know that there is a make
 
 
 class Valve:
@@ -172,6 +173,8 @@ class Valve:
         for pid in processes.below(self._link):
             if self._is_client(pid):
                 if self._is_wpa and self._confine is not None:
+                    # What a make before it left in the pipe is not the confinement's to give back.
+                    self._back(private.waiting(self._pipe.read_fd))
                     self._writers = self._confine(pid)
                 return pid
         return 0
@@ -184,7 +187,7 @@ class Valve:
                 return True  # its forks inherit the mask only if it has one before them
             # It waits while its forks write: one token brings it nothing, the second is the first that does.
             return self._most > 1 and is_streaming(pid)
-        return name in self._make_names and processes.stat_fields(pid)[:1] != [b"Z"]
+        return name in self._make_names and processes.stat_fields(pid)[:1] != [b"Z"] and _COMPILES in processes.command_line(pid)
 
 
 class Writers:

@@ -42,16 +42,22 @@ class Below:
     """The process tree below a link, as the test says it is."""
 
     def __init__(self) -> None:
-        self.make = False
+        self.make = self.wpa = False
+        self.words = b"make\0-f\0/tmp/x.mk\0all\0"
         self.jobs = 1
+
+    def comms(self) -> dict[int, bytes]:
+        """Name the processes by pid."""
+        return {**({11: b"make"} if self.make else {}), **({12: b"lto1-wpa"} if self.wpa else {})}
 
 
 @pytest.fixture
 def below(monkeypatch: pytest.MonkeyPatch) -> Below:
-    """Put a pretended tree in the place of /proc: pid 10 is the link, 11 its make when there is one."""
+    """Put a pretended tree in the place of /proc: pid 10 is the link, 11 its make when there is one, 12 its WPA."""
     tree = Below()
-    monkeypatch.setattr(processes, "below", lambda _: [11] if tree.make else [])
-    monkeypatch.setattr(processes, "comm", lambda pid: b"make" if tree.make and pid == 11 else b"")
+    monkeypatch.setattr(processes, "below", lambda _: list(tree.comms()))
+    monkeypatch.setattr(processes, "comm", lambda pid: tree.comms().get(pid, b""))
+    monkeypatch.setattr(processes, "command_line", lambda _: tree.words)
     monkeypatch.setattr(processes, "stat_fields", lambda _: [b"S"])
     monkeypatch.setattr(processes, "children", lambda _: list(range(tree.jobs)))
     return tree
@@ -138,6 +144,34 @@ def test_when_make_is_gone_nothing_stays_in_the_pipe(below: Below, pipe: private
     below.make = False
     feeding.tick(1.0)
     assert (lease.free, lease.held) == (2, 0)
+
+
+def test_a_make_that_is_asked_for_its_version_is_offered_nothing(below: Below, pipe: private.Private) -> None:
+    """lto-wrapper runs `make --version` before WPA, to know that there is one; an empty command line is an exec that is not done yet."""
+    lease = Counted(1)
+    below.make = True
+    for words in (b"", b"make\0--version\0"):
+        below.words = words
+        feeding = valve.Valve(10, pipe, lease, 2)
+        feeding.tick(0.0)
+        assert 1 == lease.free
+
+
+def test_what_a_make_left_in_the_pipe_is_taken_out_before_wpa_is_confined(below: Below, pipe: private.Private) -> None:
+    """C14: the confinement gives back what it holds and does not use; a token that lies in the pipe meanwhile would be used by two."""
+    lease = Counted(1)
+    below.make = True
+    held_at_start = []
+
+    def confine(_: int) -> None:
+        held_at_start.append((lease.held, private.waiting(pipe.read_fd)))
+
+    feeding = valve.Valve(10, pipe, lease, 2, confine=confine)
+    feeding.tick(0.0)
+    assert 1 == private.waiting(pipe.read_fd)
+    below.make, below.wpa = False, True
+    feeding.tick(1.0)
+    assert [(0, 0)] == held_at_start
 
 
 def test_private_pipe_is_non_blocking_inheritable_and_unnamed() -> None:

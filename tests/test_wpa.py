@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests import tools
 from tests.flight import wait_for
+from tests.observe import LINGER
 from tests.pool import Pool
 from tests.program import FIXTURE, PARTITIONS, sha256
 
@@ -104,4 +106,26 @@ def test_writers_that_fork_unasked_are_confined_to_a_fixed_number(
             wait_for(lambda: len(os.sched_getaffinity(writers.pids()[0])) == 1)
         finally:
             status = writers.finish(link, pool, elsewhere)
+    assert 0 == status
+
+
+@pytest.mark.parametrize("gcc", tools.gccs())
+def test_the_make_that_says_its_version_before_wpa_takes_nothing(gcc: str, shim: Shim, program: Program, tmp_path: Path) -> None:
+    """C21: lto-wrapper asks `make --version`, to know that there is one; a token lent to that would not be with anybody's job."""
+    gate, asked, make = tmp_path / "gate", tmp_path / "asked", tmp_path / "make"
+    os.mkfifo(gate)
+    make.write_text(f'#!/bin/sh\n[ "$1" = --version ] && {{ : >{asked}; : <{gate}; }}\nexec {tools.need("make")} "$@"\n')
+    make.chmod(0o755)
+    line = ["-O1", "-flto=auto", *PARTITIONS, *program.objects(tools.need(gcc), "-O1", "-flto"), "-o", str(tmp_path / "out")]
+    with Pool(b"\x00a\xff") as pool:
+        env = shim.environment(MAKEFLAGS=pool.makeflags, MAKE=str(make))
+        link = subprocess.Popen([shim.named(gcc), *line], env=env, pass_fds=pool.pass_fds)
+        try:
+            wait_for(asked.exists)
+            time.sleep(LINGER)
+            assert 3 == pool.available()
+        finally:
+            opened = os.open(gate, os.O_RDWR | os.O_CLOEXEC)
+            status = link.wait()
+            os.close(opened)
     assert 0 == status

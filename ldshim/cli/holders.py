@@ -142,7 +142,4 @@ def _says_wait(path: bytes) -> bool:
 
 def command(pid: int) -> bytes:
     """Return the base name of what a process was started as, b"" when it is gone."""
-    try:
-        return os.path.basename(slurp(b"%s/%d/cmdline" % (processes.PROC, pid)).partition(b"\0")[0]) or processes.comm(pid)
-    except OSError:
-        return b""
+    return os.path.basename(processes.command_line(pid).partition(b"\0")[0]) or processes.comm(pid)
