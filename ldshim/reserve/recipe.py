@@ -27,6 +27,7 @@ NO_WORDS = "the make that runs this recipe gave it no MAKEFLAGS"
 
 _MAKES = (b"make", b"gmake", b"gnumake", b"remake")
 _DELETED = b" (deleted)"  # what readlink adds when the make was replaced by an upgrade while running
+_LINES = (b"PPid", b"Uid", b"NSpid")
 _DEEPEST = 1000  # more ancestors than any build has; a bound, should /proc change under our feet
 
 
@@ -53,20 +54,20 @@ def find(proc: bytes = b"/proc") -> Recipe | str:
         status = _status(proc, pid)
     except OSError:
         return FOREIGN_PROC
-    user = status.get(b"Uid")
-    if len(status.get(b"NSpid", b"").split()) > 1:
+    user = status[b"Uid"]
+    if len(status[b"NSpid"].split()) > 1:
         return FOREIGN_PROC
     chain: list[int] = []
     while len(chain) < _DEEPEST:
         chain.insert(0, pid)
-        pid = int(status.get(b"PPid", b"0"))
+        pid = int(status[b"PPid"] or b"0")
         if pid == 0:
             return NO_MAKE
         try:
             status = _status(proc, pid)
         except OSError:
             return NO_MAKE if pid == 1 else UNREADABLE  # hidepid shows us no process of another user
-        if status.get(b"Uid") != user:
+        if status[b"Uid"] != user:
             return NO_MAKE if pid == 1 else OTHER_USER
         try:
             if _is_make(os.readlink(b"%s/%d/exe" % (proc, pid))):
@@ -101,15 +102,17 @@ def words(proc: bytes, recipe: Recipe) -> makeflags.Auth | str:
 def still(proc: bytes, recipe: Recipe) -> bool:
     """Tell whether the same make is still the parent of the process it started: a pid alone proves nothing."""
     try:
-        parent = int(_status(proc, recipe.chain[0]).get(b"PPid", b"0"))
+        parent = int(_status(proc, recipe.chain[0])[b"PPid"] or b"0")
         return parent == recipe.make and _started(proc, recipe.make) == recipe.started
     except OSError:
         return False
 
 
 def _status(proc: bytes, pid: int) -> dict[bytes, bytes]:
-    lines = slurp(b"%s/%d/status" % (proc, pid)).splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+    # Three lines of sixty; a name of the process cannot forge one, for the kernel escapes its newlines.
+    text = b"\n" + slurp(b"%s/%d/status" % (proc, pid))
+    values = [text.partition(b"\n%s:" % name)[2].partition(b"\n")[0].strip() for name in _LINES]
+    return dict(zip(_LINES, values))
 
 
 def _started(proc: bytes, pid: int) -> bytes:
