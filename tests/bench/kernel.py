@@ -29,7 +29,6 @@ AUTO = "bare, its default"
 STATIC = "bare, {} threads"
 OURS = ("ldshim, prefix", "ldshim, farm")
 TARGET = 1.03
-WATCHED = 0
 
 
 def variants(jobs: int) -> list[str]:
@@ -83,7 +82,7 @@ class Kernel:
         self.become(row[2])
         for name in ("vmlinux.o", "vmlinux"):
             (self.out / name).unlink(missing_ok=True)
-        return run.watched(start) if number == WATCHED else run.timed(start, self.meter)
+        return run.timed(start, self.meter) if samples.timed(number) else run.watched(start)
 
     def become(self, variant: str) -> None:
         """Make LD= what a row wants."""
@@ -122,12 +121,12 @@ def main() -> None:
     parser.add_argument("--config", default="tinyconfig", help="a make target that configures (default: %(default)s)")
     parser.add_argument("--llvm", default="-16", help="suffix of clang's and lld's names (default: %(default)s)")
     parser.add_argument("--jobs", default="2,8")
-    samples.add_arguments(parser, rounds=3)
+    samples.add_arguments(parser, rounds=3, watched=1)
     options = parser.parse_args()
     plan = [(f"ld.lld{options.llvm}", f"-j{jobs}", variant) for jobs in options.jobs.split(",") for variant in variants(int(jobs))]
     run.adopt()
-    about = f"{options.source.name}, {options.config} with ThinLTO, make 4.3, medians of timed links of vmlinux, peaks of a watched one"
-    samples.main(options, about, plan, range(options.rounds + 1), lambda place: Kernel(place, options).measure, tables)
+    about = f"{options.source.name}, {options.config} with ThinLTO, make 4.3, medians of timed links of vmlinux, peaks of watched ones"
+    samples.main(options, about, plan, samples.rounds(options), lambda place: Kernel(place, options).measure, tables)
 
 
 if __name__ == "__main__":

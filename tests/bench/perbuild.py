@@ -1,13 +1,14 @@
 """What a whole build costs: several LTO links at once under make, bare and through ldshim, measured in the same run.
 
     python -m tests.bench.perbuild [--tools gcc-12,ld.lld-16] [--jobs 2,8,16] [--links 1,4,8] [--modules 200] [--functions 3]
-                                   [--rounds 3] [--resume FILE] [--minutes 4] [--only "gcc-12 -j8"] [--table FILE]
+                                   [--rounds 3] [--watched 1] [--resume FILE] [--minutes 4] [--only "gcc-12 -j8"] [--table FILE]
 
 Each row is a build of so many links of the same generated program under `make -jN`, GNU make 4.3: bare with the tool's own number,
 bare with make's jobserver (`+` in the recipe; GCC alone knows it), with every number that could make sense, and ldshim with and
-without `+`. Wall, CPU and switches are medians of timed builds. The peaks are those of one more build of each row that is watched
+without `+`. Wall, CPU and switches are medians of timed builds. The peaks are those of more builds of each row that are watched
 (run.py says how): threads that wanted to run at once, CPUs that they could occupy, the LTRANS compilers of GCC that were alive at
-once, counted exactly at a gate that stands open (tests/observe.py), and memory. The threads of one process count for no more than the
+once, counted exactly at a gate that stands open (tests/observe.py), and memory, which differs by some per cent with the partitions
+that happen to meet: one watched build shows less than the peak. The threads of one process count for no more than the
 CPUs that it may use, for the kernel can run no more of them; make, sh and the watcher do not count. That number, and LTRANS, are what
 is compared with -j at the end. Memory is compared with that of the bare link, which one link alone cannot undercut: 2 % are allowed. Where
 -jN stands for a machine of N CPUs that is not at hand, the bare link is the one with N threads, for that is what it takes there.
@@ -27,7 +28,6 @@ from tests.bench import run, samples, workload
 from tests.bench.workload import Bench, Workload
 from tests.observe import Gate
 
-WATCHED = 0  # the round that is watched; the timed ones follow
 AUTO = "bare, its default"
 JOBSERVER = "bare, -flto=jobserver, with +"
 OURS = ("ldshim, with +", "ldshim, without +")
@@ -49,7 +49,7 @@ class Builds(Bench):
         """Run one build: its figures. row: (tool, -jN, "N links", variant)."""
         tool, jobs, links, variant = row
         load = self.loads[tool]
-        if number != WATCHED:
+        if samples.timed(number):
             return run.timed(partial(self.start, load, jobs, int(links.split()[0]), variant), self.meter)
         place = self.root / "gate"
         shutil.rmtree(place, ignore_errors=True)
@@ -125,7 +125,7 @@ def main() -> None:
     workload.add_arguments(parser, "gcc-12,ld.lld-16", modules=200, functions=3)
     parser.add_argument("--jobs", default="2,8,16")
     parser.add_argument("--links", default="1,4,8")
-    samples.add_arguments(parser, rounds=3)
+    samples.add_arguments(parser, rounds=3, watched=1)
     options = parser.parse_args()
     plan = [
         (tool, f"-j{jobs}", f"{links} link{'s' * (links != '1')}", variant)
@@ -135,8 +135,8 @@ def main() -> None:
         for variant in variants(tool.startswith("ld.lld"), int(jobs))
     ]
     run.adopt()
-    about = f"{options.modules} modules of {options.functions} functions, make 4.3, medians of timed builds, peaks of a watched one"
-    samples.main(options, about, plan, range(options.rounds + 1), lambda place: Builds(place, options).measure, tables)
+    about = f"{options.modules} modules of {options.functions} functions, make 4.3, medians of timed builds, peaks of watched ones"
+    samples.main(options, about, plan, samples.rounds(options), lambda place: Builds(place, options).measure, tables)
 
 
 if __name__ == "__main__":

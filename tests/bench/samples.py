@@ -169,14 +169,26 @@ def take(samples: Samples, plan: Sequence[Key], rounds: range, minutes: float, m
     return missing
 
 
-def add_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
-    """Describe what every benchmark of this kind understands."""
+def add_arguments(parser: argparse.ArgumentParser, rounds: int, watched: int = 0) -> None:
+    """Describe what every benchmark of this kind understands. watched: how many rounds are, where any are."""
     parser.add_argument("--rounds", type=int, default=rounds, help="timed rounds; watched ones, where there are any, come on top")
+    if watched:
+        parser.add_argument("--watched", type=int, default=watched, help="rounds that are watched, for the peaks; they come first")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="keep the samples there, and take only those that are missing")
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing, print the table of a file of samples")
     parser.add_argument("--only", default="", metavar="WORDS", help="only rows whose names hold these words, as in `gcc-12 -j8`")
     parser.add_argument("--minutes", type=float, default=0, help="stop after so many, with exit status 0; --resume goes on")
     parser.add_argument("--prepare", action="store_true", help="only compile; needs --resume, the objects stand beside its file")
+
+
+def timed(number: int) -> bool:
+    """Tell whether a round is timed; 0 and those before it are watched."""
+    return number > 0
+
+
+def rounds(options: argparse.Namespace) -> range:
+    """Give the numbers of the rounds that were asked for, watched ones first."""
+    return range(1 - options.watched, options.rounds + 1)
 
 
 def chosen(row: Key, only: str) -> bool:

@@ -1,7 +1,8 @@
 """Links that start at once and share nothing but a jobserver, or the host's slots: as quick as the best split of the CPUs.
 
     python -m tests.bench.together [--tools gcc-12,ld.lld-16] [--links 2,8] [--tokens 1,3,7,slots] [--modules 200] [--functions 3]
-                                   [--static 1,2,4] [--rounds 3] [--resume FILE] [--minutes 4] [--only "gcc-12"] [--table FILE]
+                                   [--static 1,2,4] [--rounds 3] [--watched 1] [--resume FILE] [--minutes 4] [--only gcc-12]
+                                   [--table FILE]
 
 There is no make: so many links are started in one moment. Bare ones get what they take by default, or a number each, every one that could
 make sense; those of ldshim share a pool of tokens or the slots of the host, and GCC's own -flto=jobserver shares the pool for comparison.
@@ -22,7 +23,6 @@ from tests.bench import run, samples, workload
 from tests.bench.workload import Bench, Workload
 from tests.pool import Pool
 
-WATCHED = 0
 AUTO = "bare, its default"
 STATIC = "bare, {} threads each"
 JOBSERVER = "bare, -flto=jobserver, {}"
@@ -53,7 +53,7 @@ class Links(Bench):
             if variant.endswith(("token", "tokens")):
                 pool = stack.enter_context(Pool(b"+" * int(variant.split()[-2])))
             start = partial(self.start, self.loads[tool], int(links.split()[0]), variant, pool)
-            return run.watched(start) if number == WATCHED else run.timed(start, self.meter)
+            return run.timed(start, self.meter) if samples.timed(number) else run.watched(start)
 
     def start(self, load: Workload, links: int, variant: str, pool: Pool | None) -> list[subprocess.Popen[bytes]]:
         """Start the links."""
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--links", default="2,8")
     parser.add_argument("--tokens", default="1,3,7,slots")
     parser.add_argument("--static", default="1,2,4")
-    samples.add_arguments(parser, rounds=3)
+    samples.add_arguments(parser, rounds=3, watched=1)
     options = parser.parse_args()
     plan = [
         (tool, f"{links} links", variant)
@@ -110,8 +110,8 @@ def main() -> None:
         for variant in variants(tool.startswith("ld.lld"), options.tokens.split(","), options.static.split(","))
     ]
     run.adopt()
-    about = f"{options.modules} modules of {options.functions} functions, medians of timed runs, peaks of a watched one"
-    samples.main(options, about, plan, range(options.rounds + 1), lambda place: Links(place, options).measure, tables)
+    about = f"{options.modules} modules of {options.functions} functions, medians of timed runs, peaks of watched ones"
+    samples.main(options, about, plan, samples.rounds(options), lambda place: Links(place, options).measure, tables)
 
 
 if __name__ == "__main__":
