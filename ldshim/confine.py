@@ -120,9 +120,8 @@ class Confinement:
             self._yield_at = now + YIELD_SECONDS
             if self._lease.held and self._lease.surplus():
                 # One at a time: the other link may end meanwhile, and then there is nothing to yield.
-                self._lease.shrink(1)
+                self._give(1)
                 self.wants = False
-                self._apply()
                 return
         wanted = min(self._runnable, 1 + self._most) - held
         if wanted > 0:
@@ -135,8 +134,7 @@ class Confinement:
             self._idle_since = self._idle_since or now
             if now - self._idle_since >= IDLE_SECONDS:
                 # Down to what runs, in one step: a serial phase after a wide one is the usual case.
-                self._lease.shrink(held - max(1, self._runnable))
-                self._apply()
+                self._give(held - max(1, self._runnable))
                 self._idle_since = 0.0
         else:
             self._idle_since = 0.0
@@ -150,6 +148,11 @@ class Confinement:
         self.wants, self._denied_since = True, self._denied_since or now
         self._ask_at = now + pause(now - self._denied_since)
 
+    def _give(self, count: int) -> None:
+        """Leave CPUs, and then give what paid for them back: the next who takes it is at work within a millisecond."""
+        self._apply(1 + self._lease.held - count)
+        self._lease.shrink(count)
+
     def _scan(self) -> None:
         """Look at every process and thread of the link."""
         self._pids = [self._link, *processes.below(self._link)]
@@ -160,9 +163,10 @@ class Confinement:
         before, self._cpu = self._cpu, {pid: cpu_seconds(pid) for pid in self._pids}
         return sum(max(0.0, spent - before[pid]) for pid, spent in self._cpu.items() if pid in before)
 
-    def _apply(self) -> None:
+    def _apply(self, held: int = 0) -> None:
+        """Confine all there is to so many CPUs, 0: those that are held."""
         if not self._given_up:
-            self._mask = self._cpus.resize(1 + self._lease.held)
+            self._mask = self._cpus.resize(held or 1 + self._lease.held)
             set_masks([self._link, *processes.below(self._link)], self._mask)
 
     def _watch_for_others(self, now: float) -> None:

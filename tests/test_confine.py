@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ldshim import confine
 from ldshim.reserve import cpunames, lease
 from tests import tools
 from tests.link import Link
@@ -84,6 +86,46 @@ def test_never_more_cpus_than_the_mask(tmp_path: Path) -> None:
     cpus = cpunames.Cpus({0, 1}, 0, os.fsencode(tmp_path))
     assert frozenset({0, 1}) == cpus.resize(16)
     cpus.release()
+
+
+class Watching(lease.Lease):
+    """One thread held, which somebody waits for if surplus says so; notes how many CPUs a process may use when it is given back."""
+
+    def __init__(self, pid: int, surplus: int) -> None:
+        super().__init__("slots", "test")
+        self.pid = pid
+        self.out = 1
+        self.spare = surplus
+        self.seen: list[int] = []
+
+    @property
+    def held(self) -> int:
+        """Count what is out."""
+        return self.out
+
+    def surplus(self) -> int:
+        """Say what the test says."""
+        return self.spare
+
+    def shrink(self, count: int) -> None:
+        """Look at the process."""
+        self.out -= count
+        self.seen.append(len(os.sched_getaffinity(self.pid)))
+
+
+@pytest.mark.parametrize("surplus", [0, 1])
+def test_a_link_has_left_the_cpu_before_it_gives_its_token_back(surplus: int, tmp_path: Path) -> None:
+    """C14: whoever takes the token is at work at once, and until the mask is narrow two would use it; 0: a serial phase, 1: it yields."""
+    with subprocess.Popen(["sleep", "60"]) as idle:
+        held = Watching(idle.pid, surplus)
+        one = confine.Confinement(idle.pid, cpunames.Cpus(os.sched_getaffinity(idle.pid), 0, os.fsencode(tmp_path)), held, 1)
+        assert one.start()
+        assert 2 == len(os.sched_getaffinity(idle.pid))
+        for step in range(1, 5):
+            one.tick(step * confine.IDLE_SECONDS)
+        one.end([])
+        idle.kill()
+    assert [1] == held.seen
 
 
 def test_a_link_without_tokens_is_confined_and_grows_with_the_first(tmp_path: Path) -> None:
