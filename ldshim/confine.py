@@ -49,7 +49,7 @@ STARVED_SHARE = 0.6  # of what the CPUs held could have given; measured alone: 0
 IDLE_SHARE = 0.5  # of one CPU beside ours: on a machine that is full everywhere the confinement does no harm
 AGAIN_SECONDS = 0.5  # how often the masks of all threads are looked at again
 SHARING_SECONDS = 0.1  # while another link is on the same CPU: how often a free one is looked for, at most
-BIRTHS = 4  # how often the threads of one process are listed until none is new
+BIRTHS = 4  # how often the processes of a link, and the threads of one, are listed until none is new
 
 ONE_CPU = "it may use one CPU only"
 NO_PROC = "/proc does not show its threads"
@@ -167,7 +167,7 @@ class Confinement:
         """Confine all there is to so many CPUs, 0: those that are held."""
         if not self._given_up:
             self._mask = self._cpus.resize(held or 1 + self._lease.held)
-            set_masks([self._link, *processes.below(self._link)], self._mask)
+            set_masks(self._link, self._mask)
 
     def _watch_for_others(self, now: float) -> None:
         """Give the confinement up when runnable threads get much less than their CPUs could give, while other CPUs of the mask idle."""
@@ -191,14 +191,14 @@ class Confinement:
         """Confine the link to what is held now; False, with nothing changed, where that is refused."""
         wanted = self._cpus.resize(1 + self._lease.held)
         if set_mask(self._link, wanted):
-            set_masks(processes.below(self._link), wanted)  # a WPA that is met late has forked already
+            set_masks(self._link, wanted)  # a WPA that is met late has forked already
             return True
         self._cpus.release()
         return False
 
     def unconfine(self, survivors: Iterable[int] = ()) -> None:
         """Give every thread of the link, and of what outlives it, the mask back that the call was given."""
-        set_masks([self._link, *processes.below(self._link), *survivors], self._cpus.mask)
+        set_masks(self._link, self._cpus.mask, survivors)
 
     def end(self, survivors: Iterable[int]) -> None:
         """Undo everything: the link is over. survivors: processes that still hold its life pipe."""
@@ -246,17 +246,30 @@ def states(pids: Iterable[int]) -> list[bytes]:
     return found
 
 
-def set_masks(pids: Iterable[int], mask: frozenset[int]) -> None:
-    """Set the affinity of every thread of processes, those included that are born meanwhile and inherit what their parent had."""
+def set_masks(link: int, mask: frozenset[int], others: Iterable[int] = ()) -> None:
+    """Set the affinity of every thread of a process, of all below it and of others.
+
+    Processes and threads that are born meanwhile inherit what their parent had, so all are listed until none is new.
+    """
     done: set[bytes] = set()
-    for pid in pids:
-        for _ in range(BIRTHS):
-            born = [tid for tid in threads_of(pid) if tid not in done]
-            if not born:
-                break
-            for tid in born:
-                set_mask(int(tid), mask)
-            done.update(born)
+    seen: set[int] = set()
+    for _ in range(BIRTHS):
+        born = [pid for pid in (link, *processes.below(link), *others) if pid not in seen]
+        if not born:
+            break
+        for pid in born:
+            _set_threads(pid, mask, done)
+        seen.update(born)
+
+
+def _set_threads(pid: int, mask: frozenset[int], done: set[bytes]) -> None:
+    for _ in range(BIRTHS):
+        born = [tid for tid in threads_of(pid) if tid not in done]
+        if not born:
+            break
+        for tid in born:
+            set_mask(int(tid), mask)
+        done.update(born)
 
 
 def set_mask(tid: int, mask: frozenset[int]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import confine
+from ldshim import confine, processes
 from ldshim.reserve import cpunames, lease
 from tests import tools
 from tests.link import Link
@@ -126,6 +126,19 @@ def test_a_link_has_left_the_cpu_before_it_gives_its_token_back(surplus: int, tm
         one.end([])
         idle.kill()
     assert [1] == held.seen
+
+
+def test_a_process_that_is_born_while_the_masks_are_set_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A WPA forks while the warden goes from thread to thread: what was born with the old mask would keep it for half a second."""
+    with subprocess.Popen(["sleep", "60"]) as parent, subprocess.Popen(["sleep", "60"]) as late:
+        listings = iter([[], [late.pid], [late.pid]])
+        monkeypatch.setattr(processes, "below", lambda _: next(listings))
+        one = frozenset(sorted(os.sched_getaffinity(0))[:1])
+        confine.set_masks(parent.pid, one)
+        masks = [os.sched_getaffinity(child.pid) for child in (parent, late)]
+        parent.kill()
+        late.kill()
+    assert [one, one] == masks
 
 
 def test_a_link_without_tokens_is_confined_and_grows_with_the_first(tmp_path: Path) -> None:
