@@ -8,8 +8,8 @@ gives the peaks: threads that wanted to run, CPUs they could occupy, memory.
 
 threads: threads in state R at both ends of ten milliseconds, so that neither one that ends and one that follows it nor a driver that is
 about to wait for what it has started are counted beside those that compute. make, shells and the watcher do not count, nor does a driver
-that has a child: on a full machine it is runnable for long before it gets the CPU on which to wait. Nor does the child of a shim, which
-forks the warden and ends.
+or a linker that has a child: on a full machine it is runnable for long before it gets the CPU on which to wait. Nor does the child of a
+shim, which forks the warden and ends.
 occupied: the same, but the threads of one process count for no more than the CPUs that they may use (the union of their masks): the
 kernel can run no more of a confined linker. GCC's WPA and what it forks to write partitions count as one process.
 memory: what no file backs, summed; what forks share counts once (memory.py); it costs a millisecond a process, so it is looked at less
@@ -73,8 +73,10 @@ def _only_waits(pid: int) -> bool:
     """Tell whether a process is none of those that compute."""
     name = processes.executable(pid)
     if name.startswith(b"python"):
-        return processes.executable(_parent(pid)) == name
-    return name in NOT_COUNTED or ((name in DRIVERS or kind_of(name) == "driver") and bool(processes.children(pid)))
+        # A shim is started by us or by make; its child may find that its parent is another tool already.
+        parent = _parent(pid)
+        return parent != os.getpid() and processes.executable(parent) not in NOT_COUNTED
+    return name in NOT_COUNTED or ((name in DRIVERS or kind_of(name) != "") and bool(processes.children(pid)))
 
 
 def _parent(pid: int) -> int:
