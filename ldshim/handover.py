@@ -84,19 +84,20 @@ class Left:
     It owns the intermediate child until `reap`.
     """
 
-    __slots__ = ("_child", "life_fd", "policy", "reason", "taken")
+    __slots__ = ("_child", "_pending", "life_fd", "policy", "reason", "taken")
 
-    def __init__(self, taken: int, policy: str, reason: str, life_fd: int, child: int) -> None:
+    def __init__(self, taken: int, policy: str, reason: str, life_fd: int, child: int, pending: bool) -> None:
         self.taken = taken
         self.policy = policy
         self.reason = reason
         self.life_fd = life_fd
         self._child = child
+        self._pending = pending  # processes.child_is_pending before the fork
 
     def reap(self) -> None:
         """Wait for the intermediate child, if that was not done yet; should it have been unable to fork the warden, nothing is held."""
         child, self._child = self._child, 0
-        if child and not _forked(child):
+        if child and not _forked(child, self._pending):
             self.taken, self.policy = 0, "none"
 
     @property
@@ -118,6 +119,7 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     except OSError:
         return None
     link = Link(life_read)
+    pending = processes.child_is_pending()
     try:
         child = os.fork()
     except OSError:
@@ -131,7 +133,7 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     if tells:
         os.close(report_write)
         if child > 0:
-            _forked(child)
+            _forked(child, pending)
         answer = os.read(report_read, 512)
         os.close(report_read)
     if not answer:
@@ -139,15 +141,17 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
         return None
     os.set_inheritable(life_write, True)
     taken, policy, reason = answer.split(b" ", 2)
-    return Left(int(taken), policy.decode(), reason.decode(), life_write, 0 if tells else child)
+    return Left(int(taken), policy.decode(), reason.decode(), life_write, 0 if tells else child, pending)
 
 
-def _forked(child: int) -> bool:
+def _forked(child: int, pending: bool) -> bool:
     """Reap the intermediate child; tell whether it has forked the warden."""
     try:
         return os.waitpid(child, 0)[1] == 0
     except ChildProcessError:
         return True  # SIGCHLD is ignored, as it was when we were called: the kernel reaped it, and does not say
+    finally:
+        processes.forget_child(pending)
 
 
 def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoReturn:

@@ -12,7 +12,10 @@ from .environ import slurp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Iterator
+else:
+    import _signal  # the signal module proper builds enums: 4 ms
 
 PROC = b"/proc"
 
@@ -41,6 +44,20 @@ def own_stamp() -> bytes:
     if not _own or _own[0][0] != pid:
         _own[:] = [(pid, stamp(pid))]
     return _own[0][1]
+
+
+def child_is_pending() -> bool:
+    """Tell whether a SIGCHLD waits that our caller blocks; ask before a fork, for forget_child."""
+    return _signal.SIGCHLD in _signal.sigpending()
+
+
+def forget_child(pending: bool) -> None:
+    """Take the SIGCHLD of a child that we have reaped away, where it is blocked: the tool has no such child, and would find it waiting.
+
+    pending: what child_is_pending said before the fork; then it stays.
+    """
+    if not pending and child_is_pending():
+        _signal.sigtimedwait([_signal.SIGCHLD], 0)
 
 
 def session(pid: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from . import processes
 from .findtool import kind_of
 from .reserve import ours
 
@@ -175,6 +176,7 @@ def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
         edits[b"PATH"] = path
     import fcntl  # noqa: PLC0415  a tool is asked once, and then never imports this again
 
+    pending = processes.child_is_pending()
     block = environment.changed(edits)
     reader, writer = os.pipe()
     null = os.open(b"/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -202,6 +204,7 @@ def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
         _, status = os.waitpid(pid, 0)
     except ChildProcessError:
         status = 0  # SIGCHLD is ignored here: the kernel reaped it, and what it said must do
+    processes.forget_child(pending)
     return text if text is not None and status == 0 else b""
 
 

@@ -35,6 +35,8 @@ class Bench:
 
     def __init__(self, shim: Shim, program: Program, place: Path) -> None:
         self.shim = shim
+        self.place = place
+        self.numbers = itertools.count()
         self.gcc = Recorder(place / "gcc", "gcc", banner("gcc-12"))
         self.lld = Recorder(place / "lld", "ld.lld", banner("ld.lld-16"))
         native = program.objects(tools.need("gcc-12"), "-O1")
@@ -48,8 +50,10 @@ class Bench:
         }
 
     def environment(self, **more: str) -> dict[str, str]:
-        """Make a small environment that pins both tools."""
-        pins = {"LDSHIM_REAL_GCC": self.gcc.path, "LDSHIM_REAL_LD_LLD": self.lld.path, "XDG_RUNTIME_DIR": str(self.shim.runtime)}
+        """Make a small environment that pins both tools; slots of its own, for the warden of the test before may still hold one."""
+        runtime = self.place / f"run{next(self.numbers)}"
+        runtime.mkdir(mode=0o700)
+        pins = {"LDSHIM_REAL_GCC": self.gcc.path, "LDSHIM_REAL_LD_LLD": self.lld.path, "XDG_RUNTIME_DIR": str(runtime)}
         return {"PATH": os.defpath, **pins, **more}
 
     def both(self, kind: str, env: dict[str, str], **how: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -139,6 +143,18 @@ def test_everything_inherited_is_the_bare_calls(kind: str, preparation: str, ben
     before = PREPARATIONS[preparation]
     bare, ours = bench.both(kind, bench.environment(LDSHIM_JOBS="2"), cwd=tmp_path, preexec_fn=before)
     assert bare == ours
+
+
+@pytest.mark.parametrize("kind", ["gcc", "thin"])
+def test_the_wardens_birth_leaves_no_signal_behind(kind: str, bench: Bench, tmp_path: Path) -> None:
+    """C3: where the caller blocks SIGCHLD, that of the child that forks the warden does not wait for the tool."""
+    blocked = PREPARATIONS["signals blocked"]
+    with Pool(b"ab") as pool:
+        env = bench.environment(MAKEFLAGS=pool.makeflags)
+        bare, ours = bench.both(kind, env, cwd=tmp_path, preexec_fn=blocked, pass_fds=pool.pass_fds)
+    waiting = [[line for line in one["status"].splitlines() if line.startswith(("SigPnd", "ShdPnd"))] for one in (bare, ours)]
+    assert waiting[0] == waiting[1]
+    assert 2 == len(waiting[0])
 
 
 @pytest.mark.parametrize("closed", [set(some) for count in range(4) for some in itertools.combinations((0, 1, 2), count)], ids=str)
