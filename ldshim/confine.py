@@ -49,7 +49,7 @@ STARVED_SHARE = 0.6  # of what the CPUs held could have given; measured alone: 0
 IDLE_SHARE = 0.5  # of one CPU beside ours: on a machine that is full everywhere the confinement does no harm
 AGAIN_SECONDS = 0.5  # how often the masks of all threads are looked at again
 SHARING_SECONDS = 0.1  # while another link is on the same CPU: how often a free one is looked for, at most
-BIRTHS = 4  # how often the processes of a link, and the threads of one, are listed until none is new
+BIRTHS = 4  # how often the threads of a link are listed until none is new
 
 ONE_CPU = "it may use one CPU only"
 NO_PROC = "/proc does not show its threads"
@@ -150,7 +150,7 @@ class Confinement:
 
     def _give(self, count: int) -> None:
         """Leave CPUs, and then give what paid for them back: the next who takes it is at work within a millisecond."""
-        self._apply(1 + self._lease.held - count)
+        self._apply(leaving=count)
         self._lease.shrink(count)
 
     def _scan(self) -> None:
@@ -163,10 +163,10 @@ class Confinement:
         before, self._cpu = self._cpu, {pid: cpu_seconds(pid) for pid in self._pids}
         return sum(max(0.0, spent - before[pid]) for pid, spent in self._cpu.items() if pid in before)
 
-    def _apply(self, held: int = 0) -> None:
-        """Confine all there is to so many CPUs, 0: those that are held."""
+    def _apply(self, leaving: int = 0) -> None:
+        """Confine all there is to as many CPUs as are held, without those that are about to be given back."""
         if not self._given_up:
-            self._mask = self._cpus.resize(held or 1 + self._lease.held)
+            self._mask = self._cpus.resize(1 + self._lease.held - leaving)
             set_masks(self._link, self._mask)
 
     def _watch_for_others(self, now: float) -> None:
@@ -252,19 +252,8 @@ def set_masks(link: int, mask: frozenset[int], others: Iterable[int] = ()) -> No
     Processes and threads that are born meanwhile inherit what their parent had, so all are listed until none is new.
     """
     done: set[bytes] = set()
-    seen: set[int] = set()
     for _ in range(BIRTHS):
-        born = [pid for pid in (link, *processes.below(link), *others) if pid not in seen]
-        if not born:
-            break
-        for pid in born:
-            _set_threads(pid, mask, done)
-        seen.update(born)
-
-
-def _set_threads(pid: int, mask: frozenset[int], done: set[bytes]) -> None:
-    for _ in range(BIRTHS):
-        born = [tid for tid in threads_of(pid) if tid not in done]
+        born = [tid for pid in (link, *processes.below(link), *others) for tid in threads_of(pid) if tid not in done]
         if not born:
             break
         for tid in born:

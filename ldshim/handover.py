@@ -97,7 +97,7 @@ class Left:
     def reap(self) -> None:
         """Wait for the intermediate child, if that was not done yet; should it have been unable to fork the warden, nothing is held."""
         child, self._child = self._child, 0
-        if child and not _forked(child, self._pending):
+        if child and processes.reap(child, self._pending) != 0:
             self.taken, self.policy = 0, "none"
 
     @property
@@ -133,7 +133,7 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     if tells:
         os.close(report_write)
         if child > 0:
-            _forked(child, pending)
+            processes.reap(child, pending)
         answer = os.read(report_read, 512)
         os.close(report_read)
     if not answer:
@@ -142,16 +142,6 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     os.set_inheritable(life_write, True)
     taken, policy, reason = answer.split(b" ", 2)
     return Left(int(taken), policy.decode(), reason.decode(), life_write, 0 if tells else child, pending)
-
-
-def _forked(child: int, pending: bool) -> bool:
-    """Reap the intermediate child; tell whether it has forked the warden."""
-    try:
-        return os.waitpid(child, 0)[1] == 0
-    except ChildProcessError:
-        return True  # SIGCHLD is ignored, as it was when we were called: the kernel reaped it, and does not say
-    finally:
-        processes.forget_child(pending)
 
 
 def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoReturn:

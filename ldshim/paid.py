@@ -33,8 +33,7 @@ def payer(said: Collection[str], pid: int = 0) -> str:
     """Name the ancestor that has paid for a number; "" when none has. said: kinds of the number, of flto, jobs, threads; pid: 0 for us."""
     number = pid or os.getpid()
     for _ in range(_DEEPEST):
-        fields = processes.stat_fields(number)
-        number = int(fields[1]) if len(fields) > 1 else 0
+        number = processes.parent(number)
         program = processes.executable(number) if number > 1 else b""
         if not program:
             return ""

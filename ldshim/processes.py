@@ -47,17 +47,29 @@ def own_stamp() -> bytes:
 
 
 def child_is_pending() -> bool:
-    """Tell whether a SIGCHLD waits that our caller blocks; ask before a fork, for forget_child."""
+    """Tell whether a SIGCHLD waits that our caller blocks; ask before a fork, for reap."""
     return _signal.SIGCHLD in _signal.sigpending()
 
 
-def forget_child(pending: bool) -> None:
-    """Take the SIGCHLD of a child that we have reaped away, where it is blocked: the tool has no such child, and would find it waiting.
+def reap(child: int, pending: bool) -> int:
+    """Wait for a child of ours, and return its status; 0 where SIGCHLD is ignored: the kernel reaped it, and does not say.
 
-    pending: what child_is_pending said before the fork; then it stays.
+    Where SIGCHLD is blocked its signal is taken away: the tool has no such child, and would find it waiting. pending: what
+    child_is_pending said before the fork; then it stays.
     """
+    try:
+        status = os.waitpid(child, 0)[1]
+    except ChildProcessError:
+        status = 0
     if not pending and child_is_pending():
         _signal.sigtimedwait([_signal.SIGCHLD], 0)
+    return status
+
+
+def parent(pid: int) -> int:
+    """Return the parent of a process, 0 when it is gone."""
+    fields = stat_fields(pid)
+    return int(fields[1]) if len(fields) > 1 else 0
 
 
 def session(pid: int) -> int:

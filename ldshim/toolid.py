@@ -200,11 +200,7 @@ def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
     os.close(reader)
     if text is None:
         os.kill(pid, 9)
-    try:
-        _, status = os.waitpid(pid, 0)
-    except ChildProcessError:
-        status = 0  # SIGCHLD is ignored here: the kernel reaped it, and what it said must do
-    processes.forget_child(pending)
+    status = processes.reap(pid, pending)
     return text if text is not None and status == 0 else b""
 
 

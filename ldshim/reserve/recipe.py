@@ -111,8 +111,7 @@ def still(proc: bytes, recipe: Recipe) -> bool:
 def _status(proc: bytes, pid: int) -> dict[bytes, bytes]:
     # Three lines of sixty; a name of the process cannot forge one, for the kernel escapes its newlines.
     text = b"\n" + slurp(b"%s/%d/status" % (proc, pid))
-    values = [text.partition(b"\n%s:" % name)[2].partition(b"\n")[0].strip() for name in _LINES]
-    return dict(zip(_LINES, values))
+    return {name: text.partition(b"\n%s:" % name)[2].partition(b"\n")[0].strip() for name in _LINES}
 
 
 def _started(proc: bytes, pid: int) -> bytes:

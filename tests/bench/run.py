@@ -74,20 +74,15 @@ def _only_waits(pid: int) -> bool:
     name = processes.executable(pid)
     if name.startswith(b"python"):
         # A shim is started by us or by make; its child may find that its parent is another tool already.
-        parent = _parent(pid)
+        parent = processes.parent(pid)
         return parent != os.getpid() and processes.executable(parent) not in NOT_COUNTED
-    return name in NOT_COUNTED or ((name in DRIVERS or kind_of(name) != "") and bool(processes.children(pid)))
-
-
-def _parent(pid: int) -> int:
-    fields = processes.stat_fields(pid)
-    return int(fields[1]) if len(fields) > 1 else 0
+    return name in NOT_COUNTED or ((name in DRIVERS or bool(kind_of(name))) and bool(processes.children(pid)))
 
 
 def unforked(pid: int) -> int:
     """Return the WPA process that one of its forks belongs to; any other process as it is."""
     while processes.comm(pid).startswith(WPA):
-        parent = _parent(pid)
+        parent = processes.parent(pid)
         if not processes.comm(parent).startswith(WPA):
             break
         pid = parent
