@@ -141,6 +141,37 @@ def test_a_process_that_is_born_while_the_masks_are_set_is_met(monkeypatch: pyte
     assert [one, one] == masks
 
 
+def test_masks_that_are_right_are_looked_at_ever_more_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen threads are looked at for half a millisecond; one that was born with an old mask is met soon after masks were set."""
+    looks: list[float] = []
+    now = 0.0
+
+    def set_masks(*_: object) -> bool:
+        looks.append(now)
+        return len(looks) == 8
+
+    with subprocess.Popen(["sleep", "60"]) as idle:
+        one = confine.Confinement(idle.pid, cpunames.Cpus(os.sched_getaffinity(0), 0, os.fsencode(tmp_path)), lease.Lease(), 1)
+        monkeypatch.setattr(confine, "set_masks", set_masks)
+        while now < 60:
+            one.tick(now)
+            now = round(now + 0.1, 1)
+        idle.kill()
+    waits = [round(after - before, 1) for before, after in zip(looks, looks[1:])]
+    soonest, latest = confine.AGAIN_SECONDS
+    assert [2 * soonest, 4 * soonest, *[latest] * 5] == waits[:7]
+    assert [soonest, 2 * soonest, 4 * soonest, latest] == waits[7:11]
+
+
+@pytest.mark.parametrize(("enough", "expected"), [(2, 2), (3, 3), (9, 3)])
+def test_no_more_runnable_threads_are_counted_than_matter(enough: int, expected: int) -> None:
+    """There are three: who has two CPUs at most need not know of the third."""
+    with subprocess.Popen(["sh", "-c", f"({SPIN}) & ({SPIN}) & ({SPIN}) & wait"], start_new_session=True) as spinning:
+        found = until(lambda: confine.count_runnable([spinning.pid, *processes.below(spinning.pid)], enough), expected)
+        os.killpg(spinning.pid, 9)
+    assert expected == found
+
+
 def test_a_link_without_tokens_is_confined_and_grows_with_the_first(tmp_path: Path) -> None:
     """C21: told it is elastic, it runs on one CPU; a token that becomes free widens every process below it; at the end all are back."""
     with Pool(b"\x07") as pool:
