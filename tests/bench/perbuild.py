@@ -18,8 +18,10 @@ By which seconds walls are compared, and how sure that is: samples.py.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
+import statistics
 import subprocess
 from functools import partial
 
@@ -99,7 +101,27 @@ def tables(found: samples.Samples) -> str:
         "peak at most -j",
         "memory",
     ]
-    return samples.table(columns, lines) + "\n\n" + samples.table([*head, "at most bare's"], verdicts)
+    return "\n\n".join((samples.table(columns, lines), samples.table([*head, "at most bare's"], verdicts), costs(found)))
+
+
+def costs(found: samples.Samples) -> str:
+    """Write how ldshim stands to the middle of the bare rows, all rounds and -jN of as many links taken together.
+
+    A row's own verdict is mostly luck where its rivals are equal; over all of them luck evens out, and what is left is what ldshim costs.
+    """
+    ratios: dict[samples.Key, list[float]] = {}
+    for group in found.groups():
+        others = [row for row in found.rows() if row[:-1] == group and row[-1] not in OURS]
+        for ours in OURS:
+            ratios.setdefault((group[0], group[2]), []).extend(found.against_the_middle((*group, ours), others))
+    lines = []
+    for key, every in ratios.items():
+        if len(every) >= samples.FEWEST:
+            logs = [math.log(ratio) for ratio in every]
+            lines.append(
+                [*key, f"{math.exp(statistics.mean(logs)):.3f}", f"{statistics.stdev(logs) / len(logs) ** 0.5:.3f}", str(len(logs))]
+            )
+    return samples.table(["link", "at once", "to the middle of the bare rows", "standard error", "builds"], lines)
 
 
 def verdict(found: samples.Samples, ours: samples.Key, rows: list[samples.Key]) -> list[str]:

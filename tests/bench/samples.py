@@ -133,6 +133,11 @@ class Samples:
         draws = sorted(statistics.median(dice.choices(ratios, k=len(ratios))) for _ in range(1000))
         return Comparison(best, self.even_median(best), statistics.median(ratios), draws[50], draws[949], len(ratios))
 
+    def against_the_middle(self, row: Key, others: Sequence[Key]) -> list[float]:
+        """List for each round how this row's even wall stands to the median of the others'."""
+        rivals = [self.even(other) for other in others]
+        return [ours / statistics.median(walls) for ours, *walls in zip(self.even(row), *rivals) if walls]
+
     def most(self, row: Key, name: str) -> float:
         """Return the largest of one figure; NaN when there is none."""
         return max(self.values(row, name), default=float("nan"))
