@@ -82,7 +82,7 @@ class Confinement:
         self._ask_at = self._denied_since = 0.0
         self._mask: frozenset[int] = frozenset()  # set last
         self._again = self._part_at = 0.0
-        self._again_after = AGAIN_SECONDS[0]
+        self._again_after = AGAIN_SECONDS[0] / 2  # `start` has set them just before
         self._watched = self._watch_at = 0.0
         self._idled = 0.0
         self._starved_since = 0.0
@@ -105,14 +105,15 @@ class Confinement:
         self.peak = max(self.peak, self._lease.held)
         if now >= self._again:
             self._apply()
-        elif now >= self._part_at and not self._given_up and self._cpus.shares and len(self._mask) < len(self._cpus.mask):
-            self._part_at = now + SHARING_SECONDS
+        elif now >= self._part_at and not self._given_up and self._cpus.shares:
+            # Who has the whole mask cannot move, but takes the name of a CPU that is free by now: others, with other masks, go by it.
+            self._part_at = now + (SHARING_SECONDS if len(self._mask) < len(self._cpus.mask) else AGAIN_SECONDS[0])
             if self._cpus.resize(1 + self._lease.held) != self._mask:
                 self._apply()
         self._watch_for_others(now)
         if not self._lease.held:
             return max(LAZY_SECONDS, self._ask_at - now)
-        full = not self._busy and self._runnable >= held and not self.wants
+        full = not self._busy and self._runnable > self._lease.held and not self.wants
         return DOUBT_SECONDS if full else TICK_SECONDS  # nothing is learned before the next scan
 
     def hurry(self) -> None:
@@ -135,7 +136,7 @@ class Confinement:
                 self._ask(now, wanted)
             return
         self.wants, self._ask_at, self._denied_since = False, 0.0, 0.0
-        if self._runnable < held and self._lease.held and not self._busy:
+        if self._runnable < held and self._lease.held and not self._busy and self._lease.source != "none":
             self._idle_since = self._idle_since or now
             if now - self._idle_since >= IDLE_SECONDS:
                 # Down to what runs, in one step: a serial phase after a wide one is the usual case.
@@ -246,7 +247,7 @@ def threads_of(pid: int) -> list[bytes]:
 def count_runnable(pids: Iterable[int], enough: int) -> int:
     """Count the threads of processes that run or could (states R and D), up to `enough`.
 
-    The youngest first: lld's backends are younger than its pool, which waits for them.
+    Of each process the youngest first: lld's backends are younger than its pool, which waits for them.
     """
     found = 0
     for pid in pids:

@@ -12,6 +12,7 @@ import pytest
 
 from ldshim import confine, processes
 from ldshim.reserve import cpunames, lease
+from ldshim.reserve.wrapped import Kept
 from tests import tools
 from tests.link import Link
 from tests.pool import Pool
@@ -159,17 +160,87 @@ def test_masks_that_are_right_are_looked_at_ever_more_rarely(tmp_path: Path, mon
         idle.kill()
     waits = [round(after - before, 1) for before, after in zip(looks, looks[1:])]
     soonest, latest = confine.AGAIN_SECONDS
-    assert [2 * soonest, 4 * soonest, *[latest] * 5] == waits[:7]
-    assert [soonest, 2 * soonest, 4 * soonest, latest] == waits[7:11]
+    later = [soonest, 2 * soonest, 4 * soonest, latest]
+    assert [*later, *[latest] * 3] == waits[:7]
+    assert later == waits[7:11]
 
 
-@pytest.mark.parametrize(("enough", "expected"), [(2, 2), (3, 3), (9, 3)])
-def test_no_more_runnable_threads_are_counted_than_matter(enough: int, expected: int) -> None:
+def test_setting_masks_says_whether_one_was_different() -> None:
+    """That is what brings the next look near."""
+    one, every = frozenset(sorted(os.sched_getaffinity(0))[:1]), frozenset(os.sched_getaffinity(0))
+    with subprocess.Popen(["sleep", "60"]) as idle:
+        said = [confine.set_masks(idle.pid, mask) for mask in (every, one, one, every)]
+        idle.kill()
+    assert [False, True, False, True] == said
+    assert not confine.set_masks(idle.pid, one)
+
+
+def test_no_more_runnable_threads_are_counted_than_matter() -> None:
     """There are three: who has two CPUs at most need not know of the third."""
     with subprocess.Popen(["sh", "-c", f"({SPIN}) & ({SPIN}) & ({SPIN}) & wait"], start_new_session=True) as spinning:
-        found = until(lambda: confine.count_runnable([spinning.pid, *processes.below(spinning.pid)], enough), expected)
+        count = until(lambda: confine.count_runnable([spinning.pid, *processes.below(spinning.pid)], 9), 3)
+        capped = confine.count_runnable([spinning.pid, *processes.below(spinning.pid)], 2)
         os.killpg(spinning.pid, 9)
-    assert expected == found
+    assert [3, 2] == [count, capped]
+
+
+def still(pid: int, held: lease.Lease, directory: Path) -> confine.Confinement:
+    """Confine a process to one CPU and as many more as are held."""
+    one = confine.Confinement(pid, cpunames.Cpus(os.sched_getaffinity(pid), 0, os.fsencode(directory)), held, 1)
+    assert one.start()
+    return one
+
+
+def test_threads_that_nobody_can_have_are_not_given_up(tmp_path: Path) -> None:
+    """A WPA of GCC 12 under a fixed number is serial at first: its writers, when it forks them, find the CPUs that were kept for them."""
+    with subprocess.Popen(["sleep", "60"]) as idle:
+        one = still(idle.pid, Kept(1), tmp_path)
+        widths = []
+        for step in range(1, 60):
+            one.tick(step * confine.TICK_SECONDS)
+            widths.append(len(os.sched_getaffinity(idle.pid)))
+        one.end([])
+        idle.kill()
+    assert {2} == set(widths)
+
+
+def test_who_has_every_cpu_takes_the_name_of_one_that_is_left(tmp_path: Path) -> None:
+    """Or a link with another mask would take the CPU for free."""
+    mask = os.sched_getaffinity(0)
+    other = cpunames.Cpus(mask, min(mask), os.fsencode(tmp_path))
+    other.resize(1)
+    with subprocess.Popen(["sleep", "60"]) as idle:
+        one = still(idle.pid, Kept(len(mask) - 1), tmp_path)
+        # All masks are right: the next look at them is a second away.
+        one.tick(10.0)
+        one.tick(10.0 + confine.AGAIN_SECONDS[0])
+        other.release()
+        one.tick(10.0 + confine.AGAIN_SECONDS[0] + 2 * confine.SHARING_SECONDS)
+        other.resize(1)
+        taken = other.shares
+        other.release()
+        one.end([])
+        idle.kill()
+    assert taken
+
+
+@pytest.mark.parametrize(("share", "expected"), [(2.0, confine.TICK_SECONDS), (0.5, confine.DOUBT_SECONDS)], ids=["busy", "full"])
+def test_nothing_wakes_up_between_scans_of_a_link_that_waits_for_cpus(
+    share: float, expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its threads could run and do not: only the next scan can say more. One that has its CPUs is looked at sooner, lest it fall idle."""
+    now = 0.0
+    monkeypatch.setattr(confine, "count_runnable", lambda *_: 2)
+    monkeypatch.setattr(confine, "cpu_seconds", lambda _: share * now)
+    with subprocess.Popen(["sleep", "60"]) as idle:
+        one = still(idle.pid, Watching(idle.pid, 0), tmp_path)
+        delays = []
+        while now < 2:
+            now += 0.1
+            delays.append(one.tick(now))
+        one.end([])
+        idle.kill()
+    assert {expected} == set(delays[3:])
 
 
 def test_a_link_without_tokens_is_confined_and_grows_with_the_first(tmp_path: Path) -> None:

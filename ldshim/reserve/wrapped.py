@@ -9,7 +9,7 @@ from .lease import Lease
 
 
 class Kept(Lease):
-    """What somebody else holds, or a pin that nobody holds: so many threads, which neither come nor go."""
+    """What somebody else holds, or a pin that nobody holds: so many threads, which neither come nor go; its source is "none"."""
 
     __slots__ = ("_held",)
 
