@@ -1,21 +1,22 @@
 """ldshim: a stand-in for linkers and compiler drivers that gives each LTO link the threads it may use, and no more.
 
 Build tools decide how many jobs run; linkers decide for themselves how many threads they start. ldshim stands between the two. One call
-travels like this (each step is a module, in this order):
+travels through these rooms, in this order:
 
-    environ     the environment as the kernel gave it, and our own variables
-    findtool    which tool we stand in for, and where the real one is
-    toolid      what that tool really is
-    command     what the command line says
-    ir          what the inputs are
-    mode        is this an LTO link, and how many jobs could it use
-    hardware    how many CPUs may this process use
-    reserve     whose tokens are there, and how to take them
-    budget      the number
-    rewrite     the words and variables that tell the tool the number
-    private     the jobserver that makes GCC keep to it
-    handover    exec of the real tool
-    warden      what stays behind: holds the tokens, gives every byte back
+    entry        the story of one call, top to bottom
+    plain_link   a first look that ends most links early: certainly not LTO
+    call         what was called: environment, real tool, family and version
+    command      what the arguments say
+    inputs       what the files are
+    decide       the mode, the number, the memory estimate, the rewriting
+    reserve      whose threads there are, and how to take them
+    plan         these steps in their order, without a token taken
+    carryout     the reservation and the edits
+    warden       exec of the real tool, and what stays behind: holds the tokens, gives every byte back
+    record       what was decided, for the log and for people
+    fallback     exec of the real tool when ldshim itself has failed
+    launcher     the files of a link farm
+    cli          our own commands
 
 `entry` tells this story from top to bottom; anything it does not understand, and any failure of its own, ends in the real tool running
 with its original arguments. `doc/` beside this file has the rest.

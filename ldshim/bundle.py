@@ -13,14 +13,14 @@ A shared object of Python's own that a link needs stands in the index with its p
 What holds for a `.pyc` holds here: a module comes out of the bundle only while its source has the time and size that it had when the
 bundle was made, and only in an interpreter with the same magic number; else it is imported as if there were no bundle. Tracebacks show the
 source, for its path is in the code. Before anything of the file is unmarshalled, the launcher looks whether anybody but the launcher's own
-owner could have written it (farm.py has those lines).
+owner could have written it (launcher/text.py has those lines).
 
 The file: the interpreter's magic number; the length of what follows, four bytes; the marshalled triple (code of this module, index,
-groups); the marshalled codes of each group. HEAD bytes are enough for a plain link (quick.py). At the first import beyond EARLY the file is
+groups); the marshalled codes of each group. HEAD bytes are enough for a plain link (plain_link.py). At the first import beyond EARLY it is
 closed, before anybody looks at the descriptors of make; from then on it is opened for each group anew, for half of it no link needs, and
 to read what is not needed costs 0.3 ms (a page fault for every 4 KB).
 
-Like quick.py it imports nothing that costs anything, not even __future__.
+Like plain_link.py it imports nothing that costs anything, not even __future__.
 """
 
 import marshal
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 NAME = b".ldshim.code"  # in the farm
 HEAD = 1 << 16
-EARLY = ("ldshim", "ldshim.quick")
+EARLY = ("ldshim", "ldshim.plain_link")
 _Spec = type(sys.__spec__)  # importlib is not imported for it
 _Module = type(sys)
 

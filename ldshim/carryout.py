@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 
-from . import handover, private, rewrite
+from .decide import rewrite
 from .plan import AUTH_VARIABLES, has_valve, promise
 from .reserve.lease import Lease
+from .warden import handover, private_jobserver
 
 WPA_ASKS = 13  # the first GCC whose WPA takes a token for each of its forks (gcc/lto/lto.cc, 2022-08-10)
 
@@ -26,9 +27,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .environ import Environment
+    from .call.environment import Environment
     from .plan import Plan
-    from .reserve.ledger import Promise
+    from .reserve.memory_ledger import Promise
 
 
 class Outcome:
@@ -48,11 +49,11 @@ class Outcome:
         self.granted = 0
         self.policy = "none"
         self.edits = rewrite.Edits()
-        self._pipe: private.Private | None = None
+        self._pipe: private_jobserver.Private | None = None
         self._to_hide: tuple[int, ...] = ()
         self._hidden: list[int] = []
 
-    def use_private(self, pipe: private.Private, callers_fds: tuple[int, ...]) -> None:
+    def use_private(self, pipe: private_jobserver.Private, callers_fds: tuple[int, ...]) -> None:
         """Show the link pipe instead of the build's jobserver, whose descriptors in this process are callers_fds."""
         self._pipe = pipe
         self._to_hide = callers_fds
@@ -82,7 +83,7 @@ def carry_out(plan: Plan, outcome: Outcome) -> None:
     auth = b""
     outcome.granted = plan.budget.number
     if plan.mode.lto == "gcc":
-        pipe = private.create(avoid)
+        pipe = private_jobserver.create(avoid)
         outcome.use_private(pipe, plan.source.callers_fds if plan.source is not None else ())
         held = _feed(plan, outcome, pipe, avoid)
         auth = pipe.auth()
@@ -128,7 +129,7 @@ def preview(plan: Plan, outcome: Outcome) -> None:
     write_edits(plan, outcome, b"R,W" if plan.mode.lto == "gcc" else b"", number)
 
 
-def _feed(plan: Plan, outcome: Outcome, pipe: private.Private, avoid: set[int]) -> handover.Left | None:
+def _feed(plan: Plan, outcome: Outcome, pipe: private_jobserver.Private, avoid: set[int]) -> handover.Left | None:
     """Fill GCC's private jobserver at once, or leave a warden that feeds it."""
     held = None
     if _shares(plan):
@@ -179,7 +180,7 @@ def _policy(plan: Plan) -> str:
     return "fixed" if _falls_back(plan) else "confine"
 
 
-def _reservation(plan: Plan, policy: str, pipe: private.Private | None = None) -> handover.Reservation:
+def _reservation(plan: Plan, policy: str, pipe: private_jobserver.Private | None = None) -> handover.Reservation:
     assert plan.source is not None
     assert plan.budget is not None
     lease = plan.source.lease
@@ -194,16 +195,16 @@ def _reservation(plan: Plan, policy: str, pipe: private.Private | None = None) -
         out.prepare = _bounded_by_memory(plan, os.getpid())
     out.wpa_asks = _gcc_major(plan) >= WPA_ASKS
     if plan.settings.log:
-        from . import explain  # noqa: PLC0415  json costs 6 ms, and only the log needs it
+        from . import record  # noqa: PLC0415  json costs 6 ms, and only the log needs it
 
-        out.epilogue = explain.epilogue(plan)
+        out.epilogue = record.epilogue(plan)
     return out
 
 
 def _guard(reservation: handover.Reservation, promised: Promise) -> None:
-    from .reserve import ledger  # noqa: PLC0415  whoever has a promise has imported it
+    from .reserve import memory_ledger  # noqa: PLC0415  whoever has a promise has imported it
 
-    reservation.lease = ledger.GuardedLease(reservation.lease, promised, follows=reservation.policy != "confine")
+    reservation.lease = memory_ledger.GuardedLease(reservation.lease, promised, follows=reservation.policy != "confine")
 
 
 def _bounded_by_memory(plan: Plan, link: int) -> Callable[[handover.Reservation], None]:
@@ -237,9 +238,9 @@ def _falls_back(plan: Plan) -> bool:
     """Tell whether this link keeps the number it starts with; where it could have been elastic, the plan's reason says why it is not."""
     if not may_confine(plan):
         return True
-    from . import confine  # noqa: PLC0415  only a linker with something to share gets here
+    from .warden import confinement  # noqa: PLC0415  only a linker with something to share gets here
 
-    obstacle = confine.obstacle(os.getpid())
+    obstacle = confinement.obstacle(os.getpid())
     _say_not_confined(plan, obstacle)
     return bool(obstacle)
 

@@ -13,16 +13,18 @@ import gc
 import os
 import sys
 
-from . import environ, findtool, handover, processes
+from .call import processes, real_tool
+from .call.environment import read_environment, read_settings, slurp
+from .warden import handover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from typing import NoReturn
 
+    from .call.environment import Environment, Settings
+    from .call.real_tool import Call
     from .carryout import Outcome
-    from .environ import Environment, Settings
-    from .findtool import Call
     from .plan import Plan
 else:
     import _signal  # the signal module proper builds enums: 4 ms
@@ -58,7 +60,7 @@ def run_baked(name: bytes, real: bytes) -> NoReturn:
 def gather(name: bytes = b"", known: bytes = b"") -> tuple[list[bytes], Environment]:
     """Return argv and environment; should that fail, run the tool with what Python has of them (C1)."""
     try:
-        return command_line(), environ.read()
+        return command_line(), read_environment()
     except Exception as error:
         words = [os.fsencode(word) for word in sys.argv]
         if not name and os.path.basename(words[0]) in OWN_NAMES:
@@ -72,9 +74,9 @@ def gather(name: bytes = b"", known: bytes = b"") -> tuple[list[bytes], Environm
 def become(name: bytes, args: list[bytes], known: bytes, error: Exception) -> NoReturn:
     """Say what failed, and become the tool all the same."""
     report(name, error)
-    from . import emergency  # noqa: PLC0415  never needed, one hopes
+    from . import fallback  # noqa: PLC0415  never needed, one hopes
 
-    emergency.run(name, args, known)
+    fallback.run(name, args, known)
 
 
 def default_interrupt() -> None:
@@ -86,7 +88,7 @@ def default_interrupt() -> None:
 def command_line() -> list[bytes]:
     """Return our argv as the kernel holds it: what Python decoded need not encode back in every locale."""
     try:
-        words = environ.slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
+        words = slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
     except OSError:
         words = []
     # In front stand the interpreter and its options.
@@ -104,12 +106,12 @@ def run(name: bytes, args: list[bytes], environment: Environment, tool: bytes = 
 def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes, baked: bytes) -> NoReturn:
     """Do what run does, as long as nothing fails that must not."""
     try:
-        call = findtool.stand_in(name, args, environment, tool, baked)
+        call = real_tool.stand_in(name, args, environment, tool, baked)
         edits: dict[bytes, bytes | None] = {
-            findtool.VIA: findtool.via(call, environment, processes.own_stamp()),
-            findtool.DEPTH: findtool.depth(call, environment),
+            real_tool.VIA: real_tool.via(call, environment, processes.own_stamp()),
+            real_tool.DEPTH: real_tool.depth(call, environment),
         }
-    except findtool.UnfoundError as error:
+    except real_tool.UnfoundError as error:
         say(str(error))
         os._exit(error.status)
     if call.path is not None:
@@ -119,8 +121,8 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
     try:
         for line in call.complaints:
             say(line)
-        settings = environ.settings(environment)
-        # A launcher has asked quick.py already.
+        settings = read_settings(environment)
+        # A launcher has asked plain_link.py already.
         if is_worth_a_look(call, environment, settings) and (baked or not is_certainly_plain(call, environment)):
             for line in settings.complaints:
                 say(line)
@@ -141,12 +143,12 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
 def tell(plan: Plan, outcome: Outcome) -> None:
     """Log and explain, where that was asked for; never in the way of the link."""
     if plan.settings.log or plan.settings.explain:
-        from . import explain  # noqa: PLC0415  json costs 6 ms
+        from . import record  # noqa: PLC0415  json costs 6 ms
 
         if plan.settings.log:
-            explain.log(plan.settings.log, explain.record(plan, outcome, "handover"))
+            record.log(plan.settings.log, record.record(plan, outcome, "handover"))
         if plan.settings.explain:
-            for line in explain.lines(plan, outcome):
+            for line in record.lines(plan, outcome):
                 say("ldshim: " + line)
 
 
@@ -163,13 +165,14 @@ def is_worth_a_look(call: Call, environment: Environment, settings: Settings) ->
 
 def is_certainly_plain(call: Call, environment: Environment) -> bool:
     """Tell whether this is certainly a link in which nothing is to be decided: 16 modules fewer, 4 ms where no farm has bundled them."""
-    from . import quick, toolid  # noqa: PLC0415
+    from . import plain_link  # noqa: PLC0415
+    from .call import tool_family  # noqa: PLC0415
 
-    family = toolid.kept(call.real, environment)
+    family = tool_family.kept(call.real, environment)
     if (call.kind == "driver") != (family in ("gcc", "clang")):
         return False
     try:
-        return quick.is_plain(family, call.args, [b"%b=%b" % pair for pair in environment.pairs])
+        return plain_link.is_plain(family, call.args, [b"%b=%b" % pair for pair in environment.pairs])
     except OSError:  # every doubt is for the plan: a word that is too long to name a file, one below a file, a socket
         return False
 
@@ -194,7 +197,7 @@ def execute(call: Call, below: Environment, original: Environment, outcome: Outc
     except (OSError, ValueError) as error:
         failure = error
     reason = failure.strerror if isinstance(failure, OSError) else str(failure)
-    say(f"ldshim: {findtool.show(call.name)}: real tool cannot be executed: {findtool.show(call.real)}: {reason}")
+    say(f"ldshim: {real_tool.show(call.name)}: real tool cannot be executed: {real_tool.show(call.real)}: {reason}")
     os._exit(127 if isinstance(failure, FileNotFoundError) else 126)
 
 
@@ -212,7 +215,7 @@ def complaint(name: bytes, error: Exception) -> str:
         trace = trace.tb_next
     where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace is not None else "?"
     text = " ".join(str(error).split())
-    return f"ldshim: {findtool.show(name)}: internal error, the tool runs unchanged: {type(error).__name__} at {where}: {text}"
+    return f"ldshim: {real_tool.show(name)}: internal error, the tool runs unchanged: {type(error).__name__} at {where}: {text}"
 
 
 def say(line: str) -> None:

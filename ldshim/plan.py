@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 
-from . import budget, environ, line, mode, toolid
-from .findtool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
+from .call import tool_family
+from .call.environment import ceiling_from_builders
+from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
+from .command import read
+from .decide import budget, mode
 from .reserve import makeflags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .call.environment import Environment, Settings
+    from .call.real_tool import Call
     from .command.argv import Facts
-    from .environ import Environment, Settings
-    from .findtool import Call
-    from .ir.findings import Findings
-    from .reserve.ledger import Promise
+    from .inputs.findings import Findings
+    from .reserve.memory_ledger import Promise
     from .reserve.source import Source
 
 AUTH_VARIABLES = (b"CARGO_MAKEFLAGS", b"MAKEFLAGS", b"MFLAGS")  # the order of jobserver-rs: cargo's own pipe is the one that works
@@ -43,7 +46,7 @@ class Plan:
         self.call = call
         self.environment = environment
         self.settings = settings
-        self.tool: toolid.Tool | None = None
+        self.tool: tool_family.Tool | None = None
         self.family = ""
         self.linker = ""
         self.facts: Facts | None = None
@@ -59,7 +62,7 @@ class Plan:
 def make(call: Call, environment: Environment, settings: Settings, *, brief: bool = False) -> Plan:
     """Understand one call. Reads files and runs probes; takes no token and changes nothing. brief: nobody will read the reasons."""
     plan = Plan(call, environment, settings, brief=brief)
-    plan.tool = toolid.identify(call.real, environment, call.path)
+    plan.tool = tool_family.identify(call.real, environment, call.path)
     plan.family = plan.tool.family
     if not plan.family:
         plan.reason = "the tool's --version names no family that is known"
@@ -67,12 +70,12 @@ def make(call: Call, environment: Environment, settings: Settings, *, brief: boo
     if (call.kind == "driver") != (plan.family in ("gcc", "clang")):
         plan.reason = f"{plan.family} under the name of a {call.kind}"
         return plan
-    facts = plan.facts = line.read_command(plan.tool, call.args)
+    facts = plan.facts = read.read_command(plan.tool, call.args)
     if not facts.links:
         plan.reason = facts.why_not
         return plan
     if call.kind == "linker":
-        plan.collected = line.collected_facts(environment)
+        plan.collected = read.collected_facts(environment)
     found = plan.found = _look_at_inputs(plan, facts)
     decided = plan.mode = _decide_mode(plan, facts, found)
     linker = plan.linker or plan.family
@@ -112,9 +115,9 @@ def _why_the_number_stays(plan: Plan, facts: Facts, decided: mode.Mode) -> str:
         return f"LDSHIM_EXPLICIT=keep: {decided.asked} stays, and no token is taken"
     if not said:
         return ""
-    from . import paid  # noqa: PLC0415
+    from .call import prepaid  # noqa: PLC0415
 
-    payer = paid.payer(said)
+    payer = prepaid.payer(said)
     return f"{payer} has paid for its {decided.asked}: it stays, and no token is taken" if payer else ""
 
 
@@ -137,13 +140,13 @@ def _look_at_inputs(plan: Plan, facts: Facts) -> Findings:
     if by_gcc is not None and mode.gcc_ignores_inputs(by_gcc):
         by_gcc = None
     if by_gcc is None and not by_llvm:
-        from .ir import findings  # noqa: PLC0415
+        from .inputs import findings  # noqa: PLC0415
 
         return findings.Findings()
-    from .ir import scan  # noqa: PLC0415
+    from .inputs import scan  # noqa: PLC0415
 
     if plan.family in ("lld", "clang"):
-        from .hardware import cpus  # noqa: PLC0415  a GCC link below a jobserver counts none
+        from .reserve import cpus  # noqa: PLC0415  a GCC link below a jobserver counts none
 
         # A jobserver that does not say how large it is (cargo's): no more than four threads for a CPU could be of use.
         own = cpus.affinity() * (4 if auths(plan.environment) else 1)
@@ -187,10 +190,10 @@ def linker_family_behind(plan: Plan, facts: Facts) -> str:
     """Name the family of the linker that a driver would run, "" when it cannot be told (C20)."""
     call, environment = plan.call, plan.environment
     if plan.family == "clang":
-        linker = toolid.linker_behind(call.real, call.args, environment, call.path)
+        linker = tool_family.linker_behind(call.real, call.args, environment, call.path)
     else:
         prefixes = [word for word in call.args if word.startswith(b"-B") and len(word) > 2]
-        linker = toolid.ask(call.real, [*prefixes, b"-print-prog-name=ld." + facts.fuse_ld], environment, call.path).strip()
+        linker = tool_family.ask(call.real, [*prefixes, b"-print-prog-name=ld." + facts.fuse_ld], environment, call.path).strip()
     if not linker.startswith(b"/"):
         return ""
     if is_ldshim(linker, own_stat()):
@@ -199,7 +202,7 @@ def linker_family_behind(plan: Plan, facts: Facts) -> str:
             linker = stand_in(program_name(linker), [], environment).real
         except UnfoundError:
             return ""
-    return toolid.identify(linker, environment, call.path).family
+    return tool_family.identify(linker, environment, call.path).family
 
 
 def _make_found(environment: Environment) -> bool:
@@ -224,9 +227,9 @@ def pool_size(environment: Environment) -> int:
 
 def limits(environment: Environment) -> budget.Limits:
     """Collect what bounds a number besides demand, tokens and memory."""
-    from .hardware import cpus  # noqa: PLC0415  as above
+    from .reserve import cpus  # noqa: PLC0415  as above
 
-    named = [environ.ceiling_from_builders(environment), (make_jobs(environment), "MAKEFLAGS' -j")]
+    named = [ceiling_from_builders(environment), (make_jobs(environment), "MAKEFLAGS' -j")]
     return budget.Limits(*cpus.counted(), [(number, origin) for number, origin in named if number])
 
 
@@ -259,13 +262,13 @@ def has_valve(plan: Plan) -> bool:
 
 def promise(plan: Plan, link: int) -> Promise | None:
     """Open the ledger of memory for the link of a plan, None where nothing is known of its inputs. link: its pid."""
-    from . import footprint  # noqa: PLC0415  a plain link needs none of it
-    from .reserve import ledger  # noqa: PLC0415
+    from .decide import memory_estimate  # noqa: PLC0415  a plain link needs none of it
+    from .reserve import memory_ledger  # noqa: PLC0415
 
     if plan.found is None or plan.mode is None:
         return None
-    need = footprint.of_link(plan.mode.lto, plan.found, plan.mode.demand, plan.settings.mem_per_job)
-    return ledger.promise(plan.environment.get, need, link)
+    need = memory_estimate.of_link(plan.mode.lto, plan.found, plan.mode.demand, plan.settings.mem_per_job)
+    return memory_ledger.promise(plan.environment.get, need, link)
 
 
 def _bound_wild(plan: Plan, decided: mode.Mode) -> None:
@@ -283,7 +286,7 @@ def _bound_wild(plan: Plan, decided: mode.Mode) -> None:
 
 def _bound_plain_threads(plan: Plan, linker: str, decided: mode.Mode) -> None:
     """Bound what a linker's own pool may use, without a token and without a warden (C23)."""
-    from .hardware import cpus  # noqa: PLC0415  as above
+    from .reserve import cpus  # noqa: PLC0415  as above
 
     most = {"lld": 16, "mold": 32, "wild": budget.UNLIMITED}.get(linker)
     # gold's own choice, once --threads is given, is a thread for every input (gold/options.cc).

@@ -26,21 +26,24 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldshim import confine, environ, explain, findtool, line, paid, plan, toolid
+from ldshim import plan
+from ldshim import record as record_module
+from ldshim.call import prepaid, real_tool, tool_family
+from ldshim.call.environment import Environment, read_settings
 from ldshim.cli import explain as cli
-from ldshim.environ import Environment
-from ldshim.hardware import cpus
-from ldshim.ir import scan
-from ldshim.ir.findings import Findings
-from ldshim.reserve import ledger, makeflags, source
+from ldshim.command import read
+from ldshim.inputs import scan
+from ldshim.inputs.findings import Findings
+from ldshim.reserve import cpus, makeflags, memory_ledger, source
 from ldshim.reserve.lease import Lease
 from ldshim.reserve.source import Source
+from ldshim.warden import confinement
 
 if TYPE_CHECKING:
     import pytest
 
+    from ldshim.call.real_tool import Call
     from ldshim.command.argv import Input
-    from ldshim.findtool import Call
 
     Record = dict[str, Any]
 
@@ -164,24 +167,24 @@ class Doors:
         self.linker = record.get("linker", ["", ""])
         number = record.get("cpus", CPUS)
         contents = {name.encode(): text.encode() for name, text in record.get("files", {}).items()}
-        patch.setattr(toolid, "identify", self.identify)
-        patch.setattr(toolid, "linker_behind", lambda *_: self.linker[0].encode())
-        patch.setattr(toolid, "ask", lambda *_, **__: self.linker[0].encode() + b"\n")
+        patch.setattr(tool_family, "identify", self.identify)
+        patch.setattr(tool_family, "linker_behind", lambda *_: self.linker[0].encode())
+        patch.setattr(tool_family, "ask", lambda *_, **__: self.linker[0].encode() + b"\n")
         patch.setattr(plan, "is_ldshim", lambda *_: False)
         patch.setattr(plan, "_make_found", lambda _: record.get("make", True))
-        patch.setattr(line, "read_regular_file", contents.get)
+        patch.setattr(read, "read_regular_file", contents.get)
         patch.setattr(scan, "scan", lambda given, _dirs, _root, enough=0: findings(record, given, enough))
         patch.setattr(cpus, "affinity", lambda: number)
         patch.setattr(cpus, "counted", lambda: (number, f"{number} CPUs in the affinity mask"))
         patch.setattr(source, "find_jobserver", self.find_jobserver)
         patch.setattr(source, "share_host", lambda _get, count, reasons: Source(Lease("slots", f"{count} slots"), reasons))
-        patch.setattr(ledger, "promise", lambda *_: Plenty())
-        patch.setattr(confine, "obstacle", lambda _: "")
-        patch.setattr(paid, "payer", lambda _said: record.get("paid_by", ""))
+        patch.setattr(memory_ledger, "promise", lambda *_: Plenty())
+        patch.setattr(confinement, "obstacle", lambda _: "")
+        patch.setattr(prepaid, "payer", lambda _said: record.get("paid_by", ""))
 
-    def identify(self, real: bytes, *_: object) -> toolid.Tool:
+    def identify(self, real: bytes, *_: object) -> tool_family.Tool:
         """Answer for the tool, or for the linker behind it."""
-        return toolid.Tool((self.linker[1] if real == self.linker[0].encode() else self.banner).encode())
+        return tool_family.Tool((self.linker[1] if real == self.linker[0].encode() else self.banner).encode())
 
     def find_jobserver(self, _auths: object, *, may_recover: bool) -> Source:
         """Grant what the record grants."""
@@ -195,8 +198,8 @@ class Doors:
 
 
 def the_call(record: Record) -> Call:
-    """Make the call that findtool would."""
-    call = findtool.Call(record["tool"][0].encode(), [os.fsencode(word) for word in record["argv"]])
+    """Make the call that real_tool.py would."""
+    call = real_tool.Call(record["tool"][0].encode(), [os.fsencode(word) for word in record["argv"]])
     call.real = call.argv0 = b"/usr/bin/" + call.name
     return call
 
@@ -206,6 +209,6 @@ def answer(record: Record, patch: pytest.MonkeyPatch) -> Record:
     Doors(record, patch)
     call = the_call(record)
     environment = Environment([(os.fsencode(name), os.fsencode(value)) for name, value in record.get("env", {}).items()])
-    understood, outcome = cli.foresee(call, environment, environ.settings(environment))
-    said = explain.record(understood, outcome)
+    understood, outcome = cli.foresee(call, environment, read_settings(environment))
+    said = record_module.record(understood, outcome)
     return {key: said[key][1:] if key == "argv" else said[key] for key in ANSWER}  # type: ignore[index]

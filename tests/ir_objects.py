@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldshim.command.argv import Input
-from ldshim.ir.scan import scan
+from ldshim.inputs.scan import scan
 from tests.tools import PROMISED_GCC, PROMISED_LLD, need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ldshim.ir.findings import Findings
-    from ldshim.ir.scan import EnoughOfGcc
+    from ldshim.inputs.findings import Findings
+    from ldshim.inputs.scan import EnoughOfGcc
 
 # A virtual table is what makes -fsplit-lto-unit produce a second module, the functions are what a summary summarises.
 SOURCE = """

@@ -10,11 +10,13 @@ import os
 import subprocess
 from pathlib import Path
 
-from ldshim import farm, findtool, quick
+from ldshim import plain_link
+from ldshim.call import real_tool
+from ldshim.launcher.text import Launcher
 from tests.tools import need_c_library
 
 ROOT = Path(__file__).resolve().parent.parent
-TEMPLATE = (ROOT / "ldshim" / "launcher.sh").read_bytes()
+TEMPLATE = (ROOT / "ldshim" / "launcher" / "launcher.sh").read_bytes()
 
 DUMP = r"""
 #include <signal.h>
@@ -70,11 +72,11 @@ def script(path: Path, text: str) -> Path:
 def launcher(directory: Path, name: str, real: Path, python: Path | str, package: Path = ROOT, family: str = "") -> Path:
     """Write one launcher into a marked directory, with whatever it is to find baked in. family: as link-farm would have found it out."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / os.fsdecode(findtool.MARK)).touch()
+    (directory / os.fsdecode(real_tool.MARK)).touch()
     tool = os.fsencode(real)
-    made = farm.Launcher(name.encode(), findtool.kind_of(name.encode()), (tool, tool), os.fsencode(python), [str(package)])
+    made = Launcher(name.encode(), real_tool.kind_of(name.encode()), (tool, tool), os.fsencode(python), [str(package)])
     if family:
-        made.family, made.identity = family, quick.identity_of(tool)
+        made.family, made.identity = family, plain_link.identity_of(tool)
     path = directory / name
     path.write_bytes(made.text(TEMPLATE))
     path.chmod(0o755)

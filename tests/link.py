@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHIM = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from ldshim import environ, handover
+from ldshim.call.environment import read_environment
+from ldshim.warden import handover
 from ldshim.reserve import jobserver, makeflags
 from ldshim.reserve.lease import JobserverLease
 client = jobserver.connect(makeflags.parse(os.environb[b"MAKEFLAGS"]))
@@ -31,14 +32,14 @@ if os.environ.get("STAGE") == "second fork fails":
         os.fork = refuse
         return first()
     os.fork = fork
-left = handover.leave_warden(handover.Reservation(JobserverLease(client), int(sys.argv[2]), os.environ["POLICY"], environ.read()))
+left = handover.leave_warden(handover.Reservation(JobserverLease(client), int(sys.argv[2]), os.environ["POLICY"], read_environment()))
 if os.environ.get("STAGE") == "before exec":
     os.kill(os.getpid(), 9)
 if left:
     left.reap()
 with open(sys.argv[3], "w") as report:
     report.write(f"{left.taken} {left.elastic}" if left else "none none")
-handover.replace_process(b"/bin/sh", [b"sh", b"-c", os.fsencode(sys.argv[4])], environ.read())
+handover.replace_process(b"/bin/sh", [b"sh", b"-c", os.fsencode(sys.argv[4])], read_environment())
 """
 
 

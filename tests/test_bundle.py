@@ -162,7 +162,7 @@ def test_a_group_brings_no_other_tools_table(built: Path, tool: str, others: set
     """C24: what runs together because most links need it is needed by them: the table of one family brings none of another's."""
     said = run_with_bundle(built, f"import ldshim.plan, ldshim.carryout, ldshim.command.{tool}\nprint(*sys.modules)\n")
     assert set() == set(said.split()) & {f"ldshim.command.{other}" for other in others}
-    assert {f"ldshim.command.{tool}", "ldshim.line", "ldshim.budget"} <= set(said.split())
+    assert {f"ldshim.command.{tool}", "ldshim.command.read", "ldshim.decide.budget"} <= set(said.split())
 
 
 def test_a_group_is_run_in_one_go(built: Path) -> None:
@@ -171,8 +171,8 @@ def test_a_group_is_run_in_one_go(built: Path) -> None:
 import ldshim.plan
 early = sys.modules["ldshim.carryout"]
 from ldshim import carryout
-import ldshim.rewrite
-print(carryout is early, ldshim.rewrite is carryout.rewrite, carryout.__spec__.name, carryout.__package__)
+import ldshim.decide.rewrite
+print(carryout is early, ldshim.decide.rewrite is carryout.rewrite, carryout.__spec__.name, carryout.__package__)
 """
     assert "True True ldshim.carryout ldshim\n" == run_with_bundle(built, text)
 
@@ -184,23 +184,23 @@ sys.modules["gc"] = None
 try:
     import ldshim.entry
 except ImportError as error:
-    print(error.name, [name for name in ("ldshim.handover", "ldshim.entry", "ldshim.environ") if name in sys.modules])
+    print(error.name, [name for name in ("ldshim.warden.handover", "ldshim.entry", "ldshim.call.environment") if name in sys.modules])
 """
-    assert "gc ['ldshim.handover', 'ldshim.environ']\n" == run_with_bundle(built, text)
+    assert "gc ['ldshim.warden.handover', 'ldshim.call.environment']\n" == run_with_bundle(built, text)
 
 
 def test_a_traceback_shows_the_source(built: Path) -> None:
     """C1: a mistake of ours is reported with file, line and text as ever."""
     text = """
 import traceback
-from ldshim import budget
+from ldshim.decide import budget
 try:
     budget.Budget("many", "", "")
 except TypeError:
     print(traceback.format_exc())
 """
     said = run_with_bundle(built, text)
-    assert f'File "{ROOT}/ldshim/budget.py", line ' in said
+    assert f'File "{ROOT}/ldshim/decide/budget.py", line ' in said
     assert "self.number = max(1, number)" in said
 
 
@@ -228,7 +228,7 @@ def test_the_file_is_closed_before_descriptors_are_looked_at(built: Path) -> Non
 
 def test_the_early_modules_lie_in_the_head(built: Path) -> None:
     """C23: the first read of the file is all that a plain link needs."""
-    text = 'import ldshim.quick\nprint(len(before) + 1 == len(os.listdir("/proc/self/fd")), type(ldshim.quick.__loader__).__name__)\n'
+    text = 'import ldshim.plain_link as p\nprint(len(before) + 1 == len(os.listdir("/proc/self/fd")), type(p.__loader__).__name__)\n'
     assert "True Bundle\n" == run_with_bundle(built, text)
     assert importlib.util.MAGIC_NUMBER == built.read_bytes()[:4]
 

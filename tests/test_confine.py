@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import confine, processes
-from ldshim.reserve import cpunames, lease
+from ldshim.call import processes
+from ldshim.reserve import lease
 from ldshim.reserve.wrapped import Kept
+from ldshim.warden import confinement, cpu_locks
 from tests import tools
 from tests.link import Link
 from tests.pool import Pool
@@ -42,14 +43,14 @@ def _two_cpus() -> None:
 def test_cores_come_before_their_siblings() -> None:
     """The CPU it runs on first, then one of each other core, then the SMT siblings, all inside the mask."""
     siblings = {0: [0, 4], 4: [0, 4], 1: [1, 5], 5: [1, 5], 2: [2], 3: [3]}
-    assert [5, 0, 2, 3, 1, 4] == cpunames.by_core([0, 1, 2, 3, 4, 5], 5, lambda cpu: siblings[cpu])
-    assert [1, 4] == cpunames.by_core([1, 4], 0, lambda cpu: siblings[cpu])
+    assert [5, 0, 2, 3, 1, 4] == cpu_locks.by_core([0, 1, 2, 3, 4, 5], 5, lambda cpu: siblings[cpu])
+    assert [1, 4] == cpu_locks.by_core([1, 4], 0, lambda cpu: siblings[cpu])
 
 
 def test_links_at_once_choose_different_cpus(tmp_path: Path) -> None:
     """Two links that start on the same CPU do not end up on it together; a third finds every name taken and still gets one."""
     directory = os.fsencode(tmp_path)
-    one, two, three = (cpunames.Cpus({3, 5}, 3, directory) for _ in range(3))
+    one, two, three = (cpu_locks.Cpus({3, 5}, 3, directory) for _ in range(3))
     assert [frozenset({3}), frozenset({5})] == [one.resize(1), two.resize(1)]
     assert len(three.resize(1)) == 1
     two.release()
@@ -64,7 +65,7 @@ def test_links_at_once_choose_different_cpus(tmp_path: Path) -> None:
 def test_a_link_that_had_to_share_a_cpu_moves_to_the_first_that_is_free(tmp_path: Path) -> None:
     """All names were taken when it came: as soon as the other one gives a name up, the two are on different CPUs."""
     directory = os.fsencode(tmp_path)
-    one, two = (cpunames.Cpus({3, 5}, 3, directory) for _ in range(2))
+    one, two = (cpu_locks.Cpus({3, 5}, 3, directory) for _ in range(2))
     assert [frozenset({3, 5}), frozenset({3})] == [one.resize(2), two.resize(1)]
     assert ([], False, True) == (two.fds(), one.shares, two.shares)
     assert [frozenset({3}), frozenset({5})] == [one.resize(1), two.resize(1)]
@@ -84,7 +85,7 @@ def test_who_is_refused_asks_ever_more_rarely() -> None:
 
 def test_never_more_cpus_than_the_mask(tmp_path: Path) -> None:
     """Sixteen tokens on two CPUs make no third one."""
-    cpus = cpunames.Cpus({0, 1}, 0, os.fsencode(tmp_path))
+    cpus = cpu_locks.Cpus({0, 1}, 0, os.fsencode(tmp_path))
     assert frozenset({0, 1}) == cpus.resize(16)
     cpus.release()
 
@@ -119,11 +120,11 @@ def test_a_link_has_left_the_cpu_before_it_gives_its_token_back(surplus: int, tm
     """C14: whoever takes the token is at work at once, and until the mask is narrow two would use it; 0: a serial phase, 1: it yields."""
     with subprocess.Popen(["sleep", "60"]) as idle:
         held = Watching(idle.pid, surplus)
-        one = confine.Confinement(idle.pid, cpunames.Cpus(os.sched_getaffinity(idle.pid), 0, os.fsencode(tmp_path)), held, 1)
+        one = confinement.Confinement(idle.pid, cpu_locks.Cpus(os.sched_getaffinity(idle.pid), 0, os.fsencode(tmp_path)), held, 1)
         assert one.start()
         assert 2 == len(os.sched_getaffinity(idle.pid))
         for step in range(1, 5):
-            one.tick(step * confine.IDLE_SECONDS)
+            one.tick(step * confinement.IDLE_SECONDS)
         one.end([])
         idle.kill()
     assert [1] == held.seen
@@ -135,7 +136,7 @@ def test_a_process_that_is_born_while_the_masks_are_set_is_met(monkeypatch: pyte
         listings = iter([[], [late.pid], [late.pid]])
         monkeypatch.setattr(processes, "below", lambda _: next(listings))
         one = frozenset(sorted(os.sched_getaffinity(0))[:1])
-        confine.set_masks(parent.pid, one)
+        confinement.set_masks(parent.pid, one)
         masks = [os.sched_getaffinity(child.pid) for child in (parent, late)]
         parent.kill()
         late.kill()
@@ -152,14 +153,14 @@ def test_masks_that_are_right_are_looked_at_ever_more_rarely(tmp_path: Path, mon
         return len(looks) == 8
 
     with subprocess.Popen(["sleep", "60"]) as idle:
-        one = confine.Confinement(idle.pid, cpunames.Cpus(os.sched_getaffinity(0), 0, os.fsencode(tmp_path)), lease.Lease(), 1)
-        monkeypatch.setattr(confine, "set_masks", set_masks)
+        one = confinement.Confinement(idle.pid, cpu_locks.Cpus(os.sched_getaffinity(0), 0, os.fsencode(tmp_path)), lease.Lease(), 1)
+        monkeypatch.setattr(confinement, "set_masks", set_masks)
         while now < 60:
             one.tick(now)
             now = round(now + 0.1, 1)
         idle.kill()
     waits = [round(after - before, 1) for before, after in zip(looks, looks[1:])]
-    soonest, latest = confine.AGAIN_SECONDS
+    soonest, latest = confinement.AGAIN_SECONDS
     later = [soonest, 2 * soonest, 4 * soonest, latest]
     assert [*later, *[latest] * 3] == waits[:7]
     assert later == waits[7:11]
@@ -169,24 +170,24 @@ def test_setting_masks_says_whether_one_was_different() -> None:
     """That is what brings the next look near."""
     one, every = frozenset(sorted(os.sched_getaffinity(0))[:1]), frozenset(os.sched_getaffinity(0))
     with subprocess.Popen(["sleep", "60"]) as idle:
-        said = [confine.set_masks(idle.pid, mask) for mask in (every, one, one, every)]
+        said = [confinement.set_masks(idle.pid, mask) for mask in (every, one, one, every)]
         idle.kill()
     assert [False, True, False, True] == said
-    assert not confine.set_masks(idle.pid, one)
+    assert not confinement.set_masks(idle.pid, one)
 
 
 def test_no_more_runnable_threads_are_counted_than_matter() -> None:
     """There are three: who has two CPUs at most need not know of the third."""
     with subprocess.Popen(["sh", "-c", f"({SPIN}) & ({SPIN}) & ({SPIN}) & wait"], start_new_session=True) as spinning:
-        count = until(lambda: confine.count_runnable([spinning.pid, *processes.below(spinning.pid)], 9), 3)
-        capped = confine.count_runnable([spinning.pid, *processes.below(spinning.pid)], 2)
+        count = until(lambda: confinement.count_runnable([spinning.pid, *processes.below(spinning.pid)], 9), 3)
+        capped = confinement.count_runnable([spinning.pid, *processes.below(spinning.pid)], 2)
         os.killpg(spinning.pid, 9)
     assert [3, 2] == [count, capped]
 
 
-def still(pid: int, held: lease.Lease, directory: Path) -> confine.Confinement:
+def still(pid: int, held: lease.Lease, directory: Path) -> confinement.Confinement:
     """Confine a process to one CPU and as many more as are held."""
-    one = confine.Confinement(pid, cpunames.Cpus(os.sched_getaffinity(pid), 0, os.fsencode(directory)), held, 1)
+    one = confinement.Confinement(pid, cpu_locks.Cpus(os.sched_getaffinity(pid), 0, os.fsencode(directory)), held, 1)
     assert one.start()
     return one
 
@@ -197,7 +198,7 @@ def test_threads_that_nobody_can_have_are_not_given_up(tmp_path: Path) -> None:
         one = still(idle.pid, Kept(1), tmp_path)
         widths = []
         for step in range(1, 60):
-            one.tick(step * confine.TICK_SECONDS)
+            one.tick(step * confinement.TICK_SECONDS)
             widths.append(len(os.sched_getaffinity(idle.pid)))
         one.end([])
         idle.kill()
@@ -207,15 +208,15 @@ def test_threads_that_nobody_can_have_are_not_given_up(tmp_path: Path) -> None:
 def test_who_has_every_cpu_takes_the_name_of_one_that_is_left(tmp_path: Path) -> None:
     """Or a link with another mask would take the CPU for free."""
     mask = os.sched_getaffinity(0)
-    other = cpunames.Cpus(mask, min(mask), os.fsencode(tmp_path))
+    other = cpu_locks.Cpus(mask, min(mask), os.fsencode(tmp_path))
     other.resize(1)
     with subprocess.Popen(["sleep", "60"]) as idle:
         one = still(idle.pid, Kept(len(mask) - 1), tmp_path)
         # All masks are right: the next look at them is a second away.
         one.tick(10.0)
-        one.tick(10.0 + confine.AGAIN_SECONDS[0])
+        one.tick(10.0 + confinement.AGAIN_SECONDS[0])
         other.release()
-        one.tick(10.0 + confine.AGAIN_SECONDS[0] + 2 * confine.SHARING_SECONDS)
+        one.tick(10.0 + confinement.AGAIN_SECONDS[0] + 2 * confinement.SHARING_SECONDS)
         other.resize(1)
         taken = other.shares
         other.release()
@@ -224,14 +225,14 @@ def test_who_has_every_cpu_takes_the_name_of_one_that_is_left(tmp_path: Path) ->
     assert taken
 
 
-@pytest.mark.parametrize(("share", "expected"), [(2.0, confine.TICK_SECONDS), (0.5, confine.DOUBT_SECONDS)], ids=["busy", "full"])
+@pytest.mark.parametrize(("share", "expected"), [(2.0, confinement.TICK_SECONDS), (0.5, confinement.DOUBT_SECONDS)], ids=["busy", "full"])
 def test_nothing_wakes_up_between_scans_of_a_link_that_waits_for_cpus(
     share: float, expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its threads could run and do not: only the next scan can say more. One that has its CPUs is looked at sooner, lest it fall idle."""
     now = 0.0
-    monkeypatch.setattr(confine, "count_runnable", lambda *_: 2)
-    monkeypatch.setattr(confine, "cpu_seconds", lambda _: share * now)
+    monkeypatch.setattr(confinement, "count_runnable", lambda *_: 2)
+    monkeypatch.setattr(confinement, "cpu_seconds", lambda _: share * now)
     with subprocess.Popen(["sleep", "60"]) as idle:
         one = still(idle.pid, Watching(idle.pid, 0), tmp_path)
         delays = []

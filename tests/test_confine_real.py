@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim import confine
-from ldshim.environ import Environment
+from ldshim.call.environment import Environment
 from ldshim.reserve.lease import Lease
+from ldshim.warden import confinement as confinement_module
 from tests import tools
 from tests.flight import wait_for
 from tests.pool import Pool
@@ -86,12 +86,12 @@ def test_a_stranger_on_the_same_cpu_ends_the_confinement(
 ) -> None:
     """C21: pinned spinners take most of the one CPU of a real link while another idles: its threads get the whole mask back for good."""
     # Whether the other CPU idles is this machine's business; that ours is contested is the test's.
-    monkeypatch.setattr(confine, "idle_seconds", lambda _: time.monotonic())
+    monkeypatch.setattr(confinement_module, "idle_seconds", lambda _: time.monotonic())
     link = Spinning(FIRST, shim, program, tmp_path / "link", LDSHIM_JOBS="2")
     spinners: list[subprocess.Popen[bytes]] = []
     try:
         link.wait_for_width(2)
-        confinement = confine.confine(link.process.pid, Nothing(), 1, Environment([]).get)
+        confinement = confinement_module.confine(link.process.pid, Nothing(), 1, Environment([]).get)
         assert not isinstance(confinement, str)
         confinement.tick(time.monotonic())
         (cpu,) = link.mask()
@@ -115,10 +115,10 @@ def test_a_stranger_on_the_same_cpu_ends_the_confinement(
 def test_what_a_cpu_idles_is_read_from_the_kernel() -> None:
     """The idle time of the CPUs of a mask grows with time at most so fast, and a CPU that is not there adds nothing."""
     cpus = os.sched_getaffinity(0)
-    started, before = time.monotonic(), confine.idle_seconds(cpus)
+    started, before = time.monotonic(), confinement_module.idle_seconds(cpus)
     time.sleep(0.2)
-    grew, passed = confine.idle_seconds(cpus) - before, time.monotonic() - started
-    assert 0.0 == confine.idle_seconds([1 << 20]) == confine.idle_seconds([])
+    grew, passed = confinement_module.idle_seconds(cpus) - before, time.monotonic() - started
+    assert 0.0 == confinement_module.idle_seconds([1 << 20]) == confinement_module.idle_seconds([])
     assert 0.0 <= grew <= passed * len(cpus) + 0.1
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ldshim.call.real_tool import MARK
 from ldshim.cli import doctor, link_farm
-from ldshim.findtool import MARK
-from ldshim.reserve import jobserver, makeflags, recipe
+from ldshim.reserve import jobserver, makeflags, parent_make
 from tests import screen, tools
 from tests.pool import Pool
 from tests.program import bare_environment
@@ -218,9 +218,10 @@ def test_a_recipe_that_make_serves(make: str, here: Place) -> None:
 LINK = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from ldshim import environ, handover
+from ldshim.call.environment import read_environment
+from ldshim.warden import handover
 from ldshim.reserve import slots
-environment = environ.read()
+environment = read_environment()
 lease = slots.connect(environment.get, int(sys.argv[2]))
 left = handover.leave_warden(handover.Reservation(lease, int(sys.argv[3]), "fixed", environment))
 os.write(1, b"%d\\n" % left.taken)
@@ -384,7 +385,9 @@ def test_compiled_files_that_nobody_can_write(here: Place) -> None:
     package = here.place / "copy" / "ldshim"
     shutil.copytree(ROOT / "ldshim", package, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run([sys.executable, "-m", "compileall", "-q", "-f", str(package)], check=True)
-    code = "import sys; from ldshim.cli import host; from ldshim import environ; print(host.installation(environ.read())['compiled'])"
+    code = (
+        "from ldshim.cli import host; from ldshim.call import environment as e; print(host.installation(e.read_environment())['compiled'])"
+    )
 
     def counts() -> dict[str, Any]:
         env = {**here.env, "PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -395,7 +398,7 @@ def test_compiled_files_that_nobody_can_write(here: Place) -> None:
     whole = counts()
     assert (0, 0) == (whole["stale"], whole["missing"])
     Path(importlib.util.cache_from_source(package / "plan.py")).unlink()
-    (package / "mode.py").write_text((package / "mode.py").read_text() + "\n")
+    (package / "decide/mode.py").write_text((package / "decide/mode.py").read_text() + "\n")
     assert (whole["fresh"] - 2, 1, 1) == tuple(counts()[state] for state in ("fresh", "stale", "missing"))
 
 
@@ -462,4 +465,4 @@ def test_a_mark_alone_makes_no_way(here: Place) -> None:
 
 def test_no_make_among_the_ancestors_is_said(here: Place) -> None:
     """C11: outside a build the reason why nothing is recovered is the one that a link would log."""
-    assert candidate(here.ask(), "recovery")["reason"] in (recipe.NO_MAKE, recipe.OTHER_USER, recipe.NO_WORDS)
+    assert candidate(here.ask(), "recovery")["reason"] in (parent_make.NO_MAKE, parent_make.OTHER_USER, parent_make.NO_WORDS)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim.hardware import cpus
+from ldshim.reserve import cpus
 from tests import tools
 from tests.observe import Gate
 from tests.pool import Pool

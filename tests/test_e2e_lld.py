@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ldshim.hardware import cpus
+from ldshim.reserve import cpus
 from tests import tools
 from tests.pool import Pool
 from tests.program import Program, bare_environment, sha256

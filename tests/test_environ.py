@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import environ
-from ldshim.environ import Environment
+from ldshim.call.environment import Environment, Settings, ceiling_from_builders, read_environment, read_settings
 
 
 def environment(**variables: str) -> Environment:
@@ -19,7 +18,9 @@ def environment(**variables: str) -> Environment:
 
 def test_block_is_the_kernels_not_pythons() -> None:
     """C3: under LANG=C Python exports LC_CTYPE before our first line; what we hand on does not hold it."""
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from ldshim import environ; print(environ.read().pairs)"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from ldshim.call.environment import read_environment; print(read_environment().pairs)"
+    )
     root = str(Path(__file__).parent.parent)
     said = subprocess.run([sys.executable, "-I", "-c", code, root], env={"LANG": "C"}, stdout=subprocess.PIPE, check=True)
     assert said.stdout == b"[(b'LANG', b'C')]\n"
@@ -29,7 +30,7 @@ def test_duplicates_and_order_survive(tmp_path: Path) -> None:
     """C3: execve hands on every entry in its place; getenv's rule, the first wins, holds for reading."""
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "environ").write_bytes(b"B=1\0A=x=y\0B=2\0no equals sign\0E=\0")
-    block = environ.read(str(tmp_path).encode())
+    block = read_environment(str(tmp_path).encode())
     assert [(b"B", b"1"), (b"A", b"x=y"), (b"B", b"2"), (b"E", b"")] == block.pairs
     assert block.get(b"B") == b"1"
 
@@ -53,7 +54,7 @@ def test_edits_keep_their_place() -> None:
 )  # fmt: skip
 def test_settings_are_read(name: str, value: str, attribute: str, expected: object) -> None:
     """Every variable reaches its setting; an empty value is none."""
-    settings = environ.settings(environment(**{name: value}))
+    settings = read_settings(environment(**{name: value}))
     assert (expected, []) == (getattr(settings, attribute), settings.complaints)
 
 
@@ -68,14 +69,17 @@ def test_settings_are_read(name: str, value: str, attribute: str, expected: obje
 )  # fmt: skip
 def test_malformed_setting_is_one_line_and_the_default(name: str, value: str, accepted: str) -> None:
     """The line names the variable, the value and what is accepted; the default holds."""
-    settings = environ.settings(environment(**{name: value}))
+    settings = read_settings(environment(**{name: value}))
     assert [f"ldshim: {name}: not understood, the default is used: {value!a}; accepted: {accepted}"] == settings.complaints
-    default = environ.Settings()
-    assert all(getattr(default, slot) == getattr(settings, slot) for slot in environ.Settings.__slots__ if slot != "complaints")
+    default = Settings()
+    assert all(getattr(default, slot) == getattr(settings, slot) for slot in Settings.__slots__ if slot != "complaints")
 
 
 def test_package_builders_set_ceilings() -> None:
     """DEB_BUILD_OPTIONS and RPM_BUILD_NCPUS bound what we choose; the lower one counts, nonsense does not."""
-    assert environ.ceiling_from_builders(environment(DEB_BUILD_OPTIONS="nocheck parallel=6", RPM_BUILD_NCPUS="4")) == (4, "RPM_BUILD_NCPUS")
-    assert environ.ceiling_from_builders(environment(DEB_BUILD_OPTIONS="parallel=3,nocheck")) == (3, "DEB_BUILD_OPTIONS")
-    assert environ.ceiling_from_builders(environment(DEB_BUILD_OPTIONS="parallel=", RPM_BUILD_NCPUS="0")) == (0, "")
+    assert ceiling_from_builders(environment(DEB_BUILD_OPTIONS="nocheck parallel=6", RPM_BUILD_NCPUS="4")) == (
+        4,
+        "RPM_BUILD_NCPUS",
+    )
+    assert ceiling_from_builders(environment(DEB_BUILD_OPTIONS="parallel=3,nocheck")) == (3, "DEB_BUILD_OPTIONS")
+    assert ceiling_from_builders(environment(DEB_BUILD_OPTIONS="parallel=", RPM_BUILD_NCPUS="0")) == (0, "")

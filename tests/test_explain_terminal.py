@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim import environ, findtool
+from ldshim.call import real_tool
+from ldshim.call.environment import Environment, read_settings
 from ldshim.cli import explain, terminal
 from tests import screen, tools
 from tests.program import PARTITIONS
@@ -167,9 +168,9 @@ def test_a_long_variable_is_cut_in_its_middle(explained: Explained, tmp_path: Pa
 
 def test_marks_come_from_the_edits_themselves(explained: Explained) -> None:
     """Taken without what goes the marked text is the line after, without what comes it is the line before."""
-    environment = environ.Environment([(key.encode(), value.encode()) for key, value in explained.env.items()])
-    call = findtool.stand_in(b"gcc", [word.encode() for word in explained.call[1:]], environment, explained.call[0].encode())
-    _, outcome = explain.foresee(call, environment, environ.settings(environment))
+    environment = Environment([(key.encode(), value.encode()) for key, value in explained.env.items()])
+    call = real_tool.stand_in(b"gcc", [word.encode() for word in explained.call[1:]], environment, explained.call[0].encode())
+    _, outcome = explain.foresee(call, environment, read_settings(environment))
     coloured = terminal.Screen.__new__(terminal.Screen)
     coloured.coloured = True
     marked = explain.differing(coloured, call.args, outcome.edits)

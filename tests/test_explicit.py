@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ldshim import paid
+from ldshim.call import prepaid
 from tests import tools
 from tests.pool import Pool
 from tests.recorder import Recorder, banner
@@ -185,7 +185,7 @@ def test_a_caller_that_has_paid(callers: str, tool: str, words: list[str], kind:
 
 def test_a_number_on_the_payers_own_line_is_a_persons(tmp_path: Path) -> None:
     """C9: `rustc -Clink-arg=-Wl,--threads=8` has not paid for what its user wrote."""
-    ask = f"import sys; sys.path[:0] = {sys.path!r}; from ldshim import paid; print(paid.payer(['threads']))"
+    ask = f"import sys; sys.path[:0] = {sys.path!r}; from ldshim.call import prepaid; print(prepaid.payer(['threads']))"
     rustc = payer_program(tmp_path, "rustc")
     for arguments, expected in ([["x"], "rustc"], [["x", "-Clink-arg=-Wl,--threads=8"], ""]):
         command = [rustc, "-c", f'{sys.executable} -c "$ASK"; exit $?', *arguments]
@@ -195,4 +195,4 @@ def test_a_number_on_the_payers_own_line_is_a_persons(tmp_path: Path) -> None:
 
 def test_nobody_has_paid_here() -> None:
     """C9: a test run is no build system that pays."""
-    assert paid.payer(["flto"]) == ""
+    assert prepaid.payer(["flto"]) == ""

@@ -11,7 +11,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldshim import confine, processes
+from ldshim.call import processes
+from ldshim.warden import confinement
 from tests import tools
 from tests.pool import Pool
 from tests.shim import handed_over
@@ -68,13 +69,13 @@ def test_a_mask_of_one_cpu_is_foreseen(shim: Shim, program: Program, tmp_path: P
     """C21: where the call may use one CPU only, explain says that nothing is confined; the number is that of the tokens."""
     taskset = [tools.need("taskset"), "-c", str(min(os.sched_getaffinity(0)))]
     said = explained(link(shim, program, tmp_path, ["explain", "--json", "--"], taskset))
-    assert ("fixed", True) == (said["policy"], said["reason"].endswith("; not confined: " + confine.ONE_CPU))
+    assert ("fixed", True) == (said["policy"], said["reason"].endswith("; not confined: " + confinement.ONE_CPU))
 
 
 def test_without_proc_nothing_is_confined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """C21: threads that cannot be seen cannot be followed."""
     if len(os.sched_getaffinity(0)) < 2:
         tools.missing("a second CPU")
-    assert "" == confine.obstacle(os.getpid())
+    assert "" == confinement.obstacle(os.getpid())
     monkeypatch.setattr(processes, "PROC", bytes(tmp_path))
-    assert confine.NO_PROC == confine.obstacle(os.getpid())
+    assert confinement.NO_PROC == confinement.obstacle(os.getpid())

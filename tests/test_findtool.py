@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import findtool
-from ldshim.environ import Environment
+from ldshim.call import real_tool
+from ldshim.call.environment import Environment
 
-OURS = b"#!/usr/bin/python3 -IS\n# " + findtool.MAGIC + b"\n"
+OURS = b"#!/usr/bin/python3 -IS\n# " + real_tool.MAGIC + b"\n"
 
 
 def script(path: Path, text: bytes = b"#!/bin/sh\n", mode: int = 0o755) -> bytes:
@@ -37,12 +37,12 @@ def on_path(*directories: Path | str, **more: str) -> Environment:
 )  # fmt: skip
 def test_names_with_prefix_and_suffix_tell_driver_from_linker(name: bytes, kind: str) -> None:
     """A target prefix and a version suffix do not hide what a tool is; kin that neither compile nor link are none."""
-    assert kind == findtool.kind_of(name)
+    assert kind == real_tool.kind_of(name)
 
 
 def test_variable_for_a_pinned_tool() -> None:
     """C6: the variable is the name in upper case, every other character an underscore."""
-    assert findtool.variable_for(b"x86_64-linux-gnu-gcc-12") == b"LDSHIM_REAL_X86_64_LINUX_GNU_GCC_12"
+    assert real_tool.variable_for(b"x86_64-linux-gnu-gcc-12") == b"LDSHIM_REAL_X86_64_LINUX_GNU_GCC_12"
 
 
 @pytest.mark.parametrize("how", ["symlink", "hard link", "copy", "two symlinks"])
@@ -62,7 +62,7 @@ def test_never_finds_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how
         (shim / "gcc").symlink_to(tmp_path / "bin" / "again")
         (tmp_path / "bin" / "again").symlink_to("ldshim")
     real = script(tmp_path / "real" / "gcc")
-    call = findtool.stand_in(b"gcc", [b"x.o"], on_path(shim, tmp_path / "real"))
+    call = real_tool.stand_in(b"gcc", [b"x.o"], on_path(shim, tmp_path / "real"))
     assert (real, real) == (call.real, call.argv0)
 
 
@@ -75,7 +75,7 @@ def test_a_directory_of_ours_leaves_path_and_no_other_does(tmp_path: Path) -> No
     script(tmp_path / "marked" / "gcc", OURS)
     script(tmp_path / "marked" / ".ldshim", b"")
     script(tmp_path / "real" / "gcc")
-    call = findtool.stand_in(b"gcc", [], on_path(tmp_path / "farm", tmp_path / "mixed", tmp_path / "marked", tmp_path / "real"))
+    call = real_tool.stand_in(b"gcc", [], on_path(tmp_path / "farm", tmp_path / "mixed", tmp_path / "marked", tmp_path / "real"))
     assert os.fsencode(f"{tmp_path}/mixed:{tmp_path}/real") == call.path
 
 
@@ -83,7 +83,7 @@ def test_ccache_behind_us_is_the_real_tool(tmp_path: Path) -> None:
     """C6: a masquerade directory behind ours is a tool like any other, and PATH no longer leads it back to us."""
     script(tmp_path / "farm" / "gcc", OURS)
     masquerade = script(tmp_path / "ccache" / "gcc")
-    call = findtool.stand_in(b"gcc", [], on_path(tmp_path / "farm", tmp_path / "ccache"))
+    call = real_tool.stand_in(b"gcc", [], on_path(tmp_path / "farm", tmp_path / "ccache"))
     assert (masquerade, os.fsencode(tmp_path / "ccache")) == (call.real, call.path)
 
 
@@ -91,15 +91,15 @@ def test_empty_and_relative_path_entries(tmp_path: Path, monkeypatch: pytest.Mon
     """C6: an empty entry is the current directory; what is found there is still run by its absolute path."""
     script(tmp_path / "sub" / "ld")
     monkeypatch.chdir(tmp_path / "sub")
-    assert os.fsencode(tmp_path / "sub" / "ld") == findtool.stand_in(b"ld", [], on_path("/nonexistent", "")).real
+    assert os.fsencode(tmp_path / "sub" / "ld") == real_tool.stand_in(b"ld", [], on_path("/nonexistent", "")).real
     monkeypatch.chdir(tmp_path)
-    assert os.fsencode(tmp_path / "sub" / "ld") == findtool.stand_in(b"ld", [], on_path("sub")).real
+    assert os.fsencode(tmp_path / "sub" / "ld") == real_tool.stand_in(b"ld", [], on_path("sub")).real
 
 
 def test_lld_keeps_a_name_that_tells_its_flavor(tmp_path: Path) -> None:
     """C6: lld reads its flavor from argv[0], so a pinned `lld` is called by the name we were called by."""
     script(tmp_path / "bin" / "lld")
-    call = findtool.stand_in(b"ld.lld", [], on_path("/nonexistent", LDSHIM_REAL_LD_LLD=f"{tmp_path}/bin/lld"))
+    call = real_tool.stand_in(b"ld.lld", [], on_path("/nonexistent", LDSHIM_REAL_LD_LLD=f"{tmp_path}/bin/lld"))
     assert (os.fsencode(tmp_path / "bin/lld"), os.fsencode(tmp_path / "bin/ld.lld")) == (call.real, call.argv0)
 
 
@@ -107,32 +107,32 @@ def test_pinned_to_ourselves_is_refused_and_path_is_searched(tmp_path: Path) -> 
     """C6: LDSHIM_REAL_* that leads back to us costs one line, not the link."""
     ours = os.fsdecode(script(tmp_path / "farm" / "ld", OURS))
     real = script(tmp_path / "real" / "ld")
-    call = findtool.stand_in(b"ld", [], on_path(tmp_path / "real", LDSHIM_REAL_LD=ours))
+    call = real_tool.stand_in(b"ld", [], on_path(tmp_path / "real", LDSHIM_REAL_LD=ours))
     assert (real, [f"ldshim: LDSHIM_REAL_LD: leads back to ldshim, PATH is searched instead: {ours}"]) == (call.real, call.complaints)
 
 
 def test_missing_tool_says_where_it_looked(tmp_path: Path) -> None:
     """Status 127 and one line with every directory searched; 126 when the tool is there and cannot be executed."""
-    with pytest.raises(findtool.UnfoundError) as missing:
-        findtool.stand_in(b"ld", [], on_path("/nonexistent", tmp_path))
+    with pytest.raises(real_tool.UnfoundError) as missing:
+        real_tool.stand_in(b"ld", [], on_path("/nonexistent", tmp_path))
     expected = f"ldshim: ld: real tool not found: looked in /nonexistent, {tmp_path}; set LDSHIM_REAL_LD"
     assert (127, expected) == (missing.value.status, str(missing.value))
     script(tmp_path / "ld", mode=0o644)
-    with pytest.raises(findtool.UnfoundError) as blocked:
-        findtool.stand_in(b"ld", [], on_path(tmp_path))
+    with pytest.raises(real_tool.UnfoundError) as blocked:
+        real_tool.stand_in(b"ld", [], on_path(tmp_path))
     assert blocked.value.status == 126
 
 
 def test_same_process_same_tool_is_a_loop(tmp_path: Path) -> None:
     """C6: exec keeps the pid, so a marker of this pid that names the same tool is a loop; another process's marker is not ours."""
     script(tmp_path / "gcc")
-    call = findtool.stand_in(b"gcc", [], on_path(tmp_path))
-    marker = findtool.via(call, on_path(tmp_path), b"7.100")
-    with pytest.raises(findtool.UnfoundError) as loop:
-        findtool.via(call, on_path(tmp_path, _LDSHIM_VIA=marker.decode()), b"7.100")
+    call = real_tool.stand_in(b"gcc", [], on_path(tmp_path))
+    marker = real_tool.via(call, on_path(tmp_path), b"7.100")
+    with pytest.raises(real_tool.UnfoundError) as loop:
+        real_tool.via(call, on_path(tmp_path, _LDSHIM_VIA=marker.decode()), b"7.100")
     assert loop.value.status == 111
     assert f"{tmp_path}/gcc" in str(loop.value)
-    assert findtool.via(call, on_path(tmp_path, _LDSHIM_VIA=marker.decode()), b"8.100") == b"8.100:" + os.fsencode(tmp_path / "gcc")
+    assert real_tool.via(call, on_path(tmp_path, _LDSHIM_VIA=marker.decode()), b"8.100") == b"8.100:" + os.fsencode(tmp_path / "gcc")
 
 
 def test_below_collect2_compiler_path_comes_first(tmp_path: Path) -> None:
@@ -140,4 +140,4 @@ def test_below_collect2_compiler_path_comes_first(tmp_path: Path) -> None:
     cross = script(tmp_path / "cross" / "ld")
     script(tmp_path / "native" / "ld")
     below = on_path(tmp_path / "native", COLLECT_GCC="gcc", COMPILER_PATH=f"{tmp_path}/none:{tmp_path}/cross")
-    assert cross == findtool.stand_in(b"ld", [], below).real
+    assert cross == real_tool.stand_in(b"ld", [], below).real

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ldshim.hardware import cgroups, cpus, memory
+from ldshim.reserve import cgroups, cpus, memory
 
 ROOT = Path(__file__).resolve().parent.parent
 V2 = "29 23 0:26 {shown} {point} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -182,7 +182,7 @@ def test_a_broken_cpu_counts_as_one(machine: Machine, spend: str, expected: int,
 
 def test_the_affinity_mask_counts() -> None:
     """C16: under taskset the mask counts, which GCC's auto ignores."""
-    code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); from ldshim.hardware import cpus; print(cpus.count())"
+    code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); from ldshim.reserve import cpus; print(cpus.count())"
     first = min(os.sched_getaffinity(0))
     said = subprocess.run(
         [sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{first}]); " + code], stdout=subprocess.PIPE, check=True

@@ -6,7 +6,7 @@ import json
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from ldshim import history
+from ldshim.warden import history
 from tests import tools
 from tests.flight import wait_for
 from tests.pool import Pool

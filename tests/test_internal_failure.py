@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 # The skeleton that catches, reports and becomes the tool: there is nothing below it to catch what it raises.
 ENTRY = {f"ldshim.entry:{name}" for name in ("main", "run", "gather", "become", "complaint", "say", "default_interrupt")}
-SKELETON = ENTRY | {"ldshim.findtool:show"}
+SKELETON = ENTRY | {"ldshim.call.real_tool:show"}
 # A mistake while an input is read is an input that is not understood (C8): no line, and the others may still make an LTO link.
 READERS = (
-    "ldshim.ir.extent:",
-    "ldshim.ir.elf:",
-    "ldshim.ir.gcc:",
-    "ldshim.ir.bitcode:",
-    "ldshim.ir.bitstream:",
-    "ldshim.ir.summary:",
-    "ldshim.ir.scan:_Walk.",
+    "ldshim.inputs.extent:",
+    "ldshim.inputs.elf:",
+    "ldshim.inputs.gcc:",
+    "ldshim.inputs.bitcode:",
+    "ldshim.inputs.bitstream:",
+    "ldshim.inputs.summary:",
+    "ldshim.inputs.scan:_Walk.",
 )
 FAULT = str(Path(__file__).with_name("fault.py"))
 
@@ -112,7 +112,11 @@ def test_a_raise_in_what_is_left_to_the_warden_costs_its_tokens_only(calls: dict
         here = set(call.run("trace", pool)[2])
         del call.env["LDSHIM_LOG"]
         left = here - set(call.run("trace", pool)[2])
-    left = {name for name in left if name.startswith(("ldshim.reserve.ledger:", "ldshim.hardware.memory:", "ldshim.footprint:"))}
+    left = {
+        name
+        for name in left
+        if name.startswith(("ldshim.reserve.memory_ledger:", "ldshim.reserve.memory:", "ldshim.decide.memory_estimate:"))
+    }
     assert len(left) > 5, left
     wrong = []
     for name in sorted(left):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldshim.command.argv import Input
-from ldshim.ir import archive, libraries
-from ldshim.ir.extent import Meter, open_regular
-from ldshim.ir.scan import scan
+from ldshim.inputs import archive, libraries
+from ldshim.inputs.extent import Meter, open_regular
+from ldshim.inputs.scan import scan
 from tests.ir_objects import CLANG, GCC, clang, counts, look, run
 from tests.ir_objects import gcc as compile_gcc
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim.ir import bitcode
-from ldshim.ir.extent import MalformedError, Meter, open_regular
+from ldshim.inputs import bitcode
+from ldshim.inputs.extent import MalformedError, Meter, open_regular
 from tests.ir_objects import counts, look
 
 if TYPE_CHECKING:

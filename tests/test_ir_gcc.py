@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from ldshim.ir import elf, gcc, scan
-from ldshim.ir.findings import default_partitions, gcc_partitions
-from ldshim.ir.scan import EnoughOfGcc
+from ldshim.inputs import elf, gcc, scan
+from ldshim.inputs.findings import default_partitions, gcc_partitions
+from ldshim.inputs.scan import EnoughOfGcc
 from tests.ir_objects import CLANG, GCC, GCCS, counts, look, run
 from tests.ir_objects import gcc as compile_gcc
 

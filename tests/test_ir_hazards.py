@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldshim.command.argv import Input
-from ldshim.ir import elf, scan
-from ldshim.ir.extent import MalformedError, Meter, open_regular
+from ldshim.inputs import elf, scan
+from ldshim.inputs.extent import MalformedError, Meter, open_regular
 from tests.ir_objects import CLANG, GCC, clang, counts, look, run
 from tests.ir_objects import gcc as compile_gcc
 

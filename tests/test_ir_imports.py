@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ldshim.ir import elf
+from ldshim.inputs import elf
 from tests.ir_objects import GCC
 from tests.ir_objects import gcc as compile_gcc
 from tests.tools import PROMISED_LLD
@@ -17,7 +17,7 @@ def test_plain_links_do_not_import_pyelftools(tmp_path: Path) -> None:
     """C24: native objects, GCC's and LLVM's are told apart without pyelftools, whose import costs 32 ms."""
     paths = [compile_gcc(GCC, tmp_path, *flags, name=f"n{n}") for n, flags in enumerate([[], ["-flto"], ["-flto=2", "-ffat-lto-objects"]])]
     program = (
-        "import sys; before = set(sys.modules); from ldshim.ir.scan import scan; from ldshim.command.argv import Input;"
+        "import sys; before = set(sys.modules); from ldshim.inputs.scan import scan; from ldshim.command.argv import Input;"
         "found = scan([Input(path.encode()) for path in sys.argv[1:]]);"
         "print(found.native, found.gcc_slim, found.gcc_fat, {'elftools', 'typing', 're'} & (set(sys.modules) - before))"
     )
@@ -42,7 +42,7 @@ def test_only_explain_asks_pyelftools(tmp_path: Path) -> None:
     lld = f"ld.lld-{PROMISED_LLD[-1]}"
     for words in ((lld, "-r", "-o", tmp_path / "out.o", native), ("explain", "--", lld, "-r", "-o", "x", native)):
         said, imported = modules_imported(*words, cwd=tmp_path)
-        assert "ldshim.findtool" in imported
+        assert "ldshim.call.real_tool" in imported
         assert "elftools" not in imported
         assert "confirm" not in said
     assert (tmp_path / "out.o").exists()

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldshim import plan
+from ldshim.call.environment import Environment, Settings
+from ldshim.call.real_tool import Call
 from ldshim.command.argv import Facts, Input
-from ldshim.environ import Environment, Settings
-from ldshim.findtool import Call
-from ldshim.hardware import cpus
-from ldshim.ir import bitcode, summary
+from ldshim.inputs import bitcode, summary
+from ldshim.reserve import cpus
 from tests.ir_objects import CLANG, CLANGS, SOURCE, TARGETS, clang, counts, look, reader, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ldshim.ir.bitstream import Cursor
+    from ldshim.inputs.bitstream import Cursor
 
 pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
 

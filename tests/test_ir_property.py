@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ldshim.command.argv import Input
-from ldshim.ir import bitcode, gcc, libraries
-from ldshim.ir.bitstream import Cursor
-from ldshim.ir.extent import Extent, MalformedError, Meter
-from ldshim.ir.scan import scan
+from ldshim.inputs import bitcode, gcc, libraries
+from ldshim.inputs.bitstream import Cursor
+from ldshim.inputs.extent import Extent, MalformedError, Meter
+from ldshim.inputs.scan import scan
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "ir"
 REAL = {path.name: path.read_bytes() for path in sorted(FIXTURES.iterdir()) if path.suffix in (".o", ".a", ".bc")}

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim import processes
-from ldshim.footprint import Footprint
-from ldshim.hardware import memory
-from ldshim.reserve import ledger
+from ldshim.call import processes
+from ldshim.decide.memory_estimate import Footprint
+from ldshim.reserve import memory, memory_ledger
 from ldshim.reserve.lease import Lease
-from ldshim.reserve.ledger import GuardedLease, Promise
+from ldshim.reserve.memory_ledger import GuardedLease, Promise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +28,9 @@ NEED = Footprint(0, GB)
 HOLDER = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from ldshim.footprint import Footprint
-from ldshim.hardware import memory
-from ldshim.reserve import ledger
+from ldshim.decide.memory_estimate import Footprint
+from ldshim.reserve import memory
+from ldshim.reserve import memory_ledger as ledger
 memory.available = lambda: int(sys.argv[3]) << 30
 ledger.LOCK_SECONDS = 60.0
 promise = ledger.Promise(os.fsencode(sys.argv[2]), Footprint(0, 1 << 30), os.getpid())
@@ -72,7 +71,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
     yield directory
     fd = os.open(directory, os.O_RDONLY)
     try:
-        assert 0 == ledger.outstanding(fd)
+        assert 0 == memory_ledger.outstanding(fd)
     finally:
         os.close(fd)
 
@@ -137,7 +136,7 @@ def test_what_a_link_uses_already_is_not_counted_twice(place: Path, machine: dic
     theirs.resize(1)
     mine = Promise(bytes(place), NEED, os.getpid())
     left = mine.available()
-    own = ledger.used(os.getpid())
+    own = memory_ledger.used(os.getpid())
     theirs.close()
     eater.kill()
     eater.communicate()
@@ -149,7 +148,7 @@ def test_what_a_link_uses_already_is_not_counted_twice(place: Path, machine: dic
 @pytest.mark.usefixtures("machine")
 def test_a_stopped_holder_of_the_lock_stops_nobody(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """C18: a link that cannot read the book runs with one job instead of waiting, and keeps what it was promised before."""
-    monkeypatch.setattr(ledger, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(memory_ledger, "LOCK_SECONDS", 0.05)
     before = Promise(bytes(place), NEED, os.getppid())
     assert 3 == before.resize(3)
     with (place / "memory").open("w") as lock:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import bundle, farm, findtool
+from ldshim import bundle
+from ldshim.call import real_tool
+from ldshim.call.environment import Environment
 from ldshim.cli import bundle as bundled
 from ldshim.cli import link_farm
-from ldshim.environ import Environment
+from ldshim.launcher import text
 from tests.launchers import ROOT, Dump, build_dump, call, script
 
 
@@ -34,7 +36,7 @@ class Machine:
 
     def entries(self) -> set[str]:
         """List the farm's launchers: everything but the mark and the bundle."""
-        return set(os.listdir(self.farm)) - {os.fsdecode(findtool.MARK), os.fsdecode(bundle.NAME)}
+        return set(os.listdir(self.farm)) - {os.fsdecode(real_tool.MARK), os.fsdecode(bundle.NAME)}
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_names_asked_for_get_launchers_that_run(machine: Machine) -> None:
     assert 0 == machine.link_farm("gcc", "ld.lld-16")
     assert {"gcc", "ld.lld-16"} == machine.entries()
     assert b"#!/bin/sh\n" == (machine.farm / "gcc").read_bytes()[:10]
-    assert b" -IS\n# " + findtool.MAGIC in (machine.farm / "ld.lld-16").read_bytes()
+    assert b" -IS\n# " + real_tool.MAGIC in (machine.farm / "ld.lld-16").read_bytes()
     for name in machine.entries():
         for line in ("--version", "-o x x.o"):
             assert f"{name}\n".encode() == call(machine.farm / name, *line.split(), env={"PATH": "/usr/bin:/bin"}).stdout
@@ -65,8 +67,8 @@ def test_without_names_every_compiler_and_linker_on_path(machine: Machine) -> No
 def test_a_launcher_is_known_as_ours(machine: Machine) -> None:
     """C6: the magic line stands where any ldshim looks for it, in both kinds of launcher, and the directory is marked."""
     machine.link_farm()
-    assert {True} == {findtool.is_ldshim(os.fsencode(machine.farm / name)) for name in machine.entries()}
-    assert (machine.farm / os.fsdecode(findtool.MARK)).is_file()
+    assert {True} == {real_tool.is_ldshim(os.fsencode(machine.farm / name)) for name in machine.entries()}
+    assert (machine.farm / os.fsdecode(real_tool.MARK)).is_file()
 
 
 def test_the_same_again_touches_nothing(machine: Machine) -> None:
@@ -182,9 +184,9 @@ def test_a_farm_never_leads_into_another(machine: Machine, tmp_path: Path) -> No
 def test_an_interpreter_that_fits_behind_no_shebang_is_called_by_sh(python: bytes) -> None:
     """The kernel cuts a first line at blanks and at 127 bytes, so such a linker's launcher is a shell script."""
     tool = (b"/usr/bin/ld", b"/usr/bin/ld")
-    made = farm.Launcher(b"ld", "linker", tool, python, [str(ROOT)])
-    assert made.text((ROOT / "ldshim" / "launcher.sh").read_bytes()).startswith(b"#!/bin/sh\n")
-    assert not farm.Launcher(b"ld", "linker", tool, b"/usr/bin/python3", [str(ROOT)]).text(b"").startswith(b"#!/bin/sh")
+    made = text.Launcher(b"ld", "linker", tool, python, [str(ROOT)])
+    assert made.text((ROOT / "ldshim" / "launcher" / "launcher.sh").read_bytes()).startswith(b"#!/bin/sh\n")
+    assert not text.Launcher(b"ld", "linker", tool, b"/usr/bin/python3", [str(ROOT)]).text(b"").startswith(b"#!/bin/sh")
 
 
 def test_paths_of_any_bytes_are_baked_as_they_are(tmp_path: Path) -> None:
@@ -195,9 +197,9 @@ def test_paths_of_any_bytes_are_baked_as_they_are(tmp_path: Path) -> None:
         (place / "ldshim").symlink_to(ROOT / "ldshim")
         python = getattr(sys, "_base_executable", sys.executable)
         for name, kind in (("gcc", "driver"), ("ld", "linker")):
-            made = farm.Launcher(name.encode(), kind, (os.fsencode(dump), os.fsencode(dump)), os.fsencode(python), [str(place)])
+            made = text.Launcher(name.encode(), kind, (os.fsencode(dump), os.fsencode(dump)), os.fsencode(python), [str(place)])
             path = tmp_path / str(number) / name
-            path.write_bytes(made.text((ROOT / "ldshim" / "launcher.sh").read_bytes()))
+            path.write_bytes(made.text((ROOT / "ldshim" / "launcher" / "launcher.sh").read_bytes()))
             path.chmod(0o755)
             for last in ("--version", "x.o"):
                 said = call(path, last, env={"PATH": "/usr/bin", "LC_ALL": "C"})

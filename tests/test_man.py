@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import __version__, environ
+from ldshim import __version__
+from ldshim.call.environment import VARIABLES
 from ldshim.cli import main as cli
 from tests import tools
 
@@ -42,7 +43,7 @@ def subparsers() -> dict[str, argparse.ArgumentParser]:
 
 def test_every_variable_stands_in_the_page() -> None:
     """Each LDSHIM_* variable that is read is explained."""
-    assert [] == [name for name, *_ in environ.VARIABLES if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
+    assert [] == [name for name, *_ in VARIABLES if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
 
 
 @pytest.mark.parametrize("command", sorted(cli.MODULES))

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim import budget, footprint
-from ldshim.budget import Limits
-from ldshim.environ import Settings
-from ldshim.footprint import Footprint
-from ldshim.hardware import memory
-from ldshim.ir.findings import Findings
-from ldshim.mode import Mode
+from ldshim.call.environment import Settings
+from ldshim.decide import budget, memory_estimate
+from ldshim.decide.budget import Limits
+from ldshim.decide.memory_estimate import Footprint
+from ldshim.decide.mode import Mode
+from ldshim.inputs.findings import Findings
+from ldshim.reserve import memory
 from ldshim.reserve.lease import Lease
 from tests import tools
 from tests.flight import LLD, GccFlight, LldFlight, wait_for
@@ -51,7 +51,7 @@ def test_a_number_of_the_users_replaces_the_estimate() -> None:
     """C17: LDSHIM_MEM_PER_JOB is what a job costs, and nothing else is counted."""
     found = Findings()
     found.gcc_bytes = found.llvm_bytes = 1 << 40
-    need = footprint.of_link("gcc", found, 128, GB)
+    need = memory_estimate.of_link("gcc", found, 128, GB)
     assert (GB, 4 * GB, 4) == (need.of(1), need.of(4), need.ceiling(4 * GB)[0])
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ldshim import budget, mode, plan
-from ldshim.budget import Limits
+from ldshim import plan
+from ldshim.call.environment import Environment, Settings
+from ldshim.call.real_tool import Call
 from ldshim.command.argv import Facts, Said
-from ldshim.environ import Environment, Settings
-from ldshim.findtool import Call
-from ldshim.ir import scan
-from ldshim.ir.findings import Findings
+from ldshim.decide import budget, mode
+from ldshim.decide.budget import Limits
+from ldshim.inputs import scan
+from ldshim.inputs.findings import Findings
 from ldshim.reserve.lease import Lease
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ldshim import plan
-from ldshim.environ import Environment
+from ldshim.call.environment import Environment
 from ldshim.reserve import source
 from tests.pool import Pool
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import environ
+from ldshim.call import environment
 from ldshim.cli import pool as command
-from ldshim.hardware import cpus
+from ldshim.reserve import cpus
 from tests import tools
 from tests.pool import Pool
 from tests.shim import ROOT, Shim, script
@@ -310,10 +310,11 @@ def test_a_place_that_makeflags_cannot_name_is_not_used(shim: Shim, tmp_path: Pa
 WARDEN = """
 import os, sys
 sys.path.insert(0, os.environ["PYTHONPATH"])
-from ldshim import environ, handover
+from ldshim.call.environment import read_environment
+from ldshim.warden import handover
 from ldshim.reserve import jobserver, makeflags, register
 from ldshim.reserve.lease import JobserverLease
-environment = environ.read()
+environment = read_environment()
 lease = JobserverLease(jobserver.connect(makeflags.parse(environment.get(b"MAKEFLAGS"))))
 lease = register.registered(lease, environment.get, b"ld.lld")
 left = handover.leave_warden(handover.Reservation(lease, 3, "fixed", environment))
@@ -361,6 +362,6 @@ def test_the_environment_is_else_the_caller_s(shim: Shim) -> None:
     """Only the variables that name the jobserver differ, duplicates and odd bytes included."""
     done = run(shim, "-j2", "--", "cat", "/proc/self/environ", ODD="\udcff\n", EMPTY="")
     ours = {b"MAKEFLAGS", b"CARGO_MAKEFLAGS", b"_LDSHIM_POOL"}
-    pairs = environ.Environment([(n, v) for n, _, v in (e.partition(b"=") for e in os.fsencode(done.out).split(b"\0")) if n])
+    pairs = environment.Environment([(n, v) for n, _, v in (e.partition(b"=") for e in os.fsencode(done.out).split(b"\0")) if n])
     expected = {os.fsencode(n): os.fsencode(v) for n, v in shim.environment(PYTHONPATH=str(ROOT), ODD="\udcff\n", EMPTY="").items()}
     assert expected == {name: value for name, value in pairs.pairs if name not in ours}

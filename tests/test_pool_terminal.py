@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim import processes
+from ldshim.call import processes
 from tests.flight import wait_for
 
 if TYPE_CHECKING:

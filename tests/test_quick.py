@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldshim import environ, farm, findtool, plan, quick
-from ldshim.environ import Environment
+from ldshim import plain_link, plan
+from ldshim.call import real_tool
+from ldshim.call.environment import Environment, read_settings
+from ldshim.launcher import text
 from tests.launchers import Dump, build_dump, call, launcher
 from tests.tools import need
 
@@ -62,12 +64,12 @@ def test_what_is_plain_has_nothing_to_be_decided(inputs: Path, family: str, monk
         st.lists(st.sampled_from(VARIABLES), max_size=1),
     )
     def agree(args: list[bytes], variables: list[bytes]) -> None:
-        if not quick.is_plain(family, args, [b"PATH=/usr/bin", *variables]):
+        if not plain_link.is_plain(family, args, [b"PATH=/usr/bin", *variables]):
             return
         pairs = [(b"PATH", b"/usr/bin:/bin"), (b"XDG_RUNTIME_DIR", bytes(inputs))]
         environment = Environment([*pairs, *((name, value) for name, _, value in (entry.partition(b"=") for entry in variables))])
-        call = findtool.stand_in(name, args, environment, real)
-        understood = plan.make(call, environment, environ.settings(environment))
+        call = real_tool.stand_in(name, args, environment, real)
+        understood = plan.make(call, environment, read_settings(environment))
         assert understood.family == family
         assert understood.budget is None, understood.reason
         assert understood.mode is None or understood.mode.lto == "none"
@@ -89,16 +91,16 @@ def test_what_is_not_certainly_plain(inputs: Path, monkeypatch: pytest.MonkeyPat
     """C8: a plugin, a response file, a library, an archive, bitcode under any name, a thread option or an unknown family: the long way."""
     monkeypatch.chdir(inputs)
     family, *args = line.split()
-    assert not quick.is_plain(family, [arg.encode() for arg in args], [])
+    assert not plain_link.is_plain(family, [arg.encode() for arg in args], [])
 
 
 @pytest.mark.parametrize("family", TOOLS)
 def test_what_a_launcher_does_not_even_ask(inputs: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """C23: a word for which a launcher passes the short cut by is one for which the short cut itself would send the link the long way."""
     monkeypatch.chdir(inputs)
-    never = farm.NEVER_PLAIN["driver" if family in ("gcc", "clang") else "linker"].encode()
+    never = text.NEVER_PLAIN["driver" if family in ("gcc", "clang") else "linker"].encode()
     lines = ([never], [never + b"=x"], [b"-o", never + b"x"])
-    assert not any(quick.is_plain(family, [*words, b"plain.o"], [b"PATH=/usr/bin"]) for words in lines)
+    assert not any(plain_link.is_plain(family, [*words, b"plain.o"], [b"PATH=/usr/bin"]) for words in lines)
 
 
 def test_what_is_certainly_plain(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,17 +108,17 @@ def test_what_is_certainly_plain(inputs: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(inputs)
     words = b"-m elf_x86_64 -z noexecstack --no-warn-rwx-segments -r -T script.ld plain.o -o x.ko --build-id=sha1".split()
     for family in ("bfd", "lld", "gold"):
-        assert quick.is_plain(family, words, [b"PATH=/usr/bin", b"MAKEFLAGS=rR -j99 --jobserver-auth=3,4"])
+        assert plain_link.is_plain(family, words, [b"PATH=/usr/bin", b"MAKEFLAGS=rR -j99 --jobserver-auth=3,4"])
     for family in ("gcc", "clang"):
-        assert quick.is_plain(family, b"-O2 -pie plain.o -Wl,-rpath,/opt/lib,--as-needed -lm -o x".split(), [])
-    assert quick.is_plain("clang", [b"slim.o"], [])
+        assert plain_link.is_plain(family, b"-O2 -pie plain.o -Wl,-rpath,/opt/lib,--as-needed -lm -o x".split(), [])
+    assert plain_link.is_plain("clang", [b"slim.o"], [])
 
 
 def test_a_pipe_is_not_read(inputs: Path) -> None:
     """C7: what a linker is to read out of a pipe or a fifo is left in it, and nobody waits for a writer."""
     os.mkfifo(inputs / "fifo")
     try:
-        assert not quick.is_plain("lld", [os.fsencode(inputs / "fifo")], [])
+        assert not plain_link.is_plain("lld", [os.fsencode(inputs / "fifo")], [])
     finally:
         (inputs / "fifo").unlink()
 
@@ -139,7 +141,7 @@ def test_both_ways_hand_the_same_call_over(tmp_path: Path, dump: Path, path: str
         stamp = b"%d." % said.pid
         assert stamp == (said.get(b"_LDSHIM_VIA") or b"")[: len(stamp)]
         told.append((said.argv, said.ignored, [entry for entry in said.environment if not entry.startswith(b"_LDSHIM_VIA")]))
-        assert (number == 1) == (b"quick" in made.read_bytes())
+        assert (number == 1) == (b"plain_link" in made.read_bytes())
     assert told[0] == told[1]
 
 
@@ -166,4 +168,4 @@ def test_the_short_cut_imports_nothing(tmp_path: Path, dump: Path) -> None:
     for words in (["-c", "pass"], [str(made), "-r", "x.o"]):
         said = subprocess.run([PYTHON, "-IS", "-X", "importtime", *words], env={"PATH": "/usr/bin"}, capture_output=True, check=True).stderr
         imported.append({line.rpartition("|")[2].strip() for line in said.decode().splitlines() if line.startswith("import time:")})
-    assert {"ldshim", "ldshim.quick"} == imported[1] - imported[0]
+    assert {"ldshim", "ldshim.plain_link"} == imported[1] - imported[0]

@@ -12,7 +12,7 @@ from typing import Callable
 
 import pytest
 
-from ldshim.reserve import jobserver, makeflags, recipe, recover
+from ldshim.reserve import jobserver, makeflags, parent_make, recover
 from ldshim.reserve.jobserver import Jobserver
 from tests.pool import Pool
 
@@ -128,8 +128,8 @@ def test_a_head_without_the_variable_is_passed_over(tree: Tree) -> None:
 def test_a_make_is_known_by_what_it_runs(tree: Tree, name: str) -> None:
     """C11: /proc/PID/exe names make, also a second version and one that was upgraded while it ran."""
     tree.process(40, 30, f"/opt/x/{name}")
-    found = recipe.find(bytes(tree.root))
-    assert isinstance(found, recipe.Recipe)
+    found = parent_make.find(bytes(tree.root))
+    assert isinstance(found, parent_make.Recipe)
     assert (40, [50, tree.own]) == (found.make, found.chain)
 
 
@@ -137,8 +137,8 @@ def test_a_make_is_known_by_what_it_runs(tree: Tree, name: str) -> None:
 def test_what_only_sounds_like_make_is_passed_by(tree: Tree, name: str) -> None:
     """C11: the nearest real make is asked, and nobody who is called something like it."""
     tree.process(50, 40, f"/usr/bin/{name}")
-    found = recipe.find(bytes(tree.root))
-    assert isinstance(found, recipe.Recipe)
+    found = parent_make.find(bytes(tree.root))
+    assert isinstance(found, parent_make.Recipe)
     assert 40 == found.make
 
 
@@ -156,17 +156,17 @@ def test_a_fifo_that_a_driver_deleted_is_opened(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("reason", "spoil"),
     [
-        (recipe.FOREIGN_PROC, lambda tree: tree.remove("self")),
-        (recipe.FOREIGN_PROC, lambda tree: tree.link("self", "50")),  # another namespace's: the pid is not ours
-        (recipe.FOREIGN_PROC, lambda tree: tree.write(f"{tree.own}/status", f"PPid:\t50\nUid:\t{USER}\nNSpid:\t4711\t{tree.own}\n")),
-        (recipe.NO_MAKE, lambda tree: (tree.process(40, 30, "/usr/bin/ninja"), tree.process(30, 1, "/usr/bin/ninja"))),
-        (recipe.NO_MAKE, lambda tree: tree.process(50, 0, "/usr/bin/dash")),  # the make is outside our PID namespace
-        (recipe.OTHER_USER, lambda tree: tree.process(50, 40, "/usr/bin/sudo", "1000\t0\t0\t0")),
-        (recipe.OTHER_USER, lambda tree: tree.process(40, 30, "/usr/bin/make", "0\t0\t0\t0")),
-        (recipe.UNREADABLE, lambda tree: tree.remove("50/status")),  # hidepid
-        (recipe.UNREADABLE, lambda tree: tree.remove("50/exe")),
-        (recipe.UNREADABLE, lambda tree: tree.remove("50/environ")),
-        (recipe.NO_WORDS, lambda tree: (tree.environment(50, None), tree.environment(tree.own, None))),
+        (parent_make.FOREIGN_PROC, lambda tree: tree.remove("self")),
+        (parent_make.FOREIGN_PROC, lambda tree: tree.link("self", "50")),  # another namespace's: the pid is not ours
+        (parent_make.FOREIGN_PROC, lambda tree: tree.write(f"{tree.own}/status", f"PPid:\t50\nUid:\t{USER}\nNSpid:\t4711\t{tree.own}\n")),
+        (parent_make.NO_MAKE, lambda tree: (tree.process(40, 30, "/usr/bin/ninja"), tree.process(30, 1, "/usr/bin/ninja"))),
+        (parent_make.NO_MAKE, lambda tree: tree.process(50, 0, "/usr/bin/dash")),  # the make is outside our PID namespace
+        (parent_make.OTHER_USER, lambda tree: tree.process(50, 40, "/usr/bin/sudo", "1000\t0\t0\t0")),
+        (parent_make.OTHER_USER, lambda tree: tree.process(40, 30, "/usr/bin/make", "0\t0\t0\t0")),
+        (parent_make.UNREADABLE, lambda tree: tree.remove("50/status")),  # hidepid
+        (parent_make.UNREADABLE, lambda tree: tree.remove("50/exe")),
+        (parent_make.UNREADABLE, lambda tree: tree.remove("50/environ")),
+        (parent_make.NO_WORDS, lambda tree: (tree.environment(50, None), tree.environment(tree.own, None))),
         (recover.SERIAL, lambda tree: (tree.environment(50, b" -j1"), tree.environment(tree.own, WORDS))),
         (recover.SERIAL, lambda tree: tree.environment(50, b" -j4 --jobserver-auth=-2,-2")),
         (recover.SERIAL, lambda tree: tree.environment(50, b" -j4 --jobserver-auth=3,4 --jobserver-auth=named")),
@@ -254,7 +254,7 @@ def test_make_is_asked_whether_a_pair_is_its_own(tree: Tree, make_has: str, jobs
 
 def test_a_reason_is_a_sentence_of_its_own() -> None:
     """The reasons form a closed set: no two of them are the same, so that a log line says which check failed."""
-    modules = (recipe, recover, jobserver, makeflags)
+    modules = (parent_make, recover, jobserver, makeflags)
     reasons = {f"{module.__name__}.{name}": value for module in modules for name, value in vars(module).items() if name.isupper()}
     sentences = {name: value for name, value in reasons.items() if isinstance(value, str)}
     assert len({*sentences.values()}) == len({id(value) for value in sentences.values()})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Callable
 
 import pytest
 
-from ldshim.reserve import jobserver, recipe, recover
+from ldshim.reserve import jobserver, parent_make, recover
 from tests import tools
 from tests.program import bare_environment
 
@@ -28,7 +28,7 @@ MAKES = [(tools.make43, ()), (tools.make44, ("--jobserver-style=pipe",))]
 CLIENT = f"""#!{sys.executable} -IS
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from ldshim.reserve import recipe, recover
+from ldshim.reserve import parent_make, recover
 found = recover.recover()
 if isinstance(found, str):
     print(found)
@@ -102,7 +102,7 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
 )
 def test_a_plain_recipe_gets_every_token(build: Build, line: str) -> None:
     """C11, C14: without `+`, all three tokens of -j4 come and go, whatever the shell does with 3 and 4 and the environment."""
-    expected = "recovered 3" if line != "env -i ./client" else recipe.NO_WORDS
+    expected = "recovered 3" if line != "env -i ./client" else parent_make.NO_WORDS
     assert expected == build.run(line)
 
 
@@ -168,7 +168,7 @@ def test_a_loop_without_a_make_is_left_alone(tmp_path: Path) -> None:
     )
     environment = bare_environment(MAKEFLAGS=" -j4 --jobserver-auth=3,4")
     ran = subprocess.run([sys.executable, "-c", orphan], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, check=True, timeout=60)
-    assert f"{recipe.NO_MAKE}\nloop has wake!\n" == ran.stdout.decode()
+    assert f"{parent_make.NO_MAKE}\nloop has wake!\n" == ran.stdout.decode()
 
 
 def test_a_ccache_between_changes_nothing(build: Build) -> None:
@@ -200,7 +200,7 @@ def test_another_user_is_not_served(build: Build) -> None:
         tools.missing("root, to become another user")
     lines = CLIENT.replace("found = ", "os.setgroups([]); os.setgid(65534); os.setuid(65534)\nfound = ")
     (build.place / "client").write_text(lines)
-    assert recipe.OTHER_USER == build.run("./client")
+    assert parent_make.OTHER_USER == build.run("./client")
 
 
 def may_unshare(*options: str) -> str:
@@ -230,8 +230,8 @@ def test_a_pid_namespace_under_the_outer_proc_is_not_trusted(build: Build) -> No
     if os.geteuid() != 0:
         tools.missing("root, to make a PID namespace")
     unshare = may_unshare("--pid", "--fork", "--mount-proc")
-    assert recipe.FOREIGN_PROC == build.run(f"{unshare} --pid --fork ./client")
-    assert recipe.NO_MAKE == build.run(f"{unshare} --pid --fork --mount-proc ./client")
+    assert parent_make.FOREIGN_PROC == build.run(f"{unshare} --pid --fork ./client")
+    assert parent_make.NO_MAKE == build.run(f"{unshare} --pid --fork --mount-proc ./client")
 
 
 def test_a_make_that_died_is_not_replaced_by_the_next(build: Build) -> None:
@@ -239,24 +239,24 @@ def test_a_make_that_died_is_not_replaced_by_the_next(build: Build) -> None:
     died = (
         "import os, signal, sys, time\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from ldshim.reserve import recipe, recover\n"
-        "make = recipe.find().make\n"
+        "from ldshim.reserve import parent_make, recover\n"
+        "make = parent_make.find().make\n"
         "os.kill(make, signal.SIGKILL)\n"
-        "while recipe.find() != recipe.NO_MAKE: time.sleep(0.001)\n"
+        "while parent_make.find() != parent_make.NO_MAKE: time.sleep(0.001)\n"
         "open('said', 'w').write(str(recover.recover()))\n"
         "os.rename('said', 'done')\n"
     )
     (build.place / "died").write_text(died)
     waits = "+-$(MAKE) -f sub >/dev/null 2>&1; until test -e done; do sleep 0.01; done; cat done"
     said = build.run(waits, sub=f"{sys.executable} died {ROOT}")
-    assert recipe.NO_MAKE == said
+    assert parent_make.NO_MAKE == said
 
 
 def test_makes_own_flags_are_left_alone(build: Build) -> None:
     """C13: O_NONBLOCK and every other flag of make's descriptors are the same before, during and after."""
     looks = (
         "numbers = [3, 4]\n"
-        "make = recipe.find().make\n"
+        "make = parent_make.find().make\n"
         "look = lambda: [open(f'/proc/{make}/fdinfo/{number}').read().split()[:4] for number in numbers]\n"
         "before = look()\n"
         "found = recover.recover(); found.take(2); during = look(); found.close()\n"

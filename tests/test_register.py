@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import processes
+from ldshim.call import processes
 from ldshim.reserve import jobserver, makeflags, register
 from ldshim.reserve.lease import JobserverLease, Lease
 from tests.pool import Pool
@@ -192,11 +192,12 @@ def test_a_directory_that_others_could_read_or_write_is_not_used(pool: Pool, pla
 
 WARDEN = """
 import os, sys, time
-from ldshim import environ, processes
+from ldshim.call.environment import read_environment
+from ldshim.call import processes
 from ldshim.reserve import jobserver, makeflags, register
 from ldshim.reserve.lease import JobserverLease
 lease = JobserverLease(jobserver.connect(makeflags.parse(os.environb[b"MAKEFLAGS"])))
-lease = register.registered(lease, environ.read().get, b"ld.lld")
+lease = register.registered(lease, read_environment().get, b"ld.lld")
 if os.environ["LINK"]:
     lease._tail = os.environb[b"LINK"] + b" ld.lld\\n"
 lease.grow(3)

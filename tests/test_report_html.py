@@ -21,9 +21,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ldshim.call.environment import Environment
 from ldshim.cli.report import links, page, table, trace, usage
 from ldshim.cli.terminal import Screen
-from ldshim.environ import Environment
 from tests.logs import STEPS, Log, of_a_build
 from tests.test_report import environment
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ldshim import line, toolid
+from ldshim.call.tool_family import Tool
 from ldshim.command import argv, gnuld, rspfile
+from ldshim.command.read import rsp_dialect
 from tests.commandline import inputs, run
 from tests.tools import gccs
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
 
-# tool, how it complains about a file that is missing; its dialect is the one that line.py gives to its version
+# tool, how it complains about a file that is missing; its dialect is the one that command/read.py gives to its version
 ORACLES = [
     ("gcc-11", r"gcc-11: error: ((?s:.*?)): linker input file not found: No such file or directory\n"),
     ("gcc-12", r"gcc-12: error: ((?s:.*?)): linker input file not found: No such file or directory\n"),
@@ -44,7 +45,7 @@ def read_words(path: Path, dialect: str) -> list[bytes]:
 def test_words_are_those_of_the_tool(tool: str, complaint: str, tmp_path: Path) -> None:
     """C7: for any quoting, a tool misses exactly the files that we find named."""
     _, banner = run(tool, "--version")
-    dialect = line.rsp_dialect(toolid.Tool(banner.encode()), [])
+    dialect = rsp_dialect(Tool(banner.encode()), [])
 
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(text)

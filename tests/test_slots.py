@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim.environ import Environment
+from ldshim.call.environment import Environment
 from ldshim.reserve import slots
 from ldshim.reserve.slots import SlotsLease
 

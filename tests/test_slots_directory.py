@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim.environ import Environment
-from ldshim.reserve import ours
+from ldshim.call import own_directory
+from ldshim.call.environment import Environment
 from tests import tools
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def test_the_users_runtime_directory_is_preferred(tmp_path: Path) -> None:
     """C16: $XDG_RUNTIME_DIR/ldshim, mode 0700, made when it is missing and taken as it is afterwards."""
     tmp_path.chmod(0o700)
     expected = bytes(tmp_path / "ldshim")
-    assert [expected, expected] == [ours.directory(get(XDG_RUNTIME_DIR=f"{tmp_path}/"), tmp=b"/nowhere") for _ in range(2)]
+    assert [expected, expected] == [own_directory.directory(get(XDG_RUNTIME_DIR=f"{tmp_path}/"), tmp=b"/nowhere") for _ in range(2)]
     assert 0o40700 == (tmp_path / "ldshim").stat().st_mode
 
 
@@ -50,7 +50,7 @@ def test_a_runtime_directory_that_is_none_is_not_used(runtime: str, tmp_path: Pa
         if runtime == "foreign":
             hand_over(named)
     value = runtime if runtime in ("", "relative") else str(named)
-    found = ours.directory(get(XDG_RUNTIME_DIR=value), tmp=bytes(tmp_path))
+    found = own_directory.directory(get(XDG_RUNTIME_DIR=value), tmp=bytes(tmp_path))
     assert bytes(tmp_path / f"ldshim-{os.geteuid()}") == found
 
 
@@ -79,8 +79,8 @@ def test_a_directory_that_somebody_else_made_is_refused(kind: str, objection: st
     elif kind == "writable":
         path.chmod(0o770)
     before = path.lstat()
-    assert f"{path} {objection}" == ours.directory(get(), tmp=bytes(tmp_path))
-    opened = ours.open_directory(bytes(path))
+    assert f"{path} {objection}" == own_directory.directory(get(), tmp=bytes(tmp_path))
+    opened = own_directory.open_directory(bytes(path))
     assert isinstance(opened, str)
     assert str(path) in opened
     assert before == path.lstat()
@@ -90,7 +90,7 @@ def test_a_directory_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     """C16: no place at all is a reason, not an error."""
     place = tmp_path / "nowhere"
     expected = f"{place}/ldshim-{os.geteuid()} cannot be made: No such file or directory"
-    assert expected == ours.directory(get(), tmp=bytes(place))
+    assert expected == own_directory.directory(get(), tmp=bytes(place))
 
 
 def test_fakeroot_shares_the_real_users_directory() -> None:
@@ -98,9 +98,9 @@ def test_fakeroot_shares_the_real_users_directory() -> None:
     fakeroot = tools.need("fakeroot")
     code = (
         f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from ldshim.reserve import ours\n"
-        "path = ours.directory(lambda name: b'', tmp=os.fsencode(sys.argv[1]))\n"
-        "print(os.geteuid(), path, isinstance(ours.open_directory(path), int))\n"
+        "from ldshim.call import own_directory\n"
+        "path = own_directory.directory(lambda name: b'', tmp=os.fsencode(sys.argv[1]))\n"
+        "print(os.geteuid(), path, isinstance(own_directory.open_directory(path), int))\n"
     )
     setpriv = [tools.need("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
     with tempfile.TemporaryDirectory(dir="/tmp") as place:  # not below pytest's, which only its owner may enter

@@ -18,11 +18,16 @@ ALLOWED = {"os", "sys", "errno", "fcntl", "select", "struct", "_signal", "__futu
 BROUGHT = {"stat", "_stat", "posixpath", "genericpath", "_collections_abc", "_struct"}
 
 # A compile or a probe that came to Python (`ldshim gcc -c`) stops in entry.
-COMPILE = {f"ldshim.{name}" for name in ("command", "command.probes", "entry", "environ", "findtool", "handover", "private", "processes")}
+COMPILE = {
+    f"ldshim.{name}" for name in (
+        "call", "call.descriptors", "call.environment", "call.processes", "call.real_tool", "command", "command.probes", "entry", "warden", "warden.handover",
+    )
+}  # fmt: skip
 # Only a link that holds tokens, or was asked to talk, needs these.
 NOT_PLAIN = {
-    "warden", "valve", "confine", "explain", "farm", "footprint", "history", "command.collect", "reserve.source", "reserve.jobserver",
-    "reserve.ledger", "reserve.recover", "reserve.recipe", "reserve.slots",
+    "warden.watch", "warden.gcc_valve", "warden.confinement", "warden.history", "record", "launcher.text", "decide.memory_estimate",
+    "command.collect", "reserve.source", "reserve.jobserver", "reserve.memory_ledger", "reserve.recover", "reserve.parent_make",
+    "reserve.slots",
 }  # fmt: skip
 
 
@@ -74,8 +79,8 @@ def test_a_plain_link_in_the_prefix_form_plans_nothing(place: Path, name: str, w
     first, found = (imported(own, need(name), *words, "-o", "out.o", cwd=place) for _ in range(2))
     assert (place / "out.o").is_file()
     assert "ldshim.plan" in first  # the tool had to be asked what it is
-    assert COMPILE | {"ldshim.quick", "ldshim.toolid"} <= found
-    assert set() == found & {"ldshim.plan", "ldshim.carryout", "ldshim.line", "ldshim.mode"}
+    assert COMPILE | {"ldshim.plain_link", "ldshim.call.tool_family"} <= found
+    assert set() == found & {"ldshim.plan", "ldshim.carryout", "ldshim.command.read", "ldshim.decide.mode"}
 
 
 def test_words_that_no_file_can_have_are_left_to_the_plan(place: Path) -> None:

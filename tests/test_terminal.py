@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ldshim.call.environment import Environment
 from ldshim.cli import terminal
-from ldshim.environ import Environment
 from tests import screen
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,9 +19,9 @@ COLOURS = {"TERM": "xterm-256color", "PATH": os.environ.get("PATH", os.defpath),
 
 TALKER = """
 import sys
-from ldshim import environ
+from ldshim.call.environment import read_environment
 from ldshim.cli import terminal
-environment = environ.read()
+environment = read_environment()
 screen = terminal.Screen(sys.stdout, environment)
 with terminal.Progress(environment) as progress:
     for number in range(1, 4):
@@ -100,7 +100,7 @@ def test_a_pipe_gets_nothing_of_it() -> None:
 @pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-"])
 def test_closed_streams_are_no_terminal(closed: str) -> None:
     """A command whose streams are closed goes on in silence: Python has None in their place."""
-    program = "import sys; from ldshim.cli import terminal; from ldshim import environ; terminal.Progress(environ.read()).say('x')"
+    program = "from ldshim.cli import terminal; from ldshim.call import environment as e; terminal.Progress(e.read_environment()).say('x')"
     done = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, program], env=COLOURS, check=False)
     assert 0 == done.returncode
 

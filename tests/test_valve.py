@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ldshim import private, processes, valve
+from ldshim.call import descriptors, processes
 from ldshim.reserve.lease import Lease
+from ldshim.warden import gcc_valve, private_jobserver
 
 
 class Counted(Lease):
@@ -64,27 +65,27 @@ def below(monkeypatch: pytest.MonkeyPatch) -> Below:
 
 
 @pytest.fixture
-def pipe() -> Iterator[private.Private]:
+def pipe() -> Iterator[private_jobserver.Private]:
     """Make a private pipe and close it."""
-    made = private.create()
+    made = private_jobserver.create()
     yield made
     made.close()
 
 
-def test_serial_phases_hold_nothing(below: Below, pipe: private.Private) -> None:
+def test_serial_phases_hold_nothing(below: Below, pipe: private_jobserver.Private) -> None:
     """Without a make below the link no token is taken, however long that lasts."""
     lease = Counted(4)
-    feeding = valve.Valve(10, pipe, lease, 4)
+    feeding = gcc_valve.Valve(10, pipe, lease, 4)
     for step in range(100):
         feeding.tick(step * 0.1)
     assert (lease.free, below.make) == (4, False)
 
 
-def test_one_spare_is_offered_and_the_next_follows_when_it_is_taken(below: Below, pipe: private.Private) -> None:
+def test_one_spare_is_offered_and_the_next_follows_when_it_is_taken(below: Below, pipe: private_jobserver.Private) -> None:
     """C21: a token that make takes is the demand signal; growth ends at what the link may use."""
     lease = Counted(8)
     below.make = True
-    feeding = valve.Valve(10, pipe, lease, 3)
+    feeding = gcc_valve.Valve(10, pipe, lease, 3)
     now, held = 0.0, []
     for _ in range(6):
         feeding.tick(now)
@@ -98,11 +99,11 @@ def test_one_spare_is_offered_and_the_next_follows_when_it_is_taken(below: Below
     assert feeding.peak == 3
 
 
-def test_a_spare_that_nobody_takes_goes_back_and_is_offered_more_rarely(below: Below, pipe: private.Private) -> None:
+def test_a_spare_that_nobody_takes_goes_back_and_is_offered_more_rarely(below: Below, pipe: private_jobserver.Private) -> None:
     """C21: 200 ms idle is no demand; the token is outside again, and later offers leave longer gaps."""
     lease = Counted(1)
     below.make = True
-    feeding = valve.Valve(10, pipe, lease, 3)
+    feeding = gcc_valve.Valve(10, pipe, lease, 3)
     taken_at, was = [], 0
     for step in range(1000):
         feeding.tick(step * 0.01)
@@ -113,15 +114,15 @@ def test_a_spare_that_nobody_takes_goes_back_and_is_offered_more_rarely(below: B
     assert taken_at[0] == 0.0
     assert sorted(gaps) == gaps
     assert len(taken_at) < 6
-    held = sum(1 for _ in taken_at) * valve.IDLE_SECONDS
+    held = sum(1 for _ in taken_at) * gcc_valve.IDLE_SECONDS
     assert held < 2.0
 
 
-def test_tokens_of_jobs_that_ended_go_back(below: Below, pipe: private.Private) -> None:
+def test_tokens_of_jobs_that_ended_go_back(below: Below, pipe: private_jobserver.Private) -> None:
     """At the tail of LTRANS make returns tokens to the private pipe; they reach the build while the last job still runs."""
     lease = Counted(4)
     below.make = True
-    feeding = valve.Valve(10, pipe, lease, 4)
+    feeding = gcc_valve.Valve(10, pipe, lease, 4)
     now = 0.0
     for _ in range(4):
         feeding.tick(now)
@@ -135,40 +136,40 @@ def test_tokens_of_jobs_that_ended_go_back(below: Below, pipe: private.Private) 
     assert (3, 1) == (lease.free, lease.held)
 
 
-def test_when_make_is_gone_nothing_stays_in_the_pipe(below: Below, pipe: private.Private) -> None:
+def test_when_make_is_gone_nothing_stays_in_the_pipe(below: Below, pipe: private_jobserver.Private) -> None:
     """The final link is serial again: what make put back leaves the private pipe at the next look."""
     lease = Counted(2)
     below.make = True
-    feeding = valve.Valve(10, pipe, lease, 2)
+    feeding = gcc_valve.Valve(10, pipe, lease, 2)
     feeding.tick(0.0)
     below.make = False
     feeding.tick(1.0)
     assert (lease.free, lease.held) == (2, 0)
 
 
-def test_a_make_that_is_asked_for_its_version_is_offered_nothing(below: Below, pipe: private.Private) -> None:
+def test_a_make_that_is_asked_for_its_version_is_offered_nothing(below: Below, pipe: private_jobserver.Private) -> None:
     """lto-wrapper runs `make --version` before WPA, to know that there is one; an empty command line is an exec that is not done yet."""
     lease = Counted(1)
     below.make = True
     for words in (b"", b"make\0--version\0"):
         below.words = words
-        feeding = valve.Valve(10, pipe, lease, 2)
+        feeding = gcc_valve.Valve(10, pipe, lease, 2)
         feeding.tick(0.0)
         assert 1 == lease.free
 
 
-def test_what_a_make_left_in_the_pipe_is_taken_out_before_wpa_is_confined(below: Below, pipe: private.Private) -> None:
+def test_what_a_make_left_in_the_pipe_is_taken_out_before_wpa_is_confined(below: Below, pipe: private_jobserver.Private) -> None:
     """C14: the confinement gives back what it holds and does not use; a token that lies in the pipe meanwhile would be used by two."""
     lease = Counted(1)
     below.make = True
     held_at_start = []
 
     def confine(_: int) -> None:
-        held_at_start.append((lease.held, private.waiting(pipe.read_fd)))
+        held_at_start.append((lease.held, descriptors.waiting(pipe.read_fd)))
 
-    feeding = valve.Valve(10, pipe, lease, 2, confine=confine)
+    feeding = gcc_valve.Valve(10, pipe, lease, 2, confine=confine)
     feeding.tick(0.0)
-    assert 1 == private.waiting(pipe.read_fd)
+    assert 1 == descriptors.waiting(pipe.read_fd)
     below.make, below.wpa = False, True
     feeding.tick(1.0)
     assert [(0, 0)] == held_at_start
@@ -176,7 +177,7 @@ def test_what_a_make_left_in_the_pipe_is_taken_out_before_wpa_is_confined(below:
 
 def test_private_pipe_is_non_blocking_inheritable_and_unnamed() -> None:
     """C19: GCC 13 hangs on a blocking read end; the numbers stand above 100 and are none that MAKEFLAGS names."""
-    made = private.create(avoid={101, 102, 104})
+    made = private_jobserver.create(avoid={101, 102, 104})
     try:
         assert {made.read_fd, made.write_fd}.isdisjoint({101, 102, 104})
         assert min(made.read_fd, made.write_fd) > 100

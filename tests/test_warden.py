@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import handover, warden
-from ldshim.history import History
 from ldshim.reserve import jobserver, makeflags
 from ldshim.reserve.lease import JobserverLease
+from ldshim.warden import handover, watch
+from ldshim.warden.history import History
 from tests.link import Link
 from tests.pool import Pool
 
@@ -177,7 +177,7 @@ def test_a_warden_that_waits_wakes_when_a_token_is_there() -> None:
         os.close(link.pidfd)
         link.pid, link.pidfd = child.pid, os.pidfd_open(child.pid)
         policy = Waiter(pool, child, theirs)
-        warden.watch(link, JobserverLease(client), policy, History(0.0))
+        watch.watch(link, JobserverLease(client), policy, History(0.0))
         assert policy.hurried
         os.close(link.pidfd)
         os.close(ours)
@@ -201,14 +201,14 @@ def test_the_warden_keeps_nothing_of_ours_or_makes(tmp_path: Path) -> None:
     with Pool(b"abc") as pool:
         link = Link(pool, tmp_path, "exec sleep 1")
         assert link.taken() == 3
-        (warden,) = wardens(pool)
-        place = Path("/proc") / str(warden)
+        (watch,) = wardens(pool)
+        place = Path("/proc") / str(watch)
         numbers = sorted(int(path.name) for path in (place / "fd").iterdir())
         assert [os.readlink(place / "fd" / str(number)) for number in numbers[:3]] == ["/dev/null"] * 3
         assert min(numbers[3:]) >= 100
         assert os.readlink(place / "cwd") == "/"
-        assert os.getsid(warden) == warden
-        assert os.getppid() != warden
+        assert os.getsid(watch) == watch
+        assert os.getppid() != watch
         link.process.wait()
 
 

@@ -22,21 +22,24 @@ if TYPE_CHECKING:
     from types import CodeType
 
 # People's commands, and what only makes farms.
-_LEFT_OUT = ("__main__.py", "bundle.py", "cli", "farm.py")
+_LEFT_OUT = ("__main__.py", "bundle.py", "cli", "launcher/text.py")
 
 # Each without what a group before it has; so what two groups need stands in one before both.
 GROUPS = (
     bundle.EARLY,
     ("ldshim.entry", "ldshim.command.probes"),  # every call that comes further
     ("ldshim.plan", "ldshim.carryout", "ldshim.command.linkline"),  # every link
-    ("ldshim.ir.scan",),  # every link whose inputs count
-    ("ldshim.hardware.cpus",),  # every link that counts CPUs
+    ("ldshim.inputs.scan",),  # every link whose inputs count
+    ("ldshim.reserve.cpus",),  # every link that counts CPUs
     ("ldshim.command.driver",),
-    ("ldshim.command.gcc", "ldshim.ir.gcc"),
-    ("ldshim.command.lld", "ldshim.ir.bitcode"),
+    ("ldshim.command.gcc", "ldshim.inputs.gcc"),
+    ("ldshim.command.lld", "ldshim.inputs.bitcode"),
     ("ldshim.reserve.source",),  # every link that may hold something
-    ("ldshim.footprint", "ldshim.reserve.ledger"),  # the shim of one that tells its number at once, the warden of any other
-    ("ldshim.warden",),
+    (
+        "ldshim.decide.memory_estimate",
+        "ldshim.reserve.memory_ledger",
+    ),  # the shim of one that tells its number at once, the warden of any other
+    ("ldshim.warden.watch",),
 )
 _SHARED = ("_struct", "fcntl", "select", "termios")  # where the interpreter has them in files of their own
 LEANER = {"os": "ldshim.lean_os", "struct": "_struct"}  # 2 ms, and 0.3 for a file that only imports the other

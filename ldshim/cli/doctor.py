@@ -2,7 +2,7 @@
 
 A build that runs its links unhelped says nothing, by design (C3). So there is one command that looks at everything a link would look at,
 from where the user stands: called in a recipe, it sees that recipe's jobserver. Read-only: no token is taken, no lock, and no file is
-written but toolid's cache of versions. Each tool is asked for its version, which takes 5 s where one does not answer.
+written but the cache of banners of versions. Each tool is asked for its version, which takes 5 s where one does not answer.
 
 Exit status: 0 when links would be helped; 2 for a wrong command line; 1 when something needs attention, which is named with what to
 do. That is one of:
@@ -37,8 +37,8 @@ import json
 import os
 import sys
 
-from .. import environ
-from ..findtool import show
+from ..call.environment import read_settings
+from ..call.real_tool import show
 from ..reserve import jobserver, makeflags
 from . import host, met, page, terminal
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-    from ..environ import Environment
+    from ..call.environment import Environment
 
     Report = dict[str, Any]
 
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
 
 def examine(environment: Environment, progress: terminal.Progress) -> Report:
     """Look at everything; return the object that --json prints."""
-    settings = environ.settings(environment)
+    settings = read_settings(environment)
     report: Report = {"ready": False, "attention": [], "next": {}}
     jobservers = host.jobservers(environment, settings)  # before anything of ours is open
     progress.say("looking at the host")

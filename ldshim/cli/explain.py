@@ -3,7 +3,7 @@
 Into a pipe go plain lines, the same as LDSHIM_EXPLAIN writes. On a terminal a person compares two command lines that are a screen long and
 differ in one word; so there they are one text, in which the words that would go and come are painted, or bracketed as `git diff
 --word-diff` does where there is no colour, and of many words that stay only the first and the last are shown. Which words those are is
-not guessed by comparing: the plan's own edits say it (rewrite.py). The rows stand in the order of the journey (entry.py).
+not guessed by comparing: the plan's own edits say it (decide/rewrite.py). The rows stand in the order of the journey (entry.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import sys
 
-from .. import carryout, entry, environ, explain, findtool, plan
+from .. import carryout, entry, plan, record
+from ..call import real_tool
+from ..call.environment import read_settings
 from . import terminal
 
 TYPE_CHECKING = False
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-    from ..environ import Environment, Settings
-    from ..findtool import Call
-    from ..rewrite import Edits
+    from ..call.environment import Environment, Settings
+    from ..call.real_tool import Call
+    from ..decide.rewrite import Edits
 
 _JOURNEY = ("tool", "family", "input", "confirm", "lto", "passed", "granted", "reason")
 _LONG_LINES = 8  # of the terminal: a text that takes more is cut in its middle
@@ -36,7 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def run(options: argparse.Namespace, call: list[bytes], environment: Environment) -> int:
-    """Explain one call; return 0, 2 without a call, or findtool's own status for a missing tool."""
+    """Explain one call; return 0, 2 without a call, or the status of real_tool for a missing tool."""
     if not call:
         print("ldshim: explain: needs a call: ldshim explain [--json] -- TOOL ARGS…", file=sys.stderr)
         return 2
@@ -55,32 +57,32 @@ def foresee(call: Call, environment: Environment, settings: Settings) -> tuple[p
 
 def explain_call(words: list[bytes], environment: Environment, *, as_json: bool) -> int:
     """Make the plan of one call and print it."""
-    name, tool = findtool.program_name(words[0]), words[0] if b"/" in words[0] else b""
+    name, tool = real_tool.program_name(words[0]), words[0] if b"/" in words[0] else b""
     try:
-        call = findtool.stand_in(name, words[1:], environment, tool)
-    except findtool.UnfoundError as error:
+        call = real_tool.stand_in(name, words[1:], environment, tool)
+    except real_tool.UnfoundError as error:
         print(error, file=sys.stderr)
         return error.status
-    settings = environ.settings(environment)
+    settings = read_settings(environment)
     for line in [*call.complaints, *settings.complaints]:
         print(line, file=sys.stderr)
     with terminal.Progress(environment) as progress:
-        progress.say(f"looking at {findtool.show(name)} and {len(call.args)} words")
+        progress.say(f"looking at {real_tool.show(name)} and {len(call.args)} words")
         understood, outcome = foresee(call, environment, settings)
         screen = terminal.Screen(sys.stdout, environment)
         if as_json:
-            lines = [json.dumps(explain.record(understood, outcome), indent=2)]
+            lines = [json.dumps(record.record(understood, outcome), indent=2)]
         elif screen.is_terminal:
             lines = for_terminal(screen, understood, outcome)
         else:
-            lines = explain.lines(understood, outcome, confirm=True)
+            lines = record.lines(understood, outcome, confirm=True)
     screen.write(lines)
     return 0
 
 
 def for_terminal(screen: terminal.Screen, understood: plan.Plan, outcome: carryout.Outcome) -> list[str]:
     """Explain one call on a terminal: filled lines behind painted labels, in the order of the journey."""
-    rows = explain.rows(understood, outcome, confirm=True)
+    rows = record.rows(understood, outcome, confirm=True)
     out: list[str] = []
     hidden = 0
 
@@ -125,14 +127,14 @@ def differing(screen: terminal.Screen, args: list[bytes], edits: Edits) -> list[
             break
         after = edits.words.get(index, args[index])
         if after == args[index]:
-            out.append((explain.shown(after), ""))
+            out.append((record.shown(after), ""))
         else:
             out += [_marked(screen, args[index], "removed"), _marked(screen, after, "added")]
     return out
 
 
 def _marked(screen: terminal.Screen, word: bytes, style: str) -> tuple[str, str]:
-    text = explain.shown(word)
+    text = record.shown(word)
     if not screen.coloured:
         text = f"[-{text}-]" if style == "removed" else f"{{+{text}+}}"
     return text, style

@@ -22,14 +22,15 @@ import select
 import signal
 import time
 
-from .. import findtool, handover, private
-from ..environ import slurp
+from ..call import descriptors, real_tool
+from ..call.environment import slurp
+from ..warden import handover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..environ import Environment
+    from ..call.environment import Environment
 
 ENDING: frozenset[int] = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM))
 _JOB: frozenset[int] = frozenset((signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGTSTP))
@@ -86,7 +87,7 @@ class Foreground:
             self.give_up()
             missing = int(number) in (errno.ENOENT, errno.ENOTDIR)
             reason = "no such command" if missing else os.strerror(int(number))
-            raise StartError(127 if missing else 126, f"ldshim: pool: cannot be run: {findtool.show(call[0])}: {reason}")
+            raise StartError(127 if missing else 126, f"ldshim: pool: cannot be run: {real_tool.show(call[0])}: {reason}")
         # What came before the child was there did not reach it.
         for number in early:
             signal.sigtimedwait([number], 0)
@@ -153,8 +154,8 @@ class _Witness:
 
     def __init__(self) -> None:
         """Fork it; call it while the signals are blocked, so that none falls in between."""
-        life_read, self._life = (private.raised(fd) for fd in os.pipe())
-        self._reports, report = (private.raised(fd) for fd in os.pipe())
+        life_read, self._life = (descriptors.raised(fd) for fd in os.pipe())
+        self._reports, report = (descriptors.raised(fd) for fd in os.pipe())
         os.set_blocking(self._reports, False)
         os.set_blocking(report, False)
         self._seen: list[int] = []
@@ -213,7 +214,7 @@ def _report(report: int, life: int) -> None:
 
 def _become(call: list[bytes], environment: Environment) -> None:
     """Execute a command as execvp does; raise the OSError that says most."""
-    directories = [b""] if b"/" in call[0] else findtool.path_entries(environment)
+    directories = [b""] if b"/" in call[0] else real_tool.path_entries(environment)
     worst = OSError(errno.ENOENT, "")
     for directory in directories:
         try:

@@ -14,11 +14,12 @@ import importlib.util
 import os
 import sys
 
-from .. import __version__, budget, footprint, mode, plan
-from ..environ import VARIABLES, slurp
-from ..findtool import program_on_path, show
-from ..hardware import cgroups, cpus, memory
-from ..reserve import jobserver, ledger, makeflags, ours, recover
+from .. import __version__, plan
+from ..call import own_directory
+from ..call.environment import VARIABLES, slurp
+from ..call.real_tool import program_on_path, show
+from ..decide import budget, memory_estimate, mode
+from ..reserve import cgroups, cpus, jobserver, makeflags, memory, memory_ledger, recover
 from ..reserve.lease import Lease
 from . import holders
 
@@ -26,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..environ import Environment, Settings
+    from ..call.environment import Environment, Settings
 
     Report = dict[str, Any]
 
@@ -77,11 +78,11 @@ def processors() -> Report:
 
 def memory_room(environment: Environment) -> Report:
     """Say how much memory there is, what limits it, and how much of it other links have been promised and do not use yet: bytes."""
-    path = ours.directory(environment.get)
-    directory = ours.open_directory(path) if isinstance(path, bytes) else path
+    path = own_directory.directory(environment.get)
+    directory = own_directory.open_directory(path) if isinstance(path, bytes) else path
     promised = 0
     if isinstance(directory, int):
-        promised = ledger.outstanding(directory)
+        promised = memory_ledger.outstanding(directory)
         os.close(directory)
     return {"available": memory.available(), "cgroup_limit": _cgroup_limit(), "promised": promised}
 
@@ -99,7 +100,7 @@ def _cgroup_limit() -> int | None:
 
 def slots(environment: Environment, count: int) -> Report:
     """Say who holds the slots that links of ours share where there is no jobserver. count: how many of them this process may see."""
-    path = ours.directory(environment.get)
+    path = own_directory.directory(environment.get)
     held = holders.find(path if isinstance(path, bytes) else b"")
     taken = {slot for each in held for slot in each.slots if slot < count}
     return {
@@ -132,7 +133,9 @@ def next_link(environment: Environment, settings: Settings, report: Report) -> R
         return {"threads": None, "most": None, "source": "none", "reason": "LDSHIM_DISABLE=1: every tool runs unchanged"}
     bounds = plan.limits(environment)
     if settings.mem_per_job:
-        left = ledger.promise(environment.get, footprint.Footprint(0, settings.mem_per_job, " (LDSHIM_MEM_PER_JOB)"), os.getpid())
+        left = memory_ledger.promise(
+            environment.get, memory_estimate.Footprint(0, settings.mem_per_job, " (LDSHIM_MEM_PER_JOB)"), os.getpid()
+        )
         bounds.memory = left.ceiling()
     usable = [each for each in report["jobservers"] if each["usable"]]
     lease, jobs = Lease(), 0

@@ -1,7 +1,7 @@
 """`ldshim link-farm DIR [NAME…]`: a directory of launchers, for PATH, `-B`, `CC=` and `LD=`.
 
 The problem: a directory that stands first on PATH is trusted by every build on the machine, and a package manager's trigger rewrites it
-while builds run. The consequence: it holds nothing but ours and says so (findtool.MARK, a file that also lists the names asked for); a
+while builds run. The consequence: it holds nothing but ours and says so (real_tool.MARK, a file that also lists the names asked for); a
 directory with anything else in it is refused, since a marked directory leaves the PATH of what runs below; a file that is no
 launcher is never overwritten; a launcher is replaced by rename, and only when its text has changed.
 
@@ -17,7 +17,9 @@ import os
 import stat
 import sys
 
-from .. import bundle, farm, findtool, quick, toolid
+from .. import bundle, plain_link
+from ..call import real_tool, tool_family
+from ..launcher.text import TEMPLATE, Launcher
 from . import bundle as bundled
 
 TYPE_CHECKING = False
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-    from ..environ import Environment
+    from ..call.environment import Environment
 
 _ALL = b"*"  # in the mark: every compiler and linker on PATH
 _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-")
@@ -73,11 +75,11 @@ class Farm:
     def open(self, names: list[bytes], *, refresh: bool) -> bool:
         """Make the directory ours, or see that it is; remember the names asked for. False: refused, nothing was touched."""
         for name in names:
-            if not (_LETTERS.issuperset(name) and findtool.kind_of(name)):
+            if not (_LETTERS.issuperset(name) and real_tool.kind_of(name)):
                 self.complain(
                     name, "no compiler or linker that ldshim knows", b"gcc, clang, ld, ld.lld, mold and kin, prefix and version allowed"
                 )
-        mark = os.path.join(self.directory, findtool.MARK)
+        mark = os.path.join(self.directory, real_tool.MARK)
         marked = os.path.isfile(mark)
         if refresh and not marked:
             self.complain(self.directory, "was not made by link-farm", b"nothing to refresh; leave --refresh out to make one")
@@ -91,43 +93,43 @@ class Farm:
         self.asked |= set(names or ([] if marked else [_ALL]))
         os.makedirs(self.directory, exist_ok=True)
         head = b"# Made by `ldshim link-farm`, for the names below. Such a directory leaves the PATH of what ldshim runs.\n"
-        self.write(findtool.MARK, head + b"".join(name + b"\n" for name in sorted(self.asked)), 0o644)
+        self.write(real_tool.MARK, head + b"".join(name + b"\n" for name in sorted(self.asked)), 0o644)
         return True
 
     def fill(self) -> None:
         """Write a launcher for every tool that is wanted and there; remove ours of tools that are not."""
-        with open(os.path.join(os.path.dirname(os.fsencode(farm.__file__)), b"launcher.sh"), "rb") as stream:
+        with open(TEMPLATE, "rb") as stream:
             template = stream.read()
         python, places = interpreter(), import_places()
         wanted = self.asked - {_ALL} | (on_path(self.environment) if _ALL in self.asked else set())
         code = os.path.join(self.directory, bundle.NAME)
         self.write(bundle.NAME, bundled.build(os.path.join(places[0], "ldshim")), 0o644)
-        kept = {findtool.MARK, bundle.NAME}
+        kept = {real_tool.MARK, bundle.NAME}
         for name in sorted(wanted):
             try:
-                call = findtool.stand_in(name, [], self.environment)
-            except findtool.UnfoundError as error:
+                call = real_tool.stand_in(name, [], self.environment)
+            except real_tool.UnfoundError as error:
                 if name in self.asked:
                     self.say(str(error))
                 continue
             for line in call.complaints:
                 self.say(line)
-            launcher = farm.Launcher(name, call.kind, (call.real, call.argv0), python, places)
+            launcher = Launcher(name, call.kind, (call.real, call.argv0), python, places)
             launcher.bundle = code
             launcher.family, launcher.identity = family_of(call, self.environment)
             if self.write(name, launcher.text(template), 0o755):
-                self.done.append(f"{findtool.show(name)} -> {findtool.show(call.real)}")
+                self.done.append(f"{real_tool.show(name)} -> {real_tool.show(call.real)}")
             kept.add(name)
         for name in sorted(set(os.listdir(self.directory)) - kept):
             if self.is_made_by_us(name):
                 os.unlink(os.path.join(self.directory, name))
-                self.done.append(f"{findtool.show(name)} removed")
+                self.done.append(f"{real_tool.show(name)} removed")
 
     def write(self, name: bytes, text: bytes, mode: int) -> bool:
         """Write one file by rename, unless it stands there already; tell whether it was written."""
         path = os.path.join(self.directory, name)
         if os.path.lexists(path):
-            if name not in (findtool.MARK, bundle.NAME) and not self.is_made_by_us(name):
+            if name not in (real_tool.MARK, bundle.NAME) and not self.is_made_by_us(name):
                 self.complain(path, "is no launcher of ours, it stays", name)
                 return False
             with open(path, "rb") as stream:
@@ -148,11 +150,11 @@ class Farm:
     def is_made_by_us(self, name: bytes) -> bool:
         """Tell whether an entry is a launcher that link-farm wrote; a symlink to ldshim is somebody's own."""
         path = os.path.join(self.directory, name)
-        return stat.S_ISREG(os.lstat(path).st_mode) and findtool.is_ldshim(path)
+        return stat.S_ISREG(os.lstat(path).st_mode) and real_tool.is_ldshim(path)
 
     def complain(self, subject: bytes | str, problem: str, value: bytes) -> None:
         """Say what was not done."""
-        self.say(f"ldshim: {findtool.show(os.fsencode(subject))}: {problem}: {findtool.show(value)}")
+        self.say(f"ldshim: {real_tool.show(os.fsencode(subject))}: {problem}: {real_tool.show(value)}")
 
     def say(self, line: str) -> None:
         """Write one line to stderr and remember that there was one."""
@@ -160,21 +162,21 @@ class Farm:
         print(line, file=sys.stderr)
 
 
-def family_of(call: findtool.Call, environment: Environment) -> tuple[str, tuple[int, ...]]:
+def family_of(call: real_tool.Call, environment: Environment) -> tuple[str, tuple[int, ...]]:
     """Say what a tool is, for quick.link, and by what to see that it still is; "" for one that can change its mind in the same file."""
     with open(call.real, "rb") as stream:
         is_elf = stream.read(4) == b"\x7fELF"
-    if not is_elf or not findtool.kind_of(os.path.basename(os.path.realpath(call.real))):
+    if not is_elf or not real_tool.kind_of(os.path.basename(os.path.realpath(call.real))):
         return "", ()
-    return toolid.identify(call.real, environment, call.path).family, quick.identity_of(call.real)
+    return tool_family.identify(call.real, environment, call.path).family, plain_link.identity_of(call.real)
 
 
 def on_path(environment: Environment) -> set[bytes]:
     """Collect the names of every compiler and linker in the directories of PATH."""
     found: set[bytes] = set()
-    for directory in findtool.path_entries(environment):
+    for directory in real_tool.path_entries(environment):
         try:
-            found.update(name for name in os.listdir(directory or b".") if _LETTERS.issuperset(name) and findtool.kind_of(name))
+            found.update(name for name in os.listdir(directory or b".") if _LETTERS.issuperset(name) and real_tool.kind_of(name))
         except OSError:
             continue
     return found
@@ -190,7 +192,7 @@ def interpreter() -> bytes:
 
 def import_places() -> list[str]:
     """Return the directories that `-IS` hides and a launcher needs: the package's parent, and pyelftools' when that is elsewhere."""
-    places = [os.path.dirname(os.path.dirname(os.path.abspath(farm.__file__)))]
+    places = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]
     spec = importlib.util.find_spec("elftools")
     if spec is not None and spec.origin:
         place = os.path.dirname(os.path.dirname(os.path.abspath(spec.origin)))
@@ -201,6 +203,6 @@ def import_places() -> list[str]:
 
 def precompile() -> None:
     """Write the package's .pyc files where that is allowed: without them every link costs four times as much to start."""
-    package = os.path.dirname(os.path.abspath(farm.__file__))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if os.access(package, os.W_OK):
         compileall.compile_dir(package, quiet=2)

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from ..environ import Environment
+    from ..call.environment import Environment
 
 MODULES: dict[str, ModuleType] = {"explain": explain, "doctor": doctor, "link-farm": link_farm, "pool": pool, "report": report}
 TAKES_A_CALL = frozenset((b"explain", b"pool"))

@@ -15,16 +15,16 @@ import ast
 import os
 import re
 
-from .. import findtool, toolid
+from ..call import real_tool, tool_family
 from . import link_farm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..environ import Environment
+    from ..call.environment import Environment
 
 BASE = (b"gcc", b"cc", b"clang", b"ld", b"ld.lld", b"ld.gold", b"ld.mold", b"mold", b"wild")
 
-# What farm.py bakes in, as it stands in a Python launcher; a shell launcher has the same code inside one quoted word.
+# What launcher/text.py bakes in, as it stands in a Python launcher; a shell launcher has the same code inside one quoted word.
 _PLACES = re.compile(rb"^sys\.path \+= (\[.*\])$", re.MULTILINE)
 _BAKED = re.compile(rb"""^run_baked\(b['"].*, (b'[^'\n]*'|b"[^"\n]*")\)""", re.MULTILINE)
 _PYTHON = re.compile(rb"^if \[ -x '([^'\n]+)' \] && \[ -r ", re.MULTILINE)
@@ -45,7 +45,7 @@ class Met:
         self.way = "absent"
         self.first = self.real = b""
         self.through = self.note = self.problem = self.action = ""
-        self.tool: toolid.Tool | None = None
+        self.tool: tool_family.Tool | None = None
 
 
 def names(environment: Environment) -> list[bytes]:
@@ -57,12 +57,12 @@ def look(name: bytes, environment: Environment) -> Met:
     """Follow one name to its tool, and ask that what it is (5 s at most). Raises nothing for a tool's sake."""
     met = Met(name)
     candidates = _candidates(name, environment)
-    own = findtool.own_stat()
-    ours = [path for path in candidates if findtool.is_ldshim(path, own)]
+    own = real_tool.own_stat()
+    ours = [path for path in candidates if real_tool.is_ldshim(path, own)]
     met.first = candidates[0] if candidates else b""
     if ours:
         met.through = _how(ours[0])
-        masked = not findtool.kind_of(os.path.basename(os.path.realpath(met.first)))
+        masked = not real_tool.kind_of(os.path.basename(os.path.realpath(met.first)))
         met.way = "ldshim" if ours[0] == met.first else "masquerade" if masked else "behind"
     elif candidates:
         met.way = "direct"
@@ -73,41 +73,41 @@ def look(name: bytes, environment: Environment) -> Met:
         if launcher.problem:
             met.problem, met.action = launcher.problem, _refresh(ours[0])
     try:
-        call = findtool.stand_in(name, [], environment, baked=baked)
-    except findtool.UnfoundError as error:
+        call = real_tool.stand_in(name, [], environment, baked=baked)
+    except real_tool.UnfoundError as error:
         if ours:
-            met.problem = met.problem or str(error).partition(f"{findtool.show(name)}: ")[2]
+            met.problem = met.problem or str(error).partition(f"{real_tool.show(name)}: ")[2]
             met.action = met.action or _refresh(ours[0])
         return met
     if call.complaints and not met.problem:
         met.problem = "; ".join(line.partition(": ")[2] for line in call.complaints)
         met.action = "correct the variable"
     met.real = call.real
-    met.tool = toolid.identify(call.real, environment, call.path)
+    met.tool = tool_family.identify(call.real, environment, call.path)
     met.note = _note(met, call.kind)
     if met.way == "behind" and not met.problem:
-        met.problem = f"{findtool.show(met.first)} stands before ldshim on PATH"
-        met.action = f"put {findtool.show(os.path.dirname(ours[0]))} before {findtool.show(os.path.dirname(met.first))}"
+        met.problem = f"{real_tool.show(met.first)} stands before ldshim on PATH"
+        met.action = f"put {real_tool.show(os.path.dirname(ours[0]))} before {real_tool.show(os.path.dirname(met.first))}"
     return met
 
 
 def _candidates(name: bytes, environment: Environment) -> list[bytes]:
     """List what execvp would try, in its order."""
-    paths = [os.path.join(os.path.abspath(directory or b"."), name) for directory in findtool.path_entries(environment)]
+    paths = [os.path.join(os.path.abspath(directory or b"."), name) for directory in real_tool.path_entries(environment)]
     return [path for path in dict.fromkeys(paths) if os.path.isfile(path) and os.access(path, os.X_OK)]
 
 
 def _how(path: bytes) -> str:
-    if os.path.exists(os.path.join(os.path.dirname(path), findtool.MARK)):
+    if os.path.exists(os.path.join(os.path.dirname(path), real_tool.MARK)):
         return "link farm"
     return "symlink" if os.path.islink(path) else "copy"
 
 
 def _refresh(path: bytes) -> str:
     directory = os.path.dirname(path)
-    if os.path.exists(os.path.join(directory, findtool.MARK)):
-        return f"run ldshim link-farm --refresh {findtool.show(directory)}"
-    return f"install the tool, or remove {findtool.show(path)}"
+    if os.path.exists(os.path.join(directory, real_tool.MARK)):
+        return f"run ldshim link-farm --refresh {real_tool.show(directory)}"
+    return f"install the tool, or remove {real_tool.show(path)}"
 
 
 def _note(met: Met, kind: str) -> str:
@@ -132,14 +132,14 @@ class Launcher:
             with open(path, "rb") as stream:
                 text = stream.read(_MOST)
         except OSError as error:
-            self.problem = f"{findtool.show(path)} cannot be read: {error.strerror}"
+            self.problem = f"{real_tool.show(path)} cannot be read: {error.strerror}"
             return
         interpreter = text[2 : text.find(b"\n")].split()[:1] if text.startswith(b"#!") else []
         plain = text.replace(b"'\\''", b"'")
         interpreter += _PYTHON.findall(plain)
         for program in interpreter:
             if not os.access(program, os.X_OK):
-                self.problem = f"the interpreter of {findtool.show(path)} cannot be run: {findtool.show(program)}"
+                self.problem = f"the interpreter of {real_tool.show(path)} cannot be run: {real_tool.show(program)}"
         baked, places = _BAKED.findall(plain), _PLACES.findall(plain)
         try:
             self.real = ast.literal_eval(baked[-1].decode("ascii")) if baked else b""
@@ -147,4 +147,4 @@ class Launcher:
         except (ValueError, SyntaxError, IndexError):
             return  # not as we write them: an edited launcher is its editor's
         if package and not os.path.isfile(os.path.join(package, "ldshim", "entry.py")):
-            self.problem = self.problem or f"the package of {findtool.show(path)} is gone: {package}"
+            self.problem = self.problem or f"the package of {real_tool.show(path)} is gone: {package}"

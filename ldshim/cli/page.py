@@ -6,7 +6,7 @@ eye is when a long command has ended: what a link would get, what needs attentio
 
 from __future__ import annotations
 
-from .. import footprint
+from ..decide import memory_estimate
 from . import terminal
 
 TYPE_CHECKING = False
@@ -114,9 +114,11 @@ class Page:
         cpus, memory, slots = report["cpus"], report["memory"], report["slots"]
         quota = "no cgroup quota" if cpus["quota"] is None else f"a cgroup quota of {cpus['quota']}"
         self.row("CPUs", (f"{cpus['counted']} counted: {cpus['affinity']} in the affinity mask, {quota}", ""))
-        limit = "no cgroup limit" if memory["cgroup_limit"] is None else f"a cgroup limit of {footprint.human(memory['cgroup_limit'])}"
-        free = "UNKNOWN" if memory["available"] is None else footprint.human(memory["available"])
-        self.row("memory", (f"{free} available, {limit}, {footprint.human(memory['promised'])} promised to other links", ""))
+        limit = (
+            "no cgroup limit" if memory["cgroup_limit"] is None else f"a cgroup limit of {memory_estimate.human(memory['cgroup_limit'])}"
+        )
+        free = "UNKNOWN" if memory["available"] is None else memory_estimate.human(memory["available"])
+        self.row("memory", (f"{free} available, {limit}, {memory_estimate.human(memory['promised'])} promised to other links", ""))
         if not slots["directory"]:
             self.row("slots", ("NONE:", "bad"), (slots["reason"], ""))
         else:

@@ -23,11 +23,10 @@ import os
 import re
 import subprocess
 
-from .. import findtool, processes
+from ..call import processes, real_tool
 from ..entry import say
-from ..hardware import cpus
 from ..plan import AUTH_VARIABLES
-from ..reserve import jobserver, register
+from ..reserve import cpus, jobserver, register
 from . import terminal
 from .foreground import Foreground, StartError
 from .served import MOST, Served, UnservedError
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-    from ..environ import Environment
+    from ..call.environment import Environment
 
 LOOK_SECONDS = 0.2  # how often the register is read
 SETTLE_SECONDS = 0.3  # a warden gives back and is gone in 0.2 s; who is still there after that is a server
@@ -140,7 +139,7 @@ class Watch:
         elif self.verbose:
             self.say(f"tokens at the end: all of {total} are back")
         if not self.served.is_over():
-            names = ", ".join(f"{pid} {findtool.show(processes.comm(pid))}" for pid in self.served.writers())
+            names = ", ".join(f"{pid} {real_tool.show(processes.comm(pid))}" for pid in self.served.writers())
             if names:
                 self.say(f"left behind with the jobserver open: {names}; start servers before the build, or without MAKEFLAGS")
 
@@ -206,7 +205,7 @@ def leave_outer(environment: Environment) -> tuple[int, ...]:
 
 def is_old_make(command: bytes, environment: Environment) -> bool:
     """Tell whether a command is a GNU make that dies on a fifo."""
-    return findtool.program_name(command) in (b"make", b"gmake") and (0,) < make_version(command, environment) < (4, 4)
+    return real_tool.program_name(command) in (b"make", b"gmake") and (0,) < make_version(command, environment) < (4, 4)
 
 
 def make_version(make: bytes, environment: Environment) -> tuple[int, ...]:
@@ -232,7 +231,7 @@ def describe(entry: register.Entry) -> str:
     """Name a warden and its link for people."""
     state = ", killed" if entry.is_dead() else ""
     warden, link = (stamp.partition(b".")[0].decode() for stamp in (entry.warden, entry.link))
-    return f"warden {warden}{state} of {findtool.show(entry.tool) or 'a link'} (pid {link})"
+    return f"warden {warden}{state} of {real_tool.show(entry.tool) or 'a link'} (pid {link})"
 
 
 def _jobs(text: str) -> int:

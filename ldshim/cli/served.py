@@ -21,8 +21,8 @@ import os
 import re
 import select
 
-from .. import private, processes
-from ..reserve import ours, register
+from ..call import descriptors, own_directory, processes
+from ..reserve import register
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Served:
 
     def available(self) -> int:
         """Count the tokens that lie there now, whatever their bytes; GCC writes `G`, and that is a token, too."""
-        return private.waiting(self.read_fd)
+        return descriptors.waiting(self.read_fd)
 
     def refill(self) -> list[register.Entry]:
         """Put back the tokens of wardens that died while they held some: their entries, those with none left out."""
@@ -135,12 +135,12 @@ class Served:
 
     def _open(self) -> None:
         if self.style == "pipe":
-            self.read_fd, self.write_fd = (private.raised(fd) for fd in os.pipe())
+            self.read_fd, self.write_fd = (descriptors.raised(fd) for fd in os.pipe())
             os.set_blocking(self.read_fd, False)
             return
         os.mkfifo(_FIFO, 0o600, dir_fd=self._lock)
-        self.read_fd = private.raised(os.open(_FIFO, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._lock))
-        self.write_fd = private.raised(os.open(_FIFO, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._lock))
+        self.read_fd = descriptors.raised(os.open(_FIFO, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._lock))
+        self.write_fd = descriptors.raised(os.open(_FIFO, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._lock))
 
 
 def _make_directory(get: Callable[[bytes], bytes]) -> tuple[bytes, int] | str:
@@ -150,7 +150,7 @@ def _make_directory(get: Callable[[bytes], bytes]) -> tuple[bytes, int] | str:
     for where, tmp in ((get, b"/tmp"), (_nothing, b"/tmp"), (_nothing, temporary)):
         if not tmp.startswith(b"/"):
             continue
-        above = ours.directory(where, tmp=tmp.rstrip(b"/"))
+        above = own_directory.directory(where, tmp=tmp.rstrip(b"/"))
         if isinstance(above, str):
             reasons.append(above)
         elif not _HARMLESS.fullmatch(above):
@@ -173,7 +173,7 @@ def _make_locked(above: bytes) -> tuple[bytes, int] | str:
         _tidy(above)
         while True:
             os.mkdir(path, 0o700)
-            fd = private.raised(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
+            fd = descriptors.raised(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
             # Another pool's _tidy may have taken it for a dead one's before the lock was on it.
             if _is_locked(fd) and _is_at(path, fd):
                 return path, fd

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TextIO
 
-    from ..environ import Environment
+    from ..call.environment import Environment
 
 USUAL_WIDTH = 80  # of a terminal that does not say: a serial line, a pty nobody sized
 _BETWEEN = 0.05  # seconds from one drawing to the next: what changes faster is not read anyway

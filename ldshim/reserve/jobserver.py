@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import os
 
-from ..environ import slurp
-from ..private import raised, waiting
+from ..call.descriptors import raised, waiting
+from ..call.environment import slurp
 from . import makeflags
 
 TYPE_CHECKING = False
@@ -185,10 +185,10 @@ def _is_strangers(auth: makeflags.Auth, proc: bytes = b"/proc") -> bool:
 
     Words that are not that make's (a pool that was started in its recipe has its own), or a make that cannot be asked: the pair stands.
     """
-    from . import recipe  # noqa: PLC0415  a fifo has no numbers that somebody else could have
+    from . import parent_make  # noqa: PLC0415  a fifo has no numbers that somebody else could have
 
-    run_by = recipe.find(proc)
-    said = recipe.words(proc, run_by) if isinstance(run_by, recipe.Recipe) else ""
+    run_by = parent_make.find(proc)
+    said = parent_make.words(proc, run_by) if isinstance(run_by, parent_make.Recipe) else ""
     if isinstance(run_by, str) or isinstance(said, str):
         return False
     pair = auth.read_fd, auth.write_fd
@@ -198,7 +198,7 @@ def _is_strangers(auth: makeflags.Auth, proc: bytes = b"/proc") -> bool:
         theirs = [os.stat(b"%s/%d/fd/%d" % (proc, run_by.make, fd)) for fd in pair]
         return any((end.st_dev, end.st_ino) != (mine.st_dev, mine.st_ino) for end, mine in zip(theirs, map(os.fstat, pair)))
     except FileNotFoundError:
-        return recipe.still(proc, run_by)
+        return parent_make.still(proc, run_by)
     except OSError:
         return False
 

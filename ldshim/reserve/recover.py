@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 
-from . import recipe
+from . import parent_make
 from .jobserver import DRY_RUN, NO_PROC, Jobserver, access_mode, connect, judge_pair, open_pair
 
 # The closed set of reasons, beside those of recipe.py for whom to ask, and of jobserver.py for what that make has.
@@ -31,10 +31,10 @@ def recover(proc: bytes = b"/proc") -> Jobserver | str:
 
     The client's callers_fds are empty: make's descriptors are not in this process.
     """
-    run_by = recipe.find(proc)
+    run_by = parent_make.find(proc)
     if isinstance(run_by, str):
         return run_by
-    auth = recipe.words(proc, run_by)
+    auth = parent_make.words(proc, run_by)
     if isinstance(auth, str):
         return auth
     if auth.dry_run:
@@ -52,7 +52,7 @@ def recover(proc: bytes = b"/proc") -> Jobserver | str:
         return ENDED if opened == NO_PROC else opened
     found = Jobserver(*opened, f"pipe {auth.read_fd},{auth.write_fd} of make {run_by.make}")
     found.jobs = auth.jobs
-    if not recipe.still(proc, run_by):
+    if not parent_make.still(proc, run_by):
         found.close()
         return ENDED
     return found
@@ -66,5 +66,5 @@ def _verify(directory: bytes, read_fd: int, write_fd: int) -> tuple[int, int] | 
     except FileNotFoundError:
         return NOT_OPEN
     except OSError:
-        return recipe.UNREADABLE
+        return parent_make.UNREADABLE
     return judge_pair(reading, writing, modes[0], modes[1])

@@ -21,9 +21,8 @@ from __future__ import annotations
 
 import os
 
-from .. import processes
-from ..environ import slurp
-from . import ours
+from ..call import own_directory, processes
+from ..call.environment import slurp
 from .lease import JobserverLease
 from .wrapped import WrappedLease
 
@@ -109,7 +108,7 @@ class RegisteredLease(WrappedLease):
         """Make our file, in the process whose pid is to be watched; without one, tokens are as safe as with any other client."""
         own = processes.stamp(os.getpid())
         self._path = self._directory + b"/" + own
-        directory = ours.open_directory(self._directory)
+        directory = own_directory.open_directory(self._directory)
         if not isinstance(directory, int):
             return
         try:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from . import ours
+from ..call import own_directory
 from .lease import Lease
 
 TYPE_CHECKING = False
@@ -60,7 +60,7 @@ class SlotsLease(Lease):
         """Lock up to `most` free slots, after one for the implicit thread if it has none yet; `grow(0)` gets only that one."""
         wanted = max(0, most) + (not self._own)
         if self._directory < 0 and wanted:
-            opened = ours.open_directory(self._path)
+            opened = own_directory.open_directory(self._path)
             if isinstance(opened, str):
                 return 0
             self._directory = opened
@@ -173,5 +173,5 @@ def connect(get: Callable[[bytes], bytes], count: int) -> SlotsLease | str:
 
     get: Environment.get; count: how many slots this process may see, min(affinity, quota).
     """
-    path = ours.directory(get)
+    path = own_directory.directory(get)
     return SlotsLease(path, max(1, count)) if isinstance(path, bytes) else path

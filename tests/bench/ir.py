@@ -5,7 +5,7 @@
 The problem: a thousand objects are read before every link, and a machine's noise is as large as the cost. The consequence: every round runs
 the scan and, right before it, a reference on the same files: stat, open, one read of 4 KB, close, in Python, which no reader can do
 without. CPU time, best of the rounds; what matters is the ratio of the two. Native and GCC objects are small and large, for a small one
-is read whole by its first read. `first` is the same scan as the first deed of a fresh interpreter, imports of ldshim.ir included: what a
+is read whole by its first read. `first` is the same scan as the first deed of a fresh interpreter, our own imports included: what a
 link pays beyond the interpreter's start.
 """
 
@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldshim.command.argv import Input
-from ldshim.ir.findings import LTO_PARTITIONS, enough_for
-from ldshim.ir.scan import EnoughOfGcc, scan
+from ldshim.inputs.findings import LTO_PARTITIONS, enough_for
+from ldshim.inputs.scan import EnoughOfGcc, scan
 from tests.tools import PROMISED_GCC, PROMISED_LLD, need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ldshim.ir.findings import Findings
+    from ldshim.inputs.findings import Findings
 
 ROOT = Path(__file__).parents[2]
 SMALL = "int f(int x) { return x + 1; }\n"
@@ -45,7 +45,7 @@ sys.path.insert(0, sys.argv[1])
 from ldshim.command.argv import Input
 inputs = [Input(name) for name in open(sys.argv[2], "rb").read().splitlines()]
 start = time.process_time()
-from ldshim.ir.scan import EnoughOfGcc, scan
+from ldshim.inputs.scan import EnoughOfGcc, scan
 scan(inputs, enough=int(sys.argv[3]) or EnoughOfGcc(int(sys.argv[4]), asked=False))
 print(time.process_time() - start)
 """

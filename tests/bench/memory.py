@@ -24,15 +24,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ldshim import footprint, processes
+from ldshim.call import processes
 from ldshim.command.argv import Input
-from ldshim.ir import scan
-from ldshim.ir.findings import LTO_PARTITIONS
+from ldshim.decide import memory_estimate
+from ldshim.inputs import scan
+from ldshim.inputs.findings import LTO_PARTITIONS
 from tests import tools
 from tests.program import FIXTURE, bare_environment
 
 if TYPE_CHECKING:
-    from ldshim.ir.findings import Findings
+    from ldshim.inputs.findings import Findings
 
 TOOLS = ("gcc-11", "gcc-12", "ld.lld-14", "ld.lld-16", "ld.lld-19")
 JOBS = (1, 2, 4)
@@ -135,9 +136,9 @@ def link_command(tool: str, objects: list[str], jobs: int, out: Path) -> list[st
     return [tools.need(tool), "-shared", "-z", "muldefs", f"--threads={jobs}", f"--thinlto-jobs={jobs}", *objects, "-o", str(out)]
 
 
-def predicted(tool: str, found: Findings) -> footprint.Footprint:
+def predicted(tool: str, found: Findings) -> memory_estimate.Footprint:
     """Ask ldshim."""
-    return footprint.of_link("gcc" if tool.startswith("gcc") else "thin", found, LTO_PARTITIONS)
+    return memory_estimate.of_link("gcc" if tool.startswith("gcc") else "thin", found, LTO_PARTITIONS)
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
-from ldshim import processes
-from ldshim.findtool import kind_of
+from ldshim.call import processes
+from ldshim.call.real_tool import kind_of
 from tests.bench.memory import anonymous
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ GAP_SECONDS = 0.01
 MEMORY_SECONDS = 0.1
 PR_SET_CHILD_SUBREAPER = 36
 WPA = b"lto1-wpa"  # its forks are lto1-wpa-streaming
-DRIVERS = frozenset((b"collect2", b"lto-wrapper"))  # and the compilers' own, by findtool.kind_of
+DRIVERS = frozenset((b"collect2", b"lto-wrapper"))  # and the compilers' own, by real_tool.kind_of
 NOT_COUNTED = frozenset((b"make", b"gmake", b"sh", b"dash", b"bash", b"env"))
 
 

@@ -22,9 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["ldshim"]):
     from ldshim.command.argv import Input
-    from ldshim.ir import archive, bitcode, elf, gcc
-    from ldshim.ir.extent import ARCHIVE, THIN_ARCHIVE, Extent, MalformedError, Meter, open_regular
-    from ldshim.ir.scan import scan
+    from ldshim.inputs import archive, bitcode, elf, gcc
+    from ldshim.inputs.extent import ARCHIVE, THIN_ARCHIVE, Extent, MalformedError, Meter, open_regular
+    from ldshim.inputs.scan import scan
 
 SEEDS = {
     "bitcode": ("thin.o", "full.o", "plain.bc", "unified.o", "wrapped.bc", "thin-module-that-ends-at-once.o"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from ...environ import Environment
+    from ...call.environment import Environment
     from .links import Link, Reader
 
 _NAMED = 20  # bad lines that are named; the sum counts all

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ...environ import Environment
+    from ...call.environment import Environment
     from .links import Link
 
 HEADS = ("start", "output", "lto", "family", "asked", "threads", "over time", "wall s", "waited", "source")

@@ -1,0 +1,10 @@
+"""What was called: the environment, the real tool and what it is, the processes around this one.
+
+environment.py    the environment as the kernel gave it, and our own variables
+real_tool.py      which tool we stand in for, and where the real one is
+tool_family.py    what that tool really is, by its --version
+processes.py      other processes, read from /proc
+prepaid.py        callers that have paid for an explicit number already
+own_directory.py  the directory that only we can write: slots, promises, banners
+descriptors.py    numbers for descriptors of ours
+"""

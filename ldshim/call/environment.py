@@ -1,0 +1,194 @@
+"""The environment of the call, as bytes, and every LDSHIM_* variable, read once.
+
+Python is not allowed to touch what the real tool will see: under LANG=C it exports LC_CTYPE before our first line runs, and
+os.environ drops duplicates. So the environment comes from /proc/self/environ, which the kernel wrote at exec, and is handed on as
+the same list of pairs with only our edits in it.
+
+A malformed LDSHIM_* value never stops a link: it yields one line that names the variable, the value and what is accepted, and the
+default holds.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Environment:
+    """An environment block: ordered (name, value) pairs, duplicates kept.
+
+    It is a mapping as far as os.execve needs one (len, keys, values). `get` answers as getenv does: the first of several wins.
+    Entries without `=` cannot be handed to execve and are dropped on reading.
+    """
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, name: bytes) -> bytes:
+        for key, value in self.pairs:
+            if key == name:
+                return value
+        raise KeyError(name)
+
+    def keys(self) -> list[bytes]:
+        """Return the names in order, for execve."""
+        return [key for key, _ in self.pairs]
+
+    def values(self) -> list[bytes]:
+        """Return the values in the order of keys(), for execve."""
+        return [value for _, value in self.pairs]
+
+    def get(self, name: bytes, default: bytes = b"") -> bytes:
+        """Return the first value of name, or default."""
+        for key, value in self.pairs:
+            if key == name:
+                return value
+        return default
+
+    def __contains__(self, name: object) -> bool:
+        return any(key == name for key, _ in self.pairs)
+
+    def changed(self, edits: dict[bytes, bytes | None]) -> Environment:
+        """Return a copy with edits: a value replaces every entry of that name in place, or is appended; None drops them."""
+        left = dict(edits)
+        pairs: list[tuple[bytes, bytes]] = []
+        for key, value in self.pairs:
+            if key not in edits:
+                pairs.append((key, value))
+                continue
+            replacement = left.pop(key, None)
+            if replacement is not None:
+                pairs.append((key, replacement))
+        pairs.extend((key, value) for key, value in left.items() if value is not None)
+        return Environment(pairs)
+
+
+def read_environment(proc: bytes = b"/proc") -> Environment:
+    """Read the environment that the kernel gave this process; without /proc, Python's copy of it."""
+    try:
+        block = slurp(proc + b"/self/environ")
+    except OSError:
+        return Environment(list(os.environb.items()))
+    pairs = []
+    for entry in block.split(b"\0"):
+        # The search starts at 1: a name may begin with `=` as far as execve is concerned.
+        cut = entry.find(b"=", 1)
+        if cut > 0:
+            pairs.append((entry[:cut], entry[cut + 1 :]))
+    return Environment(pairs)
+
+
+def slurp(path: bytes) -> bytes:
+    """Read a whole small file (a /proc entry), however many reads it takes."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts: list[bytes] = []
+        while True:
+            part = os.read(fd, 1 << 16)  # more would be a mapping of its own, for each read
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+    finally:
+        os.close(fd)
+
+
+def _switch(value: bytes) -> bool:
+    if value not in (b"0", b"1"):
+        raise ValueError
+    return value == b"1"
+
+
+def _positive(value: bytes) -> int:
+    # int() would take b" 8_0 "; the tools that these numbers end up in do not.
+    if not value.isdigit() or len(value) > 6 or int(value) < 1:
+        raise ValueError
+    return int(value)
+
+
+def _size(value: bytes) -> int:
+    digits, unit = (value[:-1], value[-1:].upper()) if value[-1:].isalpha() else (value, b"")
+    if not digits.isdigit() or unit not in (b"", b"K", b"M", b"G") or int(digits) < 1:
+        raise ValueError
+    return int(digits) << {b"": 0, b"K": 10, b"M": 20, b"G": 30}[unit]
+
+
+def _explicit(value: bytes) -> bool:
+    if value != b"keep":
+        raise ValueError
+    return True
+
+
+def _path(value: bytes) -> bytes:
+    if not value:
+        raise ValueError
+    return os.path.abspath(value)
+
+
+# variable, attribute of Settings, reader, what is accepted
+VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
+    (b"LDSHIM_DISABLE", "disable", _switch, "0 or 1"),
+    (b"LDSHIM_JOBS", "jobs", _positive, "a whole number from 1 to 999999"),
+    (b"LDSHIM_MAX_JOBS", "max_jobs", _positive, "a whole number from 1 to 999999"),
+    (b"LDSHIM_MEM_PER_JOB", "mem_per_job", _size, "bytes, or a number with K, M or G"),
+    (b"LDSHIM_ELASTIC", "elastic", _switch, "0 or 1"),
+    (b"LDSHIM_RECOVER", "recover", _switch, "0 or 1"),
+    (b"LDSHIM_EXPLICIT", "keep_explicit", _explicit, "keep"),
+    (b"LDSHIM_LOG", "log", _path, "the path of a file"),
+    (b"LDSHIM_EXPLAIN", "explain", _switch, "0 or 1"),
+)
+
+
+class Settings:
+    """What the LDSHIM_* variables say. complaints: one line for each malformed value, ready for stderr."""
+
+    __slots__ = ("complaints", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "recover")
+
+    def __init__(self) -> None:
+        self.disable = False
+        self.jobs = 0  # 0: not pinned
+        self.max_jobs = 0  # 0: no ceiling
+        self.mem_per_job = 0  # bytes; 0: estimate
+        self.elastic = True
+        self.recover = True
+        self.keep_explicit = False
+        self.log = b""  # absolute path; b"": no log
+        self.explain = False
+        self.complaints: list[str] = []
+
+
+def read_settings(environment: Environment) -> Settings:
+    """Read every LDSHIM_* variable once; an empty value counts as unset, as CI systems write it."""
+    out = Settings()
+    names = {name for name, _ in environment.pairs if name.startswith(b"LDSHIM_")}
+    if not names:
+        return out
+    for variable, attribute, reader, accepted in VARIABLES:
+        value = environment.get(variable) if variable in names else b""
+        if not value:
+            continue
+        try:
+            setattr(out, attribute, reader(value))
+        except ValueError:
+            shown = value.decode("utf-8", "backslashreplace")
+            out.complaints.append(f"ldshim: {variable.decode()}: not understood, the default is used: {shown!a}; accepted: {accepted}")
+    return out
+
+
+# Ceilings that other tools' variables set on what we choose ourselves, where no jobserver is found (design §5).
+def ceiling_from_builders(environment: Environment) -> tuple[int, str]:
+    """Return the lowest of DEB_BUILD_OPTIONS' parallel=N and RPM_BUILD_NCPUS with its origin; (0, "") when neither speaks."""
+    words = environment.get(b"DEB_BUILD_OPTIONS").replace(b",", b" ").split()
+    counts = [word[9:] for word in words if word.startswith(b"parallel=")]
+    found = [(int(count), "DEB_BUILD_OPTIONS") for count in counts if count.isdigit() and int(count) > 0]
+    ncpus = environment.get(b"RPM_BUILD_NCPUS")
+    if ncpus.isdigit() and int(ncpus) > 0:
+        found.append((int(ncpus), "RPM_BUILD_NCPUS"))
+    return min(found) if found else (0, "")

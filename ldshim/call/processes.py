@@ -1,0 +1,149 @@
+"""Other processes, as /proc shows them: who is below a link, what they are, who still holds a pipe.
+
+Everything here may be asked about a process that is gone a microsecond later, so every question has an answer for that: nothing, zero,
+empty. A /proc that is not there gives the same answers.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .environment import slurp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Iterator
+else:
+    import _signal  # the signal module proper builds enums: 4 ms
+
+PROC = b"/proc"
+
+
+def stat_fields(pid: int) -> list[bytes]:
+    """Return the fields of /proc/PID/stat behind the command (state first), or [] when the process is gone."""
+    try:
+        # The command may hold blanks and brackets; the last bracket ends it.
+        return slurp(b"%s/%d/stat" % (PROC, pid)).rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def stamp(pid: int) -> bytes:
+    """Name a process so that a later one with the same pid is another: `pid.starttime`; b"" when it is gone."""
+    fields = stat_fields(pid)
+    return b"%d.%s" % (pid, fields[19]) if len(fields) > 19 and fields[0] != b"Z" else b""
+
+
+_own: list[tuple[int, bytes]] = []
+
+
+def own_stamp() -> bytes:
+    """Name this process as `stamp` does; read once, for the name stays what it is."""
+    pid = os.getpid()
+    if not _own or _own[0][0] != pid:
+        _own[:] = [(pid, stamp(pid))]
+    return _own[0][1]
+
+
+def child_is_pending() -> bool:
+    """Tell whether a SIGCHLD waits that our caller blocks; ask before a fork, for reap."""
+    return _signal.SIGCHLD in _signal.sigpending()
+
+
+def reap(child: int, pending: bool) -> int:
+    """Wait for a child of ours, and return its status; 0 where SIGCHLD is ignored: the kernel reaped it, and does not say.
+
+    Where SIGCHLD is blocked its signal is taken away: the tool has no such child, and would find it waiting. pending: what
+    child_is_pending said before the fork; then it stays.
+    """
+    try:
+        status = os.waitpid(child, 0)[1]
+    except ChildProcessError:
+        status = 0
+    if not pending and child_is_pending():
+        _signal.sigtimedwait([_signal.SIGCHLD], 0)
+    return status
+
+
+def parent(pid: int) -> int:
+    """Return the parent of a process, 0 when it is gone."""
+    fields = stat_fields(pid)
+    return int(fields[1]) if len(fields) > 1 else 0
+
+
+def session(pid: int) -> int:
+    """Return the session id of a process, 0 when it is gone."""
+    fields = stat_fields(pid)
+    return int(fields[3]) if len(fields) > 3 else 0
+
+
+def comm(pid: int) -> bytes:
+    """Return the kernel's name of a process (15 bytes at most), b"" when it is gone."""
+    try:
+        return slurp(b"%s/%d/comm" % (PROC, pid)).rstrip(b"\n")
+    except OSError:
+        return b""
+
+
+def command_line(pid: int) -> bytes:
+    """Return the words of a process, each ended by a NUL, b"" when it is gone."""
+    try:
+        return slurp(b"%s/%d/cmdline" % (PROC, pid))
+    except OSError:
+        return b""
+
+
+def executable(pid: int) -> bytes:
+    """Return the base name of what a process runs, b"" when it is gone or somebody else's."""
+    try:
+        return os.path.basename(os.readlink(b"%s/%d/exe" % (PROC, pid)))
+    except OSError:
+        return b""
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process's main thread: none of the tools below a GCC link starts processes from another."""
+    try:
+        return [int(child) for child in slurp(b"%s/%d/task/%d/children" % (PROC, pid, pid)).split()]
+    except OSError:
+        return []
+
+
+def below(pid: int, most: int = 4096) -> list[int]:
+    """Return every descendant of pid, parents first, at most `most`."""
+    found = children(pid)
+    for parent in found:
+        if len(found) >= most:
+            break
+        found.extend(children(parent))
+    return found
+
+
+def holders(inode: int) -> list[int]:
+    """Return the processes that hold a pipe open, as far as we may look, without this one."""
+    wanted = b"pipe:[%d]" % inode
+    own = os.getpid()
+    try:
+        pids = [int(name) for name in os.listdir(PROC) if name.isdigit()]
+    except OSError:
+        return []
+    return [pid for pid in pids if pid != own and _holds(pid, wanted)]
+
+
+def _holds(pid: int, wanted: bytes) -> bool:
+    return any(target == wanted for target in opened(pid))
+
+
+def opened(pid: int) -> Iterator[bytes]:
+    """Yield what the descriptors of a process stand for, as /proc spells it: paths, `pipe:[4711]`; nothing when it is gone or not ours."""
+    directory = b"%s/%d/fd" % (PROC, pid)
+    try:
+        numbers = os.listdir(directory)
+    except OSError:
+        return
+    for number in numbers:
+        try:
+            yield os.readlink(directory + b"/" + number)
+        except OSError:
+            continue

@@ -1,0 +1,229 @@
+"""Know a tool by what it says of itself, not by its name.
+
+/usr/bin/ld may be bfd, gold, lld or mold, and cc may be clang; a flag of one is fatal to another. So nothing is added to a command line
+before the tool's own `--version` has named its family. Asking costs a process, so the answer is kept in a directory that only we can
+write, under a key that changes whenever the file does: device, inode, size, mtime and ctime. Scripts, and masquerades such as ccache's
+(one binary, many names), can change their answer without changing, so they are asked every time.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import own_directory, processes
+from .real_tool import kind_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .environment import Environment
+
+PROBE_SECONDS = 5.0  # a tool that says nothing for that long is not certain, so it is passed through
+_MOST_BANNER = 4096
+
+
+class Tool:
+    """What is certain about a tool.
+
+    family: gcc, clang, lld, bfd, gold, mold, wild, or "" when nothing is; version: its numbers, () when unread; banner: its first line.
+    """
+
+    __slots__ = ("banner", "family", "version")
+
+    def __init__(self, banner: bytes) -> None:
+        self.banner = banner.split(b"\n", 1)[0][:200]
+        self.family = _family(banner)
+        self.version = _version(self.banner, self.family)
+
+    @property
+    def major(self) -> int:
+        """The first number of the version; 0 when unread."""
+        return self.version[0] if self.version else 0
+
+
+# What only that family prints, in the order of asking: wild, mold and lld all claim to be compatible with the GNU linkers.
+BANNERS: tuple[tuple[str, bytes, str], ...] = (
+    ("wild", b"Wild version ", "0.8"),
+    ("mold", b"mold ", "1.10.1, 2.x"),
+    ("lld", b"LLD ", "14-23; distributions put their name in front"),
+    ("gold", b"GNU gold ", "2.40"),
+    ("bfd", b"GNU ld ", "2.40, 2.47"),
+    ("clang", b"clang version ", "13-23; distributions put their name in front"),
+)
+
+
+def _family(banner: bytes) -> str:
+    first = banner.split(b"\n", 1)[0]
+    for family, words, _ in BANNERS:
+        at = first.find(words)
+        # "Debian LLD 14.0.6 (compatible with GNU linkers)": a vendor's word may stand in front, a linker's own words behind.
+        if at == 0 or (at > 0 and family in ("lld", "clang")):
+            if family == "lld" and b"compatible with GNU linkers" not in first:
+                return ""  # wasm-ld, ld64.lld and lld-link speak other command lines
+            return family
+    # gcc prints the name it was called by first (gfortran: "GNU Fortran"); the licence notice is its own. clang never prints one.
+    if b"Free Software Foundation" in banner and (b"GNU" not in first or first.startswith(b"GNU Fortran (")):
+        return "gcc"
+    return ""
+
+
+def _version(first: bytes, family: str) -> tuple[int, ...]:
+    """Read the version out of a banner's first line: the word behind the name, or the first number behind the brackets."""
+    for name, words, _ in BANNERS:
+        if name == family and family not in ("bfd", "gold"):
+            return _numbers(first.partition(words)[2])
+    outside = b""
+    for word in first.rpartition(b")")[2].split():
+        if word[:1].isdigit():
+            outside = outside or word
+    return _numbers(outside)
+
+
+def _numbers(text: bytes) -> tuple[int, ...]:
+    numbers = []
+    for part in text.split(b" ", 1)[0].split(b"."):
+        digits = part[: len(part) - len(part.lstrip(b"0123456789"))]
+        if not digits or len(digits) > 9:
+            break
+        numbers.append(int(digits))
+        if digits != part:
+            break
+    return tuple(numbers)
+
+
+def identify(real: bytes, environment: Environment, path: bytes | None = None) -> Tool:
+    """Identify the tool at real (absolute path). path: the PATH it will run with, where that differs. Never raises for a tool's sake."""
+    name = _cache_name(real, environment)
+    banner = _recall(name) if name else b""
+    if banner:
+        return Tool(banner)
+    banner = ask(real, [b"--version"], environment, path)
+    tool = Tool(banner)
+    if name and tool.family:
+        _remember(name, banner)
+    return tool
+
+
+def kept(real: bytes, environment: Environment) -> str:
+    """Return the family of a tool that was asked before, "" where nobody knows it without asking."""
+    name = _cache_name(real, environment)
+    return Tool(_recall(name)).family if name else ""
+
+
+def _cache_name(real: bytes, environment: Environment) -> bytes:
+    """Return the path of a tool's cache entry, b"" where there can be none."""
+    key = _cache_key(real)
+    directory = own_directory.directory(environment.get) if key else ""
+    return b"" if isinstance(directory, str) else os.path.join(directory, key)
+
+
+def _cache_key(real: bytes) -> bytes:
+    """Name the cache entry for a tool, or b"" when its answer may change under the same file."""
+    try:
+        found = os.stat(real)
+        fd = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            magic = os.read(fd, 4)
+            real_name = os.path.basename(os.readlink(b"/proc/self/fd/%d" % fd))  # symlinks resolved, by the kernel
+        finally:
+            os.close(fd)
+    except OSError:
+        return b""
+    if magic != b"\x7fELF" or not kind_of(real_name):
+        return b""
+    numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    # The name is part of the key: one lld binary is ld.lld, wasm-ld and ld64.lld by its name alone.
+    return b"tool-" + b"-".join(b"%x" % number for number in numbers) + b"-" + os.path.basename(real)[:100]
+
+
+def _recall(name: bytes) -> bytes:
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, _MOST_BANNER)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _remember(name: bytes, banner: bytes) -> None:
+    """Write the entry beside its name and rename it there: a reader never sees half of one. A full disk only costs the next probe."""
+    draft = name + b".%d" % os.getpid()
+    try:
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            complete = os.write(fd, banner[:_MOST_BANNER]) == len(banner[:_MOST_BANNER])
+        finally:
+            os.close(fd)
+        if complete:
+            os.rename(draft, name)
+        else:
+            os.unlink(draft)
+    except OSError:
+        return
+
+
+def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | None = None, stream: int = 1) -> bytes:
+    """Run real with args and return what it prints on stream (1 or 2), at most 64 KiB; b"" on any failure or after PROBE_SECONDS.
+
+    The tool sees LC_ALL=C, /dev/null as its other streams, and LDSHIM_DISABLE=1, so that an ldshim further down answers as the tool would.
+    """
+    edits: dict[bytes, bytes | None] = {b"LC_ALL": b"C", b"LDSHIM_DISABLE": b"1", b"MAKEFLAGS": None, b"COLLECT_GCC_OPTIONS": None}
+    if path is not None:
+        edits[b"PATH"] = path
+    import fcntl  # noqa: PLC0415  a tool is asked once, and then never imports this again
+
+    pending = processes.child_is_pending()
+    block = environment.changed(edits)
+    reader, writer = os.pipe()
+    null = os.open(b"/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        # Numbers 0-2 may be closed in this process, and then null or writer sits on one of them: a dup2 to it would eat it.
+        high = {fd: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (null, writer)}
+        targets = {0: null, 1: null, 2: null, stream: writer}
+        actions = [(os.POSIX_SPAWN_DUP2, high[source], target) for target, source in targets.items()]
+        try:
+            pid = os.posix_spawn(real, [real, *args], dict(zip(block.keys(), block.values())), file_actions=actions)
+        finally:
+            for fd in high.values():
+                os.close(fd)
+    except OSError:
+        os.close(reader)
+        return b""
+    finally:
+        os.close(writer)
+        os.close(null)
+    text = _read_with_deadline(reader)
+    os.close(reader)
+    if text is None:
+        os.kill(pid, 9)
+    status = processes.reap(pid, pending)
+    return text if text is not None and status == 0 else b""
+
+
+def _read_with_deadline(fd: int) -> bytes | None:
+    import select  # noqa: PLC0415  as above
+
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    text = b""
+    while len(text) < 1 << 16:
+        if not poll.poll(PROBE_SECONDS * 1000):
+            return None
+        part = os.read(fd, 1 << 14)
+        if not part:
+            return text
+        text += part
+    return text
+
+
+def linker_behind(real: bytes, args: list[bytes], environment: Environment, path: bytes | None = None) -> bytes:
+    """Ask a clang driver with `-###` which linker this very command line would run; its path, or b"" when that cannot be told.
+
+    The last line is the link; its first quoted word is the program (clang/lib/Driver/Job.cpp). A path that needed escapes is not certain.
+    """
+    lines = ask(real, [b"-###", *args], environment, path, stream=2).rstrip(b"\n").split(b"\n")
+    first = lines[-1].strip().split(b'"')
+    return first[1] if len(first) > 2 and first[0] == b"" and first[1].startswith(b"/") and b"\\" not in first[1] else b""

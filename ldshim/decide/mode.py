@@ -1,0 +1,220 @@
+"""Decide from what was said and what the inputs are: whether this is an LTO link, of which kind, and how many jobs it could use at most.
+
+Three things make this harder than grepping for -flto. The command line often says nothing: lld has no such option, collect2 strips it,
+and GCC obeys what the objects recorded. It says too much: `-r` on IR alone, -flto-partition=none and index-only links do not run
+anything in parallel. And the same bytes mean different things to different linkers: GCC's IR is inert under lld.
+
+Pure: facts in, a Mode out. Every Mode carries the reason, which is logged, explained and tested.
+"""
+
+from __future__ import annotations
+
+from ..inputs import findings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..command.argv import Facts, Said
+    from ..inputs.findings import Findings
+
+
+class Mode:
+    """What kind of link this is.
+
+    lto: none, gcc, thin, full, index-only or distributed, the log's own words; demand: jobs it could use at most, at least 1; asked: the
+    number the caller or the objects asked for, 0 when they set no ceiling; serial: GCC's serial-by-request (bare -flto, -flto=1), which
+    only a visible jobserver lifts; reason: one clause.
+    """
+
+    __slots__ = ("asked", "demand", "lto", "reason", "serial")
+
+    def __init__(self, lto: str, demand: int, reason: str, asked: int = 0, serial: bool = False) -> None:
+        self.lto = lto
+        self.demand = demand
+        self.reason = reason
+        self.asked = asked
+        self.serial = serial
+
+
+def for_gcc(facts: Facts, found: Findings, major: int = 0, make_found: bool = True) -> Mode:
+    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the driver, 0 when unknown.
+
+    make_found: lto-wrapper could run `$MAKE` or make; without one it compiles the partitions one after the other.
+    """
+    objects = found.gcc_slim + found.gcc_fat
+    if facts.no_lto:
+        return Mode("none", 1, "-fno-lto is in force: the driver leaves the plugin out")
+    if not facts.linker_plugin:
+        return Mode("none", 1, "-fno-use-linker-plugin: collect2 runs LTO by itself, which is left alone")
+    if not objects and not (facts.sources and facts.flto) and found.complete:
+        return Mode("none", 1, "no input holds GCC IR")
+    if facts.partition in (b"none", b"one"):
+        return Mode("gcc", 1, f"-flto-partition={facts.partition.decode()}: one partition")
+    if _stays_ir(facts, found):
+        return Mode("gcc", 1, "-r on IR alone gives IR again: nothing is compiled")
+    if not make_found:
+        return Mode("gcc", 1, "lto-wrapper has no make to run: partitions are compiled one by one")
+    asked, serial, origin = gcc_asked(facts, found)
+    demand = _gcc_partitions(facts, found, major or found.gcc_major)
+    foreign = found.thin + found.full
+    count = f"{objects}" if found.complete else f"{objects} or more"
+    beside = f" (GCC's plugin governs: {foreign} modules of LLVM bitcode are nothing to it)" if foreign else ""
+    return Mode("gcc", demand, f"{count} objects with GCC IR{beside}, at most {demand} partitions; {origin}", asked, serial)
+
+
+def _stays_ir(facts: Facts, found: Findings) -> bool:
+    """lto-plugin.c: `rel` (IR out) when every input was claimed and the output is relocatable, unless -flinker-output says otherwise."""
+    if facts.linker_output:
+        return facts.linker_output == b"rel"
+    claimed_all = not (found.native or found.other or found.shared) and found.complete
+    return facts.relocatable and claimed_all and not facts.sources
+
+
+def gcc_asked(facts: Facts, found: Findings) -> tuple[int, bool, str]:
+    """Return (ceiling or 0, serial by request, origin) by the table in design §4.
+
+    The last -flto=X of the link line decides; without one, what the objects recorded, where auto and jobserver win over numbers and the
+    larger number wins (gcc/lto-wrapper.cc merge_and_complain).
+    """
+    said = [flto.value for flto in facts.flto if flto.value is not None]
+    if said:
+        return (*_flto_value(said[-1]), f"the link line says -flto={said[-1].decode('ascii', 'replace')}")
+    recorded = [word[6:] for word in found.recorded if word.startswith(b"-flto=")]
+    values = [_flto_value(value) for value in recorded]
+    if any(ceiling == 0 and not serial for ceiling, serial in values):
+        return 0, False, "the objects recorded -flto=auto or jobserver"
+    numbers = [ceiling for ceiling, serial in values if not serial]
+    if numbers:
+        return max(numbers), False, f"the objects recorded -flto={max(numbers)}"
+    return 0, True, "nobody asked for more than one job"
+
+
+def _flto_value(value: bytes) -> tuple[int, bool]:
+    """Return (ceiling or 0, serial) as lto-wrapper reads X: atoi, so that 08 is 8, 3x is 3, and anything else is serial."""
+    if value in (b"auto", b"jobserver"):
+        return 0, False
+    digits = value[: len(value) - len(value.lstrip(b"0123456789"))]
+    number = int(digits[:9]) if digits else 0
+    return (number, False) if number > 1 else (0, True)
+
+
+def _gcc_partitions(facts: Facts, found: Findings, major: int) -> int:
+    """Bound the number of LTRANS jobs from above, by the IR's size where that is known (findings.gcc_partitions has the measurements).
+
+    An underestimate would slow the link down, an overestimate costs nothing: make starts no more jobs than there are partitions.
+    """
+    objects = found.gcc_slim + found.gcc_fat
+    most = facts.params.get(b"lto-partitions", 0)
+    if facts.partition in (b"1to1", b"max") or facts.sources:
+        # A source that is compiled on the way adds IR that nobody has seen yet.
+        return max(2, objects, most or findings.default_partitions(major))
+    if not found.complete:
+        return most or findings.default_partitions(major)
+    return findings.gcc_partitions(found.gcc_bytes, major, most, facts.params.get(b"lto-min-partition", 0))
+
+
+def gcc_ignores_inputs(facts: Facts) -> bool:
+    """Tell whether for_gcc says the same whatever the inputs are."""
+    return facts.no_lto or not facts.linker_plugin
+
+
+def enough_for_gcc(facts: Facts, major: int) -> tuple[int, bool]:
+    """Say when for_gcc has seen enough: at how many bytes of IR, 0 for never, and whether the link line settles what was asked for.
+
+    major: of the driver; 0, unknown, counts as the newest.
+    Once the IR fills all partitions there can be, no object makes it more. Then only what else the inputs decide keeps us reading:
+    whether `-r` stays IR, and how many objects there are where each is a partition.
+    """
+    if (facts.relocatable and not facts.linker_output) or facts.partition in (b"1to1", b"max") or facts.sources:
+        return 0, False
+    partitions = facts.params.get(b"lto-partitions", 0) or (findings.default_partitions(major) if major else findings.LTO_PARTITIONS_16)
+    said = any(flto.value is not None for flto in facts.flto)
+    return findings.enough_for(partitions, facts.params.get(b"lto-min-partition", 0)), said
+
+
+def for_llvm(facts: Facts, found: Findings) -> Mode:
+    """Decide for lld, and for any linker that runs LLVM's plugin.
+
+    Demand: every ThinLTO module counts as one job, those of archives too, though a linker takes only the members that are needed. So it
+    is never too low, and too high where a library is used in part. Counted by us, and backends run by lld 16 and 19 (--save-temps):
+
+        lua: objects, archive, thin archive, --whole-archive                33  33
+        brotli, encoder and decoder: archive, --whole-archive, --start-lib  30  30
+        brotli, decoder alone: archive, thin archive                        30  10
+
+    A --thinlto-cache-dir that has the module already spares its backend; nobody knows before the link.
+    """
+    aside = stand_aside(facts)
+    if aside is not None:
+        return aside
+    thin = found.thin + (found.fat_thin if facts.fat_lto else 0)
+    full = found.full + (found.fat_full if facts.fat_lto else 0)
+    ruled = ""
+    if found.unified and facts.lto_kind in (b"full", b"thin"):
+        thin, full = (0, thin + full) if facts.lto_kind == b"full" else (thin + full, 0)
+        ruled = f"; --lto={facts.lto_kind.decode()} decides for unified bitcode"
+    ruled += _inert(facts, found)
+    if facts.no_codegen and (thin or full):
+        return Mode("thin" if thin else "full", 1, f"the link stops before code generation{ruled}")
+    if thin:
+        mixed = f" beside {full} of full LTO, whose part runs serially before them" if full else ""
+        count = f"{thin}" if found.complete else f"{thin} or more"
+        return Mode("thin", thin, f"{count} ThinLTO modules{mixed}{ruled}", explicit(facts))
+    if full:
+        return Mode("full", 1, f"{full} modules of full LTO: one partition, code generation is serial{ruled}", explicit(facts))
+    return Mode("none", 1, f"no input holds LLVM bitcode{ruled}", explicit(facts))
+
+
+def _inert(facts: Facts, found: Findings) -> str:
+    """Name the IR among the inputs that LLVM's linker or plugin does not read, "" for none."""
+    gcc, fat = found.gcc_slim + found.gcc_fat, found.fat_thin + found.fat_full
+    out = f"; {gcc} objects with GCC IR are inert: LLVM does not read it" if gcc else ""
+    return out + (f"; {fat} FatLTO objects are linked as native code, without --fat-lto-objects" if fat and not facts.fat_lto else "")
+
+
+def stand_aside(facts: Facts) -> Mode | None:
+    """Leave alone a link whose backends run elsewhere (C10)."""
+    if facts.index_only:
+        return Mode("index-only", 1, "--thinlto-index-only: the backends run elsewhere")
+    if facts.distributed:
+        return Mode("distributed", 1, "--thinlto-distributor: the backends run elsewhere")
+    return None
+
+
+def without_plugin(facts: Facts) -> Mode:
+    """Decide for a linker that has no plugin which could compile its inputs."""
+    return Mode("none", 1, "no plugin that could compile the inputs", explicit(facts))
+
+
+def refused(facts: Facts, lld: bool) -> str:
+    """Say which number clang, or lld, will refuse, "" for none: they read the last one only, so ours behind it would hide the mistake.
+
+    lld: it is lld that reads the line in the end; a bare --threads is a number to the others.
+    """
+    jobs = facts.jobs[-1] if facts.jobs else None
+    if jobs is not None and jobs.value not in (b"", b"all", None) and not _is_number(jobs.value or b""):
+        return f"{_show(jobs)} is for the tool to refuse in its own words"
+    threads = facts.threads[-1] if facts.threads and lld else None
+    # --threads also reads 0x4 and refuses 08, and then hands the same text to --thinlto-jobs: only plain numbers pass both.
+    if threads is not None and not (_is_number(threads.value or b"") and (threads.value or b"")[:1] != b"0"):
+        return f"{_show(threads)} is for the tool to refuse in its own words"
+    return ""
+
+
+def _is_number(value: bytes) -> bool:
+    return value.isdigit() and len(value) < 10
+
+
+def _show(said: Said) -> str:
+    return (said.spelling + (said.value or b"")).decode("ascii", "backslashreplace")
+
+
+def explicit(facts: Facts) -> int:
+    """Return the explicit number, which is a ceiling (C9), or 0: none, also for `all` and for what the tool will refuse.
+
+    --thinlto-jobs beats --threads in any order (lld/ELF/Driver.cpp).
+    """
+    for said in (facts.jobs, facts.threads):
+        value = said[-1].value if said else None
+        if value is not None and value.isdigit() and int(value[:9]) > 0:
+            return int(value[:9])
+    return 0

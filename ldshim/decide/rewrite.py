@@ -1,0 +1,145 @@
+"""The words and variables that tell the tool its number: as few as possible, and nothing else is touched.
+
+A number is told in the tool's own spelling, or not at all: --threads=4 is fatal to bfd and gold, --thread-count to lld, -flto=4 to
+clang. What is already there is shrunk by what comes later where the tool takes the last word, and replaced in place where it does not
+(GCC).
+Nothing here changes a byte of the output: no partitions, no -flto where there was none, nothing in a call that also compiles.
+
+Pure: facts and a number in, Edits out. A line that ends in an option waiting for its value gets no additions.
+"""
+
+from __future__ import annotations
+
+from ..call.real_tool import program_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..call.environment import Environment
+    from ..command.argv import Facts, Said
+
+
+class Edits:
+    """Changes to one call.
+
+    words: {index in args: new word}; behind: {index in args: words to insert before it}; variables: {name: new value, or None to drop it}.
+    """
+
+    __slots__ = ("behind", "variables", "words")
+
+    def __init__(self) -> None:
+        self.words: dict[int, bytes] = {}
+        self.behind: dict[int, list[bytes]] = {}
+        self.variables: dict[bytes, bytes | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.words or self.behind or self.variables)
+
+    def apply(self, args: list[bytes]) -> list[bytes]:
+        """Return args with the edits in; everything else keeps its place and its bytes."""
+        out: list[bytes] = []
+        for index, word in enumerate(args):
+            out.extend(self.behind.get(index, ()))
+            out.append(self.words.get(index, word))
+        out.extend(self.behind.get(len(args), ()))
+        return out
+
+    def add(self, facts: Facts, words: list[bytes]) -> None:
+        """Append words where additions go, unless the line's last option would swallow them."""
+        if not facts.pending:
+            self.behind.setdefault(facts.add_at, []).extend(words)
+
+
+def for_gcc(edits: Edits, facts: Facts, number: int) -> None:
+    """Replace what asks for parallel LTRANS on a GCC driver's command line by the number.
+
+    A call that also compiles keeps its words: they are recorded in the object it makes on the way. The private jobserver holds the number.
+    """
+    if facts.sources:
+        return
+    for said in facts.flto:
+        if said.at >= 0 and asks_for_jobs(said):
+            edits.words[said.at] = b"-flto=%d" % number
+
+
+def for_collected(edits: Edits, facts: Facts, number: int, collect_gcc_options: bytes) -> None:
+    """Do the same inside COLLECT_GCC_OPTIONS, for a linker below collect2; its quoting stays to the byte. facts: of those options."""
+    replacements = [(said.at, b"-flto=%d" % number) for said in facts.flto if asks_for_jobs(said)]
+    if replacements:
+        from ..command import collect  # noqa: PLC0415  only a linker below collect2 gets here
+
+        edits.variables[b"COLLECT_GCC_OPTIONS"] = collect.replace(collect_gcc_options, replacements)
+
+
+def asks_for_jobs(said: Said) -> bool:
+    """Tell whether a -flto=X asks for more than one job: auto, jobserver, or a number above 1 as atoi reads it."""
+    value = said.value or b""
+    digits = value[: len(value) - len(value.lstrip(b"0123456789"))][:9]
+    return value in (b"auto", b"jobserver") or (digits != b"" and int(digits) > 1)
+
+
+def show_private(edits: Edits, auth: bytes, number: int, environment: Environment) -> None:
+    """Name the private jobserver in every variable that might name another.
+
+    MAKEFLAGS holds nothing else: an inherited -l or --eval would break the number or the link (bare GCC empties it for its make, too).
+    """
+    words = b"-j%d --jobserver-auth=%s" % (number, auth)
+    edits.variables[b"MAKEFLAGS"] = b" " + words
+    for name in (b"MFLAGS", b"CARGO_MAKEFLAGS"):
+        if name in environment:
+            edits.variables[name] = words
+
+
+def for_linker(edits: Edits, facts: Facts, number: int, family: str, thin: bool) -> None:
+    """Tell a linker that is called directly. thin: it will run ThinLTO backends; otherwise only its own threads are bounded."""
+    if family == "lld":
+        # --thinlto-jobs wins over --threads in any order, so an earlier one must be beaten too (lld/ELF/Driver.cpp).
+        edits.add(facts, [b"--threads=%d" % number, *([b"--thinlto-jobs=%d" % number] if thin or facts.jobs else [])])
+    elif family in ("mold", "wild"):
+        edits.add(facts, [b"--threads=%d" % number])
+    elif family == "gold" and facts.threads:
+        edits.add(facts, [b"--thread-count=%d" % number])
+    if thin and family in ("bfd", "gold", "mold"):
+        _tell_plugin(edits, facts, number)
+
+
+def _tell_plugin(edits: Edits, facts: Facts, number: int) -> None:
+    """Put jobs=N right behind LLVM's own plugin: it belongs to the -plugin before it, and liblto_plugin would take it for a file.
+
+    A number that is there already comes later, and the plugin takes the last word, so it is replaced where it stands.
+    """
+    for said in facts.jobs:
+        if said.at < 0:
+            # Out of a response file: only a later word beats it, and only a single plugin makes sure whose word that is.
+            edits.add(facts, [b"-plugin-opt=jobs=%d" % number] if len(facts.plugins) == 1 else [])
+            return
+    if facts.jobs:
+        for said in facts.jobs:
+            _replace_value(edits, said, number)
+        return
+    for plugin in facts.plugins:
+        if plugin.at >= 0 and program_name(plugin.value or b"").startswith(b"LLVMgold"):
+            separate = plugin.spelling in (b"-plugin", b"--plugin")
+            edits.behind.setdefault(plugin.at + (2 if separate else 1), []).append(b"-plugin-opt=jobs=%d" % number)
+
+
+def _replace_value(edits: Edits, said: Said, number: int) -> None:
+    """Replace an explicit number by ours, joined (`--thinlto-jobs=8`) or in the next word (`-plugin-opt jobs=8`)."""
+    if said.spelling.endswith(b"="):
+        edits.words[said.at] = said.spelling + b"%d" % number
+    else:
+        edits.words[said.at + 1] = (b"jobs=%d" if said.spelling.endswith(b"plugin-opt") else b"%d") % number
+
+
+def for_driver(edits: Edits, facts: Facts, number: int, thin: bool, linker: str, clang: bool = True) -> None:
+    """Tell a clang driver, or gcc -fuse-ld=lld, which knows no -flto-jobs. linker: the linker's family, "" when that is not certain."""
+    jobs_by_driver = clang and bool(facts.flto)
+    words = [b"-flto-jobs=%d" % number] if thin and jobs_by_driver else []
+    if linker in ("lld", "mold"):
+        words.append(b"-Wl,--threads=%d" % number)
+        if linker == "lld" and thin and (facts.jobs or not jobs_by_driver):
+            words.append(b"-Wl,--thinlto-jobs=%d" % number)
+    if thin and linker in ("bfd", "gold", "mold") and any(not said.spelling.startswith(b"-flto") for said in facts.jobs):
+        # clang puts its own -flto-jobs first, so a forwarded number behind it would win; the plugin is clang's own, the only one.
+        words.append(b"-Wl,-plugin-opt=jobs=%d" % number)
+    if words and not facts.sources:
+        edits.add(facts, words)

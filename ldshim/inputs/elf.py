@@ -1,0 +1,290 @@
+"""Which sections of an ELF object hold IR, found by hand; pyelftools where by hand is not enough.
+
+A link has a thousand objects and nearly none matters. pyelftools takes 400 to 1500 us for each, after 32 ms to import; a header and the
+section names, looked at with struct, take 4. So the names decide: an object whose name table contains neither `.gnu.lto_` nor `.llvm.lto`
+is native, without a look at its sections. (clang shares that table with the symbol names; a symbol of such a name only costs the search
+for its section.) Where that shared table is large, it is the other way round: headers first, and the names of those few sections that
+are marked SHF_EXCLUDE, as all IR is. Assemblers write the names right before the headers, at the end of the file, so one read mostly
+gets both.
+
+A GCC object has a section for every function, and three of them matter. So no header is unpacked that nobody asked for: a section is the
+header that starts with the offset of its name, and every byte of all the headers is one slice away (`headers[at::stride]`), so looking
+one up costs no loop.
+
+What is found is read raw too, since GCC never compresses its header or its options. If somebody else did (SHF_COMPRESSED), `inflated`
+asks pyelftools. `confirm` asks it for the whole verdict, a second opinion for `ldshim explain`.
+
+`.llvmbc` (-fembed-bitcode) is no LTO input for any ELF linker and is not looked for.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from .extent import MalformedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .extent import Extent
+
+MAGIC = b"\x7fELF"
+GCC_PREFIX = b".gnu.lto_"
+FAT_NAME = b".llvm.lto\0"
+
+ET_REL = 1
+ET_EXEC = 2
+ET_DYN = 3
+SHN_XINDEX = 0xFFFF
+SHF_EXECINSTR = 0x4
+SHF_EXCLUDE = 0x80000000
+SHF_COMPRESSED = 0x800
+SHT_NOBITS = 8
+
+# A name table beyond this is not read where the section headers are smaller: clang keeps all symbol names in it (zstd: 47 KB; C++, with
+# its mangled names, far more).
+NAMES_LARGE = 64 << 10
+NAMES_LIMIT = 16 << 20
+# A section table up to this size is read whole, with so many bytes before it, on the chance that they are the names, and GCC's options.
+TABLE_SMALL = 8 << 10
+BEFORE_TABLE = 4 << 10
+SECTIONS_LIMIT = 1 << 20
+LOOKUPS_LIMIT = 64  # headers compared for one name before all are walked: so many share a byte only where somebody means it
+INFLATE_LIMIT = 1 << 20
+
+
+class Layout:
+    """Where things are for one (class, byte order).
+
+    header: e_type, e_shoff, e_shentsize, e_shnum, e_shstrndx; section: sh_name, sh_type, sh_flags, sh_offset, sh_size, sh_link (gABI);
+    name: sh_name alone, which comes first; low: its lowest byte; exclude: the byte of a section header whose top bit is SHF_EXCLUDE.
+    """
+
+    __slots__ = ("exclude", "header", "low", "name", "order", "section")
+
+    def __init__(self, order: str, header: str, section: str, exclude: int) -> None:
+        self.order = order
+        self.header = Struct(order + header)
+        self.section = Struct(order + section)
+        self.name = Struct(order + "I")
+        self.low = 0 if order == "<" else 3
+        self.exclude = exclude
+
+
+_HEADER32, _SECTION32 = "16xH14xI10xHHH", "III4xIII12x"
+_HEADER64, _SECTION64 = "16xH22xQ10xHHH", "IIQ8xQQI20x"
+LAYOUTS = {  # keyed on EI_CLASS, EI_DATA
+    b"\1\1": Layout("<", _HEADER32, _SECTION32, 11),
+    b"\1\2": Layout(">", _HEADER32, _SECTION32, 8),
+    b"\2\1": Layout("<", _HEADER64, _SECTION64, 11),
+    b"\2\2": Layout(">", _HEADER64, _SECTION64, 12),
+}
+_TOP_BITS = bytes(byte >> 7 for byte in range(256))
+
+
+class Object:
+    """An ELF object, and the sections in it by their names. Sections are numbers here; their headers are believed, not checked.
+
+    kind: e_type; gcc, fat: whether some name contains `.gnu.lto_` or `.llvm.lto`; where neither does, the rest is empty. headers, names:
+    as they stand in the file, the names b"" where the table is too large to read; excluded: for each section 1 if it is SHF_EXCLUDE, else
+    0; few: their names instead, up to the NUL and beyond; tail: what else was read of the file, from tail_at on.
+    """
+
+    __slots__ = ("excluded", "fat", "few", "gcc", "headers", "kind", "layout", "names", "stride", "tail", "tail_at")
+
+    def __init__(
+        self, kind: int, layout: Layout, headers: bytes = b"", names: bytes = b"", *, gcc: bool = False, fat: bool = False
+    ) -> None:
+        self.kind = kind
+        self.layout = layout
+        self.stride = stride = layout.section.size
+        self.headers = headers
+        self.names = names
+        self.gcc = gcc
+        self.fat = fat
+        self.excluded = headers[layout.exclude :: stride].translate(_TOP_BITS)
+        self.few: list[tuple[int, bytes]] = []
+        self.tail = b""
+        self.tail_at = 0
+
+    def first(self, prefix: bytes) -> int:
+        """Return the section whose name starts with prefix (is prefix, where that ends in NUL) and stands first in the table, or -1."""
+        return self._one(self.names.find(prefix), prefix)
+
+    def last(self, prefix: bytes) -> int:
+        """Return the one whose name stands last in the table, or -1."""
+        return self._one(self.names.rfind(prefix), prefix)
+
+    def _one(self, name: int, prefix: bytes) -> int:
+        if name < 0 and self.names:
+            return -1
+        found = self._with_name(name, 1) or self.every(prefix)  # the latter: a symbol of that name, or the end of another, or no table
+        return found[0] if found else -1
+
+    def _with_name(self, name: int, most: int) -> list[int]:
+        """Return the sections whose sh_name is name, so many at most; none where finding them takes a walk."""
+        layout, headers, stride = self.layout, self.headers, self.stride
+        out: list[int] = []
+        if name < 0:
+            return out
+        start, low, lows = layout.name.pack(name), name & 0xFF, headers[layout.low :: stride]
+        misses = 0
+        index = lows.find(low)
+        while index >= 0:
+            if headers.startswith(start, index * stride):
+                out.append(index)
+                if len(out) == most:
+                    break
+            else:
+                misses += 1
+                if misses > LOOKUPS_LIMIT:
+                    return []
+            index = lows.find(low, index + 1)
+        return out
+
+    def every(self, prefix: bytes) -> list[int]:
+        """Return all sections whose names start with prefix, in their order."""
+        if not self.names:
+            return [index for index, name in self.few if name.startswith(prefix)]
+        at = self.names.find(prefix)
+        if at < 0:
+            return []
+        if self.names.find(prefix, at + 1) < 0:
+            found = self._with_name(at, SECTIONS_LIMIT)
+            if found:
+                return found
+        starts = set()
+        while at >= 0:  # in the middle of a name, too, for a name may be the end of another: .rela.text, .text
+            starts.add(at)
+            at = self.names.find(prefix, at + 1)
+        return [index for index, header in enumerate(self.layout.section.iter_unpack(self.headers)) if header[0] in starts]
+
+    def named(self, index: int, prefix: bytes) -> bool:
+        """Tell whether the name of this section starts with prefix, where the table was read."""
+        return index >= 0 and self.names.startswith(prefix, self.header(index)[0])
+
+    def header(self, index: int) -> tuple[int, ...]:
+        """Return the header of a section: sh_name, sh_type, sh_flags, sh_offset, sh_size, sh_link."""
+        return self.layout.section.unpack_from(self.headers, index * self.stride)
+
+    def content(self, extent: Extent, index: int, limit: int) -> bytes:
+        """Read the content of a section, at most limit bytes, inflated where it is compressed."""
+        _, kind, flags, offset, size, _ = self.header(index)
+        if kind == SHT_NOBITS:
+            return b""
+        if flags & SHF_COMPRESSED:
+            return inflated(extent, index, limit)
+        size = min(size, limit)
+        at = offset - self.tail_at
+        if at < 0 or at + size > len(self.tail):
+            return extent.read(offset, size)
+        return self.tail[at : at + size]
+
+    def has_code(self) -> bool:
+        """Tell whether any section holds instructions."""
+        return any(flags & SHF_EXECINSTR and size for _, _, flags, _, size, _ in self.layout.section.iter_unpack(self.headers))
+
+
+# What nearly every input is. Not to be changed.
+NATIVE = Object(ET_REL, LAYOUTS[b"\2\1"])
+SHARED = Object(ET_DYN, LAYOUTS[b"\2\1"])
+
+
+def read(extent: Extent) -> Object:
+    """Read an object whose magic is ELF: NATIVE, SHARED, or one with names that matter. Raises MalformedError."""
+    head = extent.head
+    layout = LAYOUTS.get(head[4:6])
+    if layout is None or len(head) < layout.header.size:
+        raise MalformedError("truncated ELF header" if len(head) < 64 else "unknown ELF class or byte order")
+    kind, table, stride, count, names_index = layout.header.unpack_from(head)
+    if kind == ET_DYN:
+        return SHARED
+    if kind == ET_EXEC or not table:
+        return NATIVE
+    section = layout.section
+    if stride != section.size:
+        raise MalformedError(f"section headers of {stride} bytes")
+    if not count or names_index == SHN_XINDEX:  # more than 65 279 sections: the first, else empty, header has the numbers
+        first = section.unpack(extent.exactly(table, stride, "section header"))
+        count = count or first[4]
+        names_index = first[5] if names_index == SHN_XINDEX else names_index
+    if names_index >= count or count > SECTIONS_LIMIT:
+        raise MalformedError(f"{count} sections, with the names in section {names_index}")
+    return _by_names(extent, kind, layout, table, count * stride, table + names_index * stride)
+
+
+def _by_names(extent: Extent, kind: int, layout: Layout, table: int, length: int, names_at: int) -> Object:
+    """Decide by the section names. table, length: of the section headers in the file, bytes; names_at: where that of the names is."""
+    if table + length <= len(extent.head):
+        start, tail = 0, extent.head
+    elif length <= TABLE_SMALL:
+        start = table - BEFORE_TABLE if table > BEFORE_TABLE else 0
+        tail = extent.exactly(start, table + length - start, "section table")
+    else:
+        start = names_at
+        tail = extent.exactly(start, layout.section.size, "section header")
+    _, _, _, offset, size, _ = layout.section.unpack_from(tail, names_at - start)
+    at = offset - start
+    if size > NAMES_LARGE and length < size:
+        return _by_flags(extent.part(offset, size), kind, layout, extent.exactly(table, length, "section table"))
+    if size > NAMES_LIMIT:
+        raise MalformedError(f"section names of {size} bytes")
+    names = tail[at : at + size] if 0 <= at <= len(tail) - size else extent.exactly(offset, size, "section names")
+    gcc, fat = GCC_PREFIX in names, FAT_NAME in names
+    if not gcc and not fat:
+        return NATIVE
+    at = table - start
+    headers = tail[at : at + length] if start < names_at else extent.exactly(table, length, "section table")
+    out = Object(kind, layout, headers, names, gcc=gcc, fat=fat)
+    out.tail, out.tail_at = tail, start
+    return out
+
+
+def _by_flags(names: Extent, kind: int, layout: Layout, headers: bytes) -> Object:
+    """Decide without the names: GCC and LLVM mark their IR SHF_EXCLUDE, and few other sections are; only those names are read."""
+    out = Object(kind, layout, headers)
+    index = out.excluded.find(1)
+    while index >= 0:
+        text = names.read(out.header(index)[0], 64)
+        out.few.append((index, text))
+        out.gcc = out.gcc or text.startswith(GCC_PREFIX)
+        out.fat = out.fat or text.startswith(FAT_NAME)
+        index = out.excluded.find(1, index + 1)
+    return out if out.gcc or out.fat else NATIVE
+
+
+def inflated(extent: Extent, index: int, limit: int) -> bytes:
+    """Return the content of a compressed section, by pyelftools. Raises MalformedError."""
+    if extent.size > NAMES_LIMIT:
+        raise MalformedError(f"compressed section {index} in an object of {extent.size} bytes")
+    data = extent.exactly(0, extent.size, "object")
+    try:
+        import io  # noqa: PLC0415 - this function and confirm are the only users, and rare
+
+        from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+
+        section = ELFFile(io.BytesIO(data)).get_section(index)
+        if section.data_size > limit:
+            raise MalformedError(f"compressed section {index} claims {section.data_size} bytes")
+        content: bytes = section.data()
+    except MalformedError:
+        raise
+    except Exception as error:  # pyelftools raises whatever construct, zlib and struct raise; not installed: ImportError
+        raise MalformedError(f"compressed section {index}: {type(error).__name__}") from error
+    return content
+
+
+def confirm(path: bytes) -> str:
+    """Say in one line what pyelftools sees in the file at path: class, type, the sections that hold IR. Never raises."""
+    try:
+        from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+    except ImportError:
+        return "pyelftools is not installed"
+    try:
+        with open(path, "rb") as stream:
+            elf = ELFFile(stream)
+            prefixes = (GCC_PREFIX.decode(), FAT_NAME.decode())
+            names = sorted({section.name for section in elf.iter_sections() if section.name.startswith(prefixes)})
+            order = "little" if elf.little_endian else "big"
+            return f"ELF{elf.elfclass} {order}-endian {elf['e_type']}, IR sections: {' '.join(names) or 'none'}"
+    except Exception as error:
+        return f"pyelftools: {type(error).__name__}: {error}"

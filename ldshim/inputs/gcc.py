@@ -1,0 +1,122 @@
+"""What GCC left in an object: slim or fat, which GCC, how much IR, and the options it was compiled with.
+
+GCC's plugin claims a file when it has a section whose name starts with `.gnu.lto_.symtab` (lto-plugin.c), fat objects too; without one the
+object is native, whatever else it holds. Two sections are then worth reading. `.gnu.lto_.lto.HASH` starts with eight bytes, never
+compressed and in the target's byte order: major, minor, slim, flags (lto-streamer.h, GCC 10 and later). `.gnu.lto_.opts` holds the options
+of every translation unit, one NUL-terminated string each in COLLECT_GCC_OPTIONS quoting; after `ld -r` there are several of both.
+
+The recorded options matter because a `-flto=5` in them starts five LTRANS where the link line says nothing (GCC 12 and later).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from .elf import GCC_PREFIX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .elf import Object
+    from .extent import Extent
+
+_CLAIM = b".gnu.lto_.symtab"
+_HEADER = b".gnu.lto_.lto."
+_OPTIONS = b".gnu.lto_.opts\0"
+_HEADERS = {"<": Struct("<hhB"), ">": Struct(">hhB")}
+
+# A translation unit records 100 to 200 bytes; after `ld -r` of 5000 that is the limit.
+OPTIONS_LIMIT = 1 << 20
+# After `ld -r` an object has a header for each translation unit. They only differ where somebody mixed compilers.
+HEADERS_LIMIT = 64
+
+
+class Traces:
+    """What GCC left in one object.
+
+    slim: no native code beside the IR; major: the highest GCC major, 0 before GCC 10; size: bytes of IR as stored (compressed by GCC);
+    options: the recorded strings as stored, NUL-terminated.
+    """
+
+    __slots__ = ("major", "options", "size", "slim")
+
+    def __init__(self) -> None:
+        self.slim = False
+        self.major = 0
+        self.size = 0
+        self.options = b""
+
+
+def read(extent: Extent, found: Object) -> Traces | None:
+    """Read GCC's traces from an object; None when the plugin would not claim it. Raises MalformedError."""
+    last = found.excluded.rfind(1)  # where the options stand, and right before them the symbol tables, unless somebody moved them
+    if not found.named(last - 2, _CLAIM) and found.last(_CLAIM) < 0:
+        return None
+    out = Traces()
+    at = last if found.named(last, _OPTIONS) else found.last(_OPTIONS)
+    if at >= 0:
+        out.options = found.content(extent, at, OPTIONS_LIMIT)
+    out.size = min(_size(found, at), extent.size)
+    merged = out.options.count(b"\0") != 1  # as many units as strings; `ld -r` joins the strings in one section
+    header = _HEADERS[found.layout.order]
+    known = False
+    for index in found.every(_HEADER)[:HEADERS_LIMIT] if merged else (found.first(_HEADER),):
+        data = found.content(extent, index, header.size) if index >= 0 else b""
+        if len(data) == header.size:
+            major, _minor, slim = header.unpack(data)
+            known = True
+            out.major = max(out.major, major)
+            out.slim = out.slim or bool(slim)
+    if not known:  # GCC 9 and before
+        out.slim = not found.has_code()
+    return out
+
+
+def _size(found: Object, last: int) -> int:
+    """Return the size of all `.gnu.lto_` sections. last: the one whose name stands last, if that is known.
+
+    GCC emits them in one run, unaligned and so without gaps; `ld -r` keeps it that way. So the size is from the start of the first to the
+    end of the last, provided that all between are SHF_EXCLUDE, as no code or data is; otherwise it is the sum over all of them.
+    """
+    first = found.excluded.find(1)
+    if not found.named(first, GCC_PREFIX):  # early debug information
+        first = found.first(GCC_PREFIX)
+    if found.excluded.rfind(1) != last:
+        last = found.last(GCC_PREFIX)
+    if 0 <= first <= last and 0 not in found.excluded[first : last + 1]:
+        _, _, _, end, size, _ = found.header(last)
+        run = end + size - found.header(first)[3]
+        if run > 0:
+            return run
+    return sum(found.header(index)[4] for index in found.every(GCC_PREFIX))
+
+
+def flto_words(options: bytes) -> list[bytes]:
+    r"""Return the -flto words of recorded options, in order, repeats included: b"-flto", b"-flto=auto", b"-flto=5".
+
+    options: strings in COLLECT_GCC_OPTIONS quoting ('word' 'wo'\''rd'), NUL-terminated. Inside a word an apostrophe ends the quotes, so
+    only a word that starts with -flto right after its opening quote is one; `'-DX='\''-flto'\'''` holds none.
+    """
+    words = []
+    for unit in options.split(b"\0"):
+        if b"'-flto" not in unit:
+            continue
+        at = unit.find(b"'")
+        while at >= 0:
+            word, at = _quoted(unit, at)
+            if word == b"-flto" or word.startswith(b"-flto="):
+                words.append(word)
+            at = unit.find(b"'", at)
+    return words
+
+
+def _quoted(text: bytes, at: int) -> tuple[bytes, int]:
+    r"""Read the word whose opening quote is at `at`: its bytes, and the index behind its closing quote. `'\''` is an apostrophe."""
+    parts = []
+    while True:
+        end = text.find(b"'", at + 1)
+        if end < 0:
+            return b"", len(text)  # no closing quote: GCC itself calls this fatal
+        parts.append(text[at + 1 : end])
+        if not text.startswith(b"\\''", end + 1):
+            return b"'".join(parts), end + 1
+        at = end + 3

@@ -1,0 +1,215 @@
+"""Let a call through that is certainly a plain link, before anything else is loaded.
+
+The problem: most links are no LTO links, and what ldshim needs to find that out costs such a link more than Python's own start: 39 modules,
+each a few system calls, an unmarshal and its classes, together as much again as `python3 -IS`. The consequence: this one module, which
+imports nothing but what the interpreter has loaded already (so no os, and no __future__), and knows these cases well enough:
+
+    bfd, gold   no -plugin, so nothing that could compile IR is there; no --threads
+    mold        no -plugin, no --threads, and its own number of threads is within bounds
+    lld         no option of LTO or threads, no library, and every word that names a file names an ELF object
+    gcc, clang  no option of LTO, no other linker, no directory of libraries, and every file an ELF object without GCC's IR
+
+Everything else, every doubt and every failure returns, and the long way (entry.run_baked) decides. So a word is taken for a file whenever a
+file of that name is there, whatever option may stand before it; and any variable of ours in the environment is a reason for the long
+way. tests/test_quick.py holds this module and the long way against each other.
+
+Which family the tool is was found out by link-farm, and holds while the tool is the same file: device, inode, size, mtime, ctime.
+"""
+
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal  # the signal module proper builds enums: 4 ms
+
+_LONG_WAY = (b"LDSHIM_", b"_LDSHIM_", b"COLLECT_", b"COMPILER_PATH=")  # what may make a difference that is not looked at here
+_CEILINGS = (b"DEB_BUILD_OPTIONS=", b"RPM_BUILD_NCPUS=")
+_PLUGIN = (b"-pl", b"--pl", b"@")  # GNU's long options may be cut short, and a response file may hold anything
+_GOLD_OPTIONS = (*_PLUGIN, b"-thread", b"--thread")
+_LLD_OPTIONS = (
+    *(b"-l", b"--l", b"-pl", b"--pl", b"@", b"-thinlto", b"--thinlto", b"--fat-lto", b"-flavor", b"-thread", b"--thread", b"-no-thread"),
+    *(b"--no-thread", b"--rsp-quoting", b"--reproduce", b"--load-pass-plugin"),
+)
+_MOLD_OPTIONS = (*_PLUGIN, b"-thread", b"--thread", b"-no-thread", b"--no-thread", b"-thinlto", b"--thinlto", b"-run", b"--run")
+_DRIVER_OPTIONS = (
+    b"-flto",
+    b"--lto",
+    b"-fuse-ld",
+    b"--use-ld",
+    b"--ld-path",
+    b"-L",
+    b"--library-d",
+    b"-x",
+    b"--language",
+    b"@",
+    b"--config",
+)
+_FORWARDED = (b"@", b"-L", b"--l", b"-pl", b"--pl", b"-thread", b"--thread", b"-thinlto", b"--thinlto", b"--fat-lto")
+_GCC_IR = b".gnu.lto_"
+_HEADER = ((16, 2), (40, 8), (58, 2), (60, 2), (62, 2))  # e_type, e_shoff, e_shentsize, e_shnum, e_shstrndx: offset and size
+_OWN_MOST = {"lld": 16, "mold": 32}  # threads that a linker starts by itself at most
+
+
+def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[int, ...]) -> None:
+    """Become the tool if this is certainly a plain link, and return otherwise. tool: its path, and its argv[0]."""
+    try:
+        entries = _slurp(b"/proc/self/environ").split(b"\0")[:-1]
+        words = _slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
+        if len(words) >= len(sys.argv) > 0 and identity == identity_of(tool[0]):
+            args = words[len(words) - len(sys.argv) + 1 :]
+            if is_plain(family, args, entries):
+                _become(name, tool, args, entries)
+    except Exception:  # C1: whatever it was, the long way decides, and says what is to be said
+        return
+
+
+def identity_of(path: bytes) -> tuple[int, ...]:
+    """Return what changes whenever the file does."""
+    found = posix.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def is_plain(family: str, args: list[bytes], entries: list[bytes]) -> bool:
+    """Tell whether the call is certainly a link in which nothing is to be decided. entries: the environment, `name=value` each."""
+    if any(entry.startswith(_LONG_WAY) for entry in entries):
+        return False
+    if family == "bfd":
+        return not any(word.startswith(_PLUGIN) for word in args)
+    if family == "gold":
+        return not any(word.startswith(_GOLD_OPTIONS) for word in args)
+    if family == "mold":
+        return not any(word.startswith(_MOLD_OPTIONS) for word in args) and _within_bounds(family, entries)
+    if family == "lld":
+        return not any(word.startswith(_LLD_OPTIONS) for word in args) and _only_objects(args) and _within_bounds(family, entries)
+    if family in ("gcc", "clang"):
+        forwarded = [piece for word in args if word.startswith(b"-Wl,") for piece in word[4:].split(b",")]
+        if any(word.startswith(_DRIVER_OPTIONS) for word in args) or any(piece.startswith(_FORWARDED) for piece in forwarded):
+            return False
+        return _only_objects([*args, *forwarded], without=_GCC_IR if family == "gcc" else b"")
+    return False
+
+
+def _only_objects(args: list[bytes], without: bytes = b"") -> bool:
+    """Tell whether every word that names a file names an ELF object; without: what no section's name may begin with."""
+    before = b""
+    for word in args:
+        # A script of -T is no object, and what it says about inputs the long way does not read either.
+        if word and before not in (b"-T", b"--script", b"-script") and not _is_harmless(word, without):
+            return False
+        before = word
+    return True
+
+
+def _is_harmless(path: bytes, without: bytes) -> bool:
+    """Tell whether a word names no file, or an ELF object. Only a regular file is read: what we took out of a pipe the tool would miss."""
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
+    except FileNotFoundError:
+        return True
+    try:
+        kind = posix.fstat(fd).st_mode & 0o170000
+        if kind != 0o100000:
+            return kind == 0o040000
+        head = posix.read(fd, 64)
+        return head.startswith(b"\x7fELF") and not (without and _may_name(fd, head, without))
+    finally:
+        posix.close(fd)
+
+
+def _may_name(fd: int, head: bytes, prefix: bytes) -> bool:
+    """Tell whether an ELF file may have such a section; True for whatever is not a small 64-bit little-endian object (inputs/elf.py)."""
+    if head[4:6] != b"\2\1" or len(head) < 64:
+        return True
+    kind, table, stride, count, names = (int.from_bytes(head[at : at + size], "little") for at, size in _HEADER)
+    if kind in (2, 3):  # ET_EXEC, ET_DYN: linked already
+        return False
+    header = posix.pread(fd, 64, table + names * 64)
+    if stride != 64 or names >= count or len(header) < 64:
+        return True
+    start, size = int.from_bytes(header[24:32], "little"), int.from_bytes(header[32:40], "little")
+    return size > 1 << 20 or prefix in posix.pread(fd, size, start)
+
+
+def _within_bounds(family: str, entries: list[bytes]) -> bool:
+    """Tell whether the linker's own number of threads is certainly no more than anybody allows (budget.for_plain)."""
+    own = min(len(posix.sched_getaffinity(0)), _OWN_MOST[family])
+    for entry in entries:
+        if entry.startswith(_CEILINGS):
+            return False
+        if entry.startswith(b"MAKEFLAGS="):
+            jobs = [word[2:] for word in entry[10:].split(b" ") if word.startswith(b"-j") and word[2:].isdigit()]
+            if any(int(number) < own for number in jobs):
+                return False
+    return own == 1 or _without_quota()
+
+
+def _without_quota() -> bool:
+    """Tell whether certainly no cgroup above us limits CPU time, where cgroups are mounted as usual (reserve/cgroups.py does the rest)."""
+    seen = False
+    for line in _slurp(b"/proc/self/cgroup").split(b"\n"):
+        _, _, rest = line.partition(b":")
+        controllers, _, path = rest.partition(b":")
+        if not path or (controllers and b"cpu" not in controllers.split(b",")):
+            continue
+        if b".." in path:
+            return False
+        tops = (b"/sys/fs/cgroup/cpu", b"/sys/fs/cgroup/" + controllers) if controllers else (b"/sys/fs/cgroup", b"/sys/fs/cgroup/unified")
+        file = b"/cpu.cfs_quota_us" if controllers else b"/cpu.max"
+        for top in tops:
+            level = path.rstrip(b"/")
+            while True:
+                try:
+                    seen = True
+                    if not _slurp(top + level + file).startswith((b"max", b"-1")):
+                        return False
+                except FileNotFoundError:
+                    pass  # the root has no such file, nor has a level to which the controller is not delegated
+                if not level:
+                    break
+                level = level.rpartition(b"/")[0]
+    return seen
+
+
+def _become(name: bytes, tool: tuple[bytes, bytes], args: list[bytes], entries: list[bytes]) -> None:
+    """Exec, with the environment and signals of a bare call, but without our directories in PATH, and with the markers against loops."""
+    environment: dict[bytes, bytes] = {}
+    for entry in entries:
+        variable, equals, value = entry.partition(b"=")
+        if not variable or not equals or variable in environment:
+            return  # duplicates and oddities keep their places on the long way
+        environment[variable] = value
+    directories = environment.get(b"PATH", b"").split(b":")
+    kept = [place for place in directories if not (_exists((place or b".") + b"/.ldshim") and _exists((place or b".") + b"/" + name))]
+    if len(kept) != len(directories):
+        environment[b"PATH"] = b":".join(kept)
+    started = _slurp(b"/proc/self/stat").rpartition(b")")[2].split()[19]
+    environment[b"_LDSHIM_VIA"] = b"%d.%b:%b" % (posix.getpid(), started, tool[0].replace(b":", b"\\x3a"))
+    environment[b"_LDSHIM_DEPTH"] = b"1:" + tool[0]
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    posix.execve(tool[0], [tool[1], *args], environment)
+
+
+def _exists(path: bytes) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def _slurp(path: bytes) -> bytes:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        text = part = posix.read(fd, 1 << 16)
+        while part:
+            part = posix.read(fd, 1 << 16)
+            text += part
+        return text
+    finally:
+        posix.close(fd)

@@ -1,0 +1,64 @@
+"""Count the CPUs this process may use: its affinity mask, and what its cgroup may spend.
+
+The problem: nobody downstream counts right. GCC's `auto` takes every CPU that is online, affinity or not; lld and mold see the mask but
+not the quota (llvm/llvm-project#218478); `os.cpu_count()` sees neither. A container with a quota of two CPUs on a machine of 64 then
+runs 64 threads, which the scheduler stops for most of each period. So: the smaller of mask and quota, at least one, and a sentence that
+says which of them it was.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..call.environment import slurp
+from . import cgroups
+
+
+def affinity() -> int:
+    """Count the CPUs in this thread's affinity mask, 1 when the kernel does not say."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except OSError:
+        return 1
+
+
+def quota(proc: bytes = b"/proc", root: bytes = b"") -> float | None:
+    """Return how many CPUs' time our cgroup may spend, the tightest of all levels above us; None when nothing limits it.
+
+    cgroup v2 says `cpu.max` (quota and period in microseconds, or `max`), v1 `cpu.cfs_quota_us` (-1: none) and `cpu.cfs_period_us`.
+    """
+    tightest = None
+    for version, directory in cgroups.directories(b"cpu", proc, root):
+        limit = _v2(directory) if version == 2 else _v1(directory)
+        if limit is not None and (tightest is None or limit < tightest):
+            tightest = limit
+    return tightest
+
+
+def count(proc: bytes = b"/proc", root: bytes = b"") -> int:
+    """Return how many threads make sense here: min(affinity, quota rounded up), at least 1."""
+    return counted(proc, root)[0]
+
+
+def counted(proc: bytes = b"/proc", root: bytes = b"") -> tuple[int, str]:
+    """Return the count, and a clause for people that says what bounds it."""
+    mask, limit = affinity(), quota(proc, root)
+    if limit is None or limit >= mask:
+        return max(1, mask), f"{mask} CPUs in the affinity mask"
+    rounded = -int(-limit // 1)  # up: half a CPU's time still needs a thread to spend it
+    return max(1, rounded), f"a cgroup quota of {limit:.2f} CPUs"
+
+
+def _v2(directory: bytes) -> float | None:
+    try:
+        fields = slurp(directory + b"/cpu.max").split()
+    except OSError:
+        return None  # the root cgroup has no such file, nor has one whose parent does not delegate the controller
+    if len(fields) != 2 or not fields[0].isdigit() or not fields[1].isdigit() or not int(fields[1]):
+        return None
+    return int(fields[0]) / int(fields[1])
+
+
+def _v1(directory: bytes) -> float | None:
+    spend, period = cgroups.number(directory + b"/cpu.cfs_quota_us"), cgroups.number(directory + b"/cpu.cfs_period_us")
+    return spend / period if spend is not None and spend > 0 and period else None

@@ -1,0 +1,124 @@
+"""Which CPUs a confined link runs on, so that two links of ours do not pile up on one while another idles.
+
+Slots and tokens have no names: sixteen tokens on two CPUs are nobody's CPU in particular. But a mask names CPUs, and links that all start
+from the lowest one would share it. So a CPU's name has a lock of its own, a file `cpu-N` in our directory, apart from the slots: who uses
+the CPU holds it, the kernel frees it with its holder, and a link that finds every name taken shares rather than waits, until one is free.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from ..call.environment import slurp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+TOPOLOGY = b"/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list"
+
+
+class Cpus:
+    """The CPUs a link may ever use, in the order in which it takes them; names are locked as far as others of ours leave them.
+
+    mask: the affinity that the call was given; directory: ours, b"" where there is none (then nothing is locked, and links may meet).
+    """
+
+    __slots__ = ("_directory", "_locks", "_order", "mask", "used")
+
+    def __init__(self, mask: Iterable[int], first: int, directory: bytes = b"") -> None:
+        self.mask = frozenset(mask)
+        self._order = by_core(self.mask, first)
+        self._directory = directory
+        self._locks: dict[int, int] = {}
+        self.used: list[int] = []
+
+    def resize(self, count: int) -> frozenset[int]:
+        """Use count CPUs, at least one and at most the mask's: unlocked names first; return the set now in use."""
+        count = max(1, min(count, len(self.mask)))
+        while len(self.used) > count:
+            self._unlock(self.used.pop())
+        free = [cpu for cpu in self._order if cpu not in self.used]
+        self._stop_sharing(free)
+        for cpu in free:
+            if len(self.used) < count and self._lock(cpu):
+                self.used.append(cpu)
+        # All names are taken: two links on one CPU are better than one that waits.
+        self.used.extend([cpu for cpu in free if cpu not in self.used][: count - len(self.used)])
+        return frozenset(self.used)
+
+    def _stop_sharing(self, free: list[int]) -> None:
+        """Move from CPUs whose names others hold to such as have become free, which leave the list."""
+        for place, cpu in enumerate(self.used):
+            if cpu in self._locks or self._lock(cpu):
+                continue
+            found = next((other for other in free if self._lock(other)), cpu)
+            if found != cpu:
+                self.used[place] = found
+                free.remove(found)
+
+    @property
+    def shares(self) -> bool:
+        """Tell whether a CPU is in use whose name another link holds."""
+        return len(self._locks) < len(self.used) and bool(self._directory)
+
+    def release(self) -> None:
+        """Unlock every name."""
+        while self.used:
+            self._unlock(self.used.pop())
+
+    def fds(self) -> list[int]:
+        """Return the descriptors of the locks."""
+        return list(self._locks.values())
+
+    def _lock(self, cpu: int) -> bool:
+        if not self._directory:
+            return True
+        try:
+            path = os.path.join(self._directory, b"cpu-%d" % cpu)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return True  # no lock to be had: as without a directory
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return False
+        self._locks[cpu] = fd
+        return True
+
+    def _unlock(self, cpu: int) -> None:
+        fd = self._locks.pop(cpu, -1)
+        if fd >= 0:
+            os.close(fd)
+
+
+def by_core(mask: Iterable[int], first: int, siblings: Callable[[int], list[int]] | None = None) -> list[int]:
+    """Order CPUs: `first`, then one of each other core, then the SMT siblings."""
+    ask = siblings or siblings_of
+    left = sorted(mask)
+    if first in left:
+        left.remove(first)
+        left.insert(0, first)
+    cores: list[int] = []
+    rest: list[int] = []
+    seen: set[int] = set()
+    for cpu in left:
+        core = min(ask(cpu) or [cpu])
+        (rest if core in seen else cores).append(cpu)
+        seen.add(core)
+    return cores + rest
+
+
+def siblings_of(cpu: int) -> list[int]:
+    """Read which CPUs share a core with this one; [] where the kernel does not say."""
+    try:
+        text = slurp(TOPOLOGY % cpu)
+    except OSError:
+        return []
+    found: list[int] = []
+    for part in text.strip().split(b","):
+        low, _, high = part.partition(b"-")
+        found.extend(range(int(low), int(high or low) + 1))
+    return found

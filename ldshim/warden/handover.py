@@ -1,0 +1,202 @@
+"""Give the call to the real tool: exec in the same process, after leaving a warden behind where tokens are to be held.
+
+exec is what keeps the promise that the call is the same call: make started this pid, and this pid becomes the linker, with the
+descriptors, the environment, the signal dispositions and the terminal that a bare call would have. What Python changed on its way up is
+undone first: it ignores SIGPIPE and SIGXFSZ and catches SIGINT.
+
+The order when tokens are wanted: a pidfd of ourselves and a life pipe, then two forks (the intermediate child is reaped here, so the
+linker meets no child it does not know), then the warden takes what is there and tells the number through a pipe. Only then are the words
+written that carry the number. If the warden cannot be left, the link has one thread and holds nothing.
+
+Words that do not depend on what is taken need not wait: behind a valve nothing is told, and the intermediate child is reaped when the words
+are written (1.5 ms of an LTO link's 10).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..call import processes
+from ..call.descriptors import raised
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Callable, Collection
+    from typing import NoReturn
+
+    from ..call.environment import Environment
+    from ..reserve.lease import Lease
+    from .history import History
+    from .private_jobserver import Private
+else:
+    import _signal  # the signal module proper builds enums: 4 ms
+
+AFTER_YOU_SECONDS = 0.003  # a link that waits for nothing is not to share its core's caches with a warden that could wait
+HELD = b"_LDSHIM_HELD"  # pid.starttime:fd.inode of a pipe: below this process a link of ours already has its number
+
+
+class Reservation:
+    """What a warden shall hold for one link.
+
+    lease: where tokens come from; most: tokens at most; policy: "fixed" takes once and keeps, "valve" feeds GCC's private pipe, "confine"
+    follows the threads of a linker by the CPUs it may use; pipe: GCC's private pipe; wpa_asks: GCC's WPA takes a token for each of its
+    forks; environment: of the call, for names ($MAKE, our directory); prepare: called by the warden before it takes anything, to finish
+    this reservation; epilogue: called by the warden when all is returned, with the course of the link and the CPU seconds of the warden.
+    """
+
+    __slots__ = ("environment", "epilogue", "lease", "most", "pipe", "policy", "prepare", "wpa_asks")
+
+    def __init__(self, lease: Lease, most: int, policy: str, environment: Environment, pipe: Private | None = None) -> None:
+        self.lease = lease
+        self.most = most
+        self.policy = policy
+        self.environment = environment
+        self.pipe = pipe
+        self.wpa_asks = False
+        self.prepare: Callable[[Reservation], None] | None = None
+        self.epilogue: Callable[[History, float], None] | None = None
+
+
+class Link:
+    """The process that make started, as it can be watched: pid, start time stamp, session, pidfd (-1: none), the life pipe's read end."""
+
+    __slots__ = ("life_fd", "pid", "pidfd", "session", "stamp")
+
+    def __init__(self, life_fd: int) -> None:
+        """Describe the calling process; call it before the first fork. life_fd: owner is the warden."""
+        self.pid = os.getpid()
+        self.stamp = processes.own_stamp()
+        self.session = os.getsid(0)
+        self.life_fd = life_fd
+        try:
+            self.pidfd = raised(os.pidfd_open(self.pid))
+        except (AttributeError, OSError):
+            self.pidfd = -1  # Linux before 5.3: the start time is compared now and then (warden/watch.py)
+
+
+class Left:
+    """A warden that was left behind.
+
+    taken: tokens held for the link now; policy: what will move them, "valve" or "confine", or "fixed", or "none" where nothing is held;
+    reason: why they are fixed although something else was ordered, else ""; life_fd: the life pipe's write end, to be inherited.
+    It owns the intermediate child until `reap`.
+    """
+
+    __slots__ = ("_child", "_pending", "life_fd", "policy", "reason", "taken")
+
+    def __init__(self, taken: int, policy: str, reason: str, life_fd: int, child: int, pending: bool) -> None:
+        self.taken = taken
+        self.policy = policy
+        self.reason = reason
+        self.life_fd = life_fd
+        self._child = child
+        self._pending = pending  # processes.child_is_pending before the fork
+
+    def reap(self) -> None:
+        """Wait for the intermediate child, if that was not done yet; should it have been unable to fork the warden, nothing is held."""
+        child, self._child = self._child, 0
+        if child and processes.reap(child, self._pending) != 0:
+            self.taken, self.policy = 0, "none"
+
+    @property
+    def elastic(self) -> bool:
+        """Tell whether the tokens will follow the needs of the link."""
+        return self.policy in ("valve", "confine")
+
+
+def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left | None:
+    """Fork the warden and wait for the number of tokens it took, unless a valve moves them: then none is told.
+
+    None: no warden, nothing is held. avoid: numbers *MAKEFLAGS names. Whoever gets a Left calls its `reap` before exec.
+    """
+    # GCC is told no number that depends on what is taken: that link need not wait for it.
+    tells = reservation.policy != "valve"
+    try:
+        life_read, life_write = (raised(fd, avoid) for fd in os.pipe())
+        report_read, report_write = (raised(fd, avoid) for fd in os.pipe()) if tells else (-1, -1)
+    except OSError:
+        return None
+    link = Link(life_read)
+    pending = processes.child_is_pending()
+    try:
+        child = os.fork()
+    except OSError:
+        child = -1
+    if child == 0:
+        _second_fork(link, reservation, report_write)
+    os.close(life_read)
+    if link.pidfd >= 0:
+        os.close(link.pidfd)
+    answer = b"0 valve " if child > 0 and not tells else b""
+    if tells:
+        os.close(report_write)
+        if child > 0:
+            processes.reap(child, pending)
+        answer = os.read(report_read, 512)
+        os.close(report_read)
+    if not answer:
+        os.close(life_write)
+        return None
+    os.set_inheritable(life_write, True)
+    taken, policy, reason = answer.split(b" ", 2)
+    return Left(int(taken), policy.decode(), reason.decode(), life_write, 0 if tells else child, pending)
+
+
+def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoReturn:
+    """Be the intermediate child: fork the warden and end, so that the warden is nobody's child.
+
+    Nothing may be raised past here: whatever fails, the link is left with its own thread.
+    """
+    status = 1
+    try:
+        if os.fork() == 0:
+            if report_fd < 0:
+                time.sleep(AFTER_YOU_SECONDS)
+            from . import watch  # noqa: PLC0415  nobody else needs it, and behind a valve nobody waits for it
+
+            watch.serve(link, reservation, report_fd)
+        status = 0
+    finally:
+        os._exit(status)  # without Python's own clean-up, which would flush streams that belong to somebody else
+
+
+def marker(fd: int) -> bytes:
+    """Return the value of HELD for this process and a pipe that everything below inherits."""
+    return b"%s:%d.%d" % (processes.own_stamp(), fd, os.fstat(fd).st_ino)
+
+
+def is_nested(environment: Environment) -> bool:
+    """Tell whether a link above us holds threads for this call: its process lives, and its pipe is open here.
+
+    Both must hold: a server started under a link keeps the variable when the link is long over, and a build that closes descriptors has
+    not got the pipe.
+    """
+    above, _, pipe = environment.get(HELD).partition(b":")
+    pid = above.partition(b".")[0]
+    number, _, inode = pipe.partition(b".")
+    if not (pid.isdigit() and number.isdigit() and inode.isdigit()):
+        return False
+    try:
+        found = os.fstat(int(number))
+    except OSError:
+        return False
+    return found.st_ino == int(inode) and processes.stamp(int(pid)) == above
+
+
+def replace_process(real: bytes, argv: list[bytes], environment: Environment) -> NoReturn:
+    """Become the real tool, as a bare call would have started it. Raises OSError when it cannot be executed."""
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    try:
+        os.execve(real, argv, environment)  # type: ignore[arg-type]  # it asks for len, keys and values only
+    except OSError as error:
+        import errno  # noqa: PLC0415  even what is built in costs 0.15 ms when it is imported
+
+        if error.errno != errno.ENOEXEC:
+            raise
+        # A script without `#!`: execvp, which make and every shell use, runs it by sh.
+        os.execve(b"/bin/sh", [b"/bin/sh", real, *argv[1:]], environment)  # type: ignore[arg-type]
