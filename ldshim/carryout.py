@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 
-from .decide import rewrite
-from .plan import AUTH_VARIABLES, has_valve, promise
+from .decide import mode, rewrite
+from .plan import AUTH_VARIABLES, driver_major, has_valve, promise
 from .reserve.lease import Lease
 from .warden import handover, private_jobserver
 
 WPA_ASKS = 13  # the first GCC whose WPA takes a token for each of its forks (gcc/lto/lto.cc, 2022-08-10)
 
-# family: the first major seen to start as many threads as it is told under a mask of one CPU, 0 for all. Behind a driver nobody knows it.
+# family: the first major seen to start as many threads as it is told under a mask of one CPU, 0 for all.
 _OBEYS = {
     "lld": 0,  # 14, 15, 16, 19, 21, 23: LLVM takes an explicit number as it is (llvm/lib/Support/Threading.cpp)
     "mold": 3,  # 3.0.0, with and without --fork; 1.10.1 starts no more than the mask has CPUs
@@ -220,18 +220,16 @@ def _bounded_by_memory(plan: Plan, link: int) -> Callable[[handover.Reservation]
 
 
 def _gcc_major(plan: Plan) -> int:
-    """Return the major of the GCC that compiles: the objects say it where the call is the linker's."""
-    found = plan.found.gcc_major if plan.found is not None else 0
-    return found or (plan.tool.major if plan.tool is not None and plan.family == "gcc" else 0)
+    assert plan.found is not None
+    return mode.gcc_major(plan.found, driver_major(plan))
 
 
 def may_confine(plan: Plan) -> bool:
     """Tell whether the linker of this plan was seen to obey an explicit number of threads whatever CPUs it may use."""
     if not plan.settings.elastic:
         return False
-    if plan.linker:
-        return plan.linker in _OBEYS and _OBEYS[plan.linker] == 0
-    return plan.family in _OBEYS and plan.tool is not None and plan.tool.major >= _OBEYS[plan.family]
+    tool = plan.behind or plan.tool
+    return tool is not None and tool.family in _OBEYS and tool.major >= _OBEYS[tool.family]
 
 
 def _falls_back(plan: Plan) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from .call import tool_family
+from .call import banner, tool_family
 from .call.environment import ceiling_from_builders
 from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
 from .command import read
@@ -30,14 +30,14 @@ AUTH_VARIABLES = (b"CARGO_MAKEFLAGS", b"MAKEFLAGS", b"MFLAGS")  # the order of j
 class Plan:
     """One call, understood as far as that was possible.
 
-    family: of the tool; linker: of the linker behind a driver, "" when not certain; collected: what COLLECT_GCC_OPTIONS says to a
+    family: of the tool; behind: the linker behind a driver, None when not certain; collected: what COLLECT_GCC_OPTIONS says to a
     linker below collect2; budget: None when the tool runs as it was called, for `reason`; source: whose threads there are, None for a
     pin; its lease is owned by whoever carries the plan out; promise: of memory, empty, with the same owner, None where none is needed or
     the warden makes it; brief: what only the warden needs is left to the warden.
     """
 
     __slots__ = (
-        "brief", "budget", "call", "collected", "environment", "facts", "family", "found", "linker", "mode", "promise", "reason",
+        "behind", "brief", "budget", "call", "collected", "environment", "facts", "family", "found", "mode", "promise", "reason",
         "settings", "source", "tool",
     )  # fmt: skip
 
@@ -46,9 +46,9 @@ class Plan:
         self.call = call
         self.environment = environment
         self.settings = settings
-        self.tool: tool_family.Tool | None = None
+        self.tool: banner.Tool | None = None
+        self.behind: banner.Tool | None = None
         self.family = ""
-        self.linker = ""
         self.facts: Facts | None = None
         self.collected: Facts | None = None
         self.found: Findings | None = None
@@ -57,6 +57,11 @@ class Plan:
         self.source: Source | None = None
         self.promise: Promise | None = None
         self.reason = ""
+
+    @property
+    def linker(self) -> str:
+        """The family of the linker behind a driver, "" when not certain."""
+        return self.behind.family if self.behind is not None else ""
 
 
 def make(call: Call, environment: Environment, settings: Settings, *, brief: bool = False) -> Plan:
@@ -129,9 +134,9 @@ def _look_at_inputs(plan: Plan, facts: Facts) -> Findings:
     settings = plan.settings
     by_gcc: Facts | None = None
     by_llvm = False
-    major = modules = 0
+    modules = 0
     if plan.family == "gcc" and facts.fuse_ld != b"lld":
-        by_gcc, major = facts, plan.tool.major if plan.tool is not None else 0
+        by_gcc = facts
     elif plan.family in ("gcc", "clang", "lld") or _has_plugin(facts, b"LLVMgold"):
         by_llvm = mode.stand_aside(facts) is None
     elif plan.collected is not None and _has_plugin(facts, b"liblto_plugin"):
@@ -151,23 +156,27 @@ def _look_at_inputs(plan: Plan, facts: Facts) -> Findings:
         # A jobserver that does not say how large it is (cargo's): no more than four threads for a CPU could be of use.
         own = cpus.affinity() * (4 if auths(plan.environment) else 1)
         modules = settings.jobs or settings.max_jobs or pool_size(plan.environment) or own
-    enough = scan.EnoughOfGcc(*mode.enough_for_gcc(by_gcc, major)) if by_gcc is not None else modules
+    enough = scan.EnoughOfGcc(*mode.enough_for_gcc(by_gcc, driver_major(plan))) if by_gcc is not None else modules
     return scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, enough)
 
 
 def _decide_mode(plan: Plan, facts: Facts, found: Findings) -> mode.Mode:
     """Choose the rules by family: GCC's plugin or LLVM's; GCC's IR is inert under lld."""
     if plan.family == "gcc" and facts.fuse_ld != b"lld":
-        major = plan.tool.major if plan.tool is not None else 0
-        return mode.for_gcc(facts, found, major, _make_found(plan.environment))
+        return mode.for_gcc(facts, found, mode.gcc_major(found, driver_major(plan)), _make_found(plan.environment))
     if plan.family in ("gcc", "clang"):
         return _behind_a_driver(plan, facts, found)
     if plan.family == "lld" or _has_plugin(facts, b"LLVMgold"):
         return mode.for_llvm(facts, found)
     if plan.collected is not None and _has_plugin(facts, b"liblto_plugin"):
         plan.collected.relocatable = facts.relocatable
-        return mode.for_gcc(plan.collected, found, found.gcc_major, _make_found(plan.environment))
+        return mode.for_gcc(plan.collected, found, mode.gcc_major(found, driver_major(plan)), _make_found(plan.environment))
     return mode.without_plugin(facts)
+
+
+def driver_major(plan: Plan) -> int:
+    """Return the major of the GCC that links, by its banner; of the one above a linker nobody has asked."""
+    return plan.tool.major if plan.tool is not None and plan.family == "gcc" else banner.NEWEST
 
 
 def _has_plugin(facts: Facts, name: bytes) -> bool:
@@ -180,14 +189,15 @@ def _behind_a_driver(plan: Plan, facts: Facts, found: Findings) -> mode.Mode:
     if facts.sources:
         return mode.Mode(decided.lto, 1, "the call also compiles: its words may be recorded, so they stay")
     if decided.lto != "none" or facts.fuse_ld or facts.ld_path:
-        plan.linker = linker_family_behind(plan, facts)
+        behind = linker_behind(plan, facts)
+        plan.behind = behind if behind is not None and behind.family else None
     if decided.lto == "thin" and not plan.linker and not (facts.flto and plan.family == "clang"):
         return mode.Mode(decided.lto, 1, "ThinLTO modules, but the linker behind the driver is not certain")
     return decided
 
 
-def linker_family_behind(plan: Plan, facts: Facts) -> str:
-    """Name the family of the linker that a driver would run, "" when it cannot be told (C20)."""
+def linker_behind(plan: Plan, facts: Facts) -> banner.Tool | None:
+    """Identify the linker that a driver would run, None when it cannot be told (C20)."""
     call, environment = plan.call, plan.environment
     if plan.family == "clang":
         linker = tool_family.linker_behind(call.real, call.args, environment, call.path)
@@ -195,14 +205,14 @@ def linker_family_behind(plan: Plan, facts: Facts) -> str:
         prefixes = [word for word in call.args if word.startswith(b"-B") and len(word) > 2]
         linker = tool_family.ask(call.real, [*prefixes, b"-print-prog-name=ld." + facts.fuse_ld], environment, call.path).strip()
     if not linker.startswith(b"/"):
-        return ""
+        return None
     if is_ldshim(linker, own_stat()):
         # A -B directory of ours: that call will find its own real tool, and this one asks the same way.
         try:
             linker = stand_in(program_name(linker), [], environment).real
         except UnfoundError:
-            return ""
-    return tool_family.identify(linker, environment, call.path).family
+            return None
+    return tool_family.identify(linker, environment, call.path)
 
 
 def _make_found(environment: Environment) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ldshim import plan
+from ldshim.call.banner import NEWEST, Tool
 from ldshim.call.environment import Environment, Settings
 from ldshim.call.real_tool import Call
 from ldshim.command.argv import Facts, Said
@@ -116,7 +117,7 @@ def test_a_gcc_scan_may_stop_when_nothing_can_change() -> None:
     found.complete = False
     assert "8 or more objects" in mode.for_gcc(facts, found, 12).reason
     assert mode.for_gcc(facts, found, 12).demand == 128
-    assert mode.enough_for_gcc(facts, 0) == mode.enough_for_gcc(facts, 16) > (size, True)
+    assert mode.enough_for_gcc(facts, NEWEST) == mode.enough_for_gcc(facts, 16) > (size, True)
     facts.flto = flto(None)
     assert mode.enough_for_gcc(facts, 12) == (size, False)
     for name, value in (("relocatable", True), ("sources", [b"a.c"]), ("partition", b"1to1")):
@@ -263,7 +264,7 @@ def test_inputs_that_decide_nothing_are_not_read(
         return seen
 
     monkeypatch.setattr(scan, "scan", answer)
-    monkeypatch.setattr(plan, "linker_family_behind", lambda *_: "lld")
+    monkeypatch.setattr(plan, "linker_behind", lambda *_: Tool(b"LLD 19.1.7 (compatible with GNU linkers)"))
     understood = plan.Plan(Call.__new__(Call), Environment([]), Settings())
     understood.family = family
     facts = Facts()

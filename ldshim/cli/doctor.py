@@ -117,7 +117,7 @@ def _tools(environment: Environment, progress: terminal.Progress) -> list[Report
                 "real": os.fsdecode(found.real),
                 "resolved": os.fsdecode(os.path.realpath(found.real)) if found.real else "",
                 "family": found.tool.family if found.tool is not None else "",
-                "version": list(found.tool.version) if found.tool is not None else [],
+                "version": list(found.tool.numbers) if found.tool is not None else [],
                 "banner": show(found.tool.banner) if found.tool is not None else "",
                 "note": found.note,
                 "problem": found.problem,
