@@ -201,6 +201,8 @@ def linker_behind(plan: Plan, facts: Facts) -> banner.Tool | None:
     call, environment = plan.call, plan.environment
     if plan.family == "clang":
         linker = tool_family.linker_behind(call.real, call.args, environment, call.path)
+    elif b"mingw" in os.path.basename(os.path.realpath(call.real)):
+        return None  # banner.PE_EMULATIONS; gcc's own banner does not tell its target
     else:
         prefixes = [word for word in call.args if word.startswith(b"-B") and len(word) > 2]
         linker = tool_family.ask(call.real, [*prefixes, b"-print-prog-name=ld." + facts.fuse_ld], environment, call.path).strip()

@@ -35,7 +35,8 @@ NOTICES = {
     "gcc": "Copyright (C) 2024 Free Software Foundation, Inc.\nThis is free software; see the source for copying conditions.  There is NO\n"
     "warranty; not even for MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.\n",
     "binutils": "Copyright (C) 2024 Free Software Foundation, Inc.\nThis program is free software; you may redistribute it under "
-    "the terms of\nthe GNU General Public License version 3 or (at your option) a later version.\nThis program has absolutely no warranty.\n",
+    "the terms of\nthe GNU General Public License version 3 or (at your option) a later version.\nThis program has absolutely "
+    "no warranty.\n",
 }
 
 

@@ -60,6 +60,10 @@ BANNERS: tuple[tuple[str, bytes, bool, bytes, str], ...] = (
 # The number behind `clang version` is their own release's, not LLVM's.
 OWN_NUMBERS = (b"Apple ", b"Cray ")
 
+# With `-m` one of these, ld.lld is another linker, which prints the same banner: its options are MinGW's, and up to 16 it refuses
+# --threads (lld/Common/DriverDispatcher.cpp, isPETarget; run with 14, 16 and 19).
+PE_EMULATIONS = (b"i386pe", b"i386pep", b"thumb2pe", b"arm64pe", b"arm64ecpe")
+
 
 def _family(first: bytes, banner: bytes) -> str:
     for family, words, vendor, also, _ in BANNERS:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from . import own_directory, processes
-from .banner import Tool
+from .banner import PE_EMULATIONS, Tool
 from .real_tool import kind_of
 
 TYPE_CHECKING = False
@@ -161,7 +161,10 @@ def linker_behind(real: bytes, args: list[bytes], environment: Environment, path
     """Ask a clang driver with `-###` which linker this very command line would run; its path, or b"" when that cannot be told.
 
     The last line is the link; its first quoted word is the program (clang/lib/Driver/Job.cpp). A path that needed escapes is not certain.
+    Nor is an lld that links for MinGW what its banner says.
     """
     lines = ask(real, [b"-###", *args], environment, path, stream=2).rstrip(b"\n").split(b"\n")
     first = lines[-1].strip().split(b'"')
+    if any(b'"-m" "%b"' % emulation in lines[-1] for emulation in PE_EMULATIONS):
+        return b""
     return first[1] if len(first) > 2 and first[0] == b"" and first[1].startswith(b"/") and b"\\" not in first[1] else b""
