@@ -151,7 +151,7 @@ def cases(place: Place, jobserver_exec: str) -> list[Case]:
     real_dash = place.script("real-dash", need("dash"), f'exec {real} "$@"')
     execv = "import os, sys\nos.execv({0!r}, [{0!r}, *sys.argv[1:]])"
     isolated, usual = (place.script(f"py{flags}", f"{PYTHON}{flags}", execv.format(ld)) for flags in (" -IS", ""))
-    prefix = place.script("ldshim", PYTHON, f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom ldshim.entry import main\nmain()")
+    prefix = place.script("ldshim", PYTHON, f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom ldshim.__main__ import main\nmain()")
     c = place.compile(place.root / "c-exec", f'#include <unistd.h>\nint main(int c, char **v) {{ v[0] = "{gcc}"; return execv(v[0], v); }}')
     link = ["-o", "out", *inputs["plain"]]
     lto = ["-flto=auto", "-o", "out", *inputs["slim"]]
