@@ -180,7 +180,7 @@ def cases(place: Place, jobserver_exec: str) -> list[Case]:
         Case("a link: ldshim, gcc (sh first)", [farm + "gcc", *link], ISOLATED),
         Case("LTO, nothing to reserve: ldshim, gcc", [farm + "gcc", "-flto-partition=none", *lto], ISOLATED),
         Case("LTO, host's slots: ldshim, gcc", [farm + "gcc", *lto], ISOLATED),
-        Case("LTO with tokens: ldshim, gcc", [farm + "gcc", *lto], ISOLATED, 1.6, pool=True),
+        Case("LTO with tokens: ldshim, gcc", [farm + "gcc", *lto], ISOLATED, 2.0, pool=True),
         Case(THOUSAND, [isolated, "-o", "out", *inputs["1000"]]),
         Case("1000 objects: ldshim, ld.lld", [farm + "ld.lld", "-o", "out", *inputs["1000"]], THOUSAND),
         Case("1000 objects: ldshim, gcc", [farm + "gcc", "-o", "out", *inputs["1000"]], THOUSAND),
