@@ -11,12 +11,19 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Protocol
 
     from ..call.environment import Settings
     from ..command.read import Command
     from ..inputs.findings import Findings
-    from ..reserve.lease import Lease
     from .mode import Mode
+
+    class Pool(Protocol):
+        """Where threads can be had: a lease (reserve/lease.py), of which only the names matter here."""
+
+        source: str
+        name: str
+
 
 UNLIMITED = 1 << 30
 
@@ -153,7 +160,7 @@ def choose_policy(mode: Mode, settings: Settings, source: str, before_memory: in
     return "confine" if confinable and not obstacle else "fixed"
 
 
-def for_lto(mode: Mode, settings: Settings, lease: Lease | None, limits: Limits, make_jobs: int) -> Budget:
+def for_lto(mode: Mode, settings: Settings, lease: Pool | None, limits: Limits, make_jobs: int) -> Budget:
     """Decide the most that an LTO link may use.
 
     lease: where threads can be had, None or of source "none" where nothing is shared; make_jobs: make's -jN, 0 when unknown. With a lease
