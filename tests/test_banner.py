@@ -12,21 +12,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ldshim import carryout, plan
+from ldshim.analysis import Analysis
 from ldshim.call import tool_family
-from ldshim.call.banner import NEWEST, Tool
+from ldshim.call.banner import Tool
 from ldshim.call.environment import Environment, Settings
-from ldshim.call.real_tool import Call
-from ldshim.command.argv import Facts
-from ldshim.command.read import DIALECTS, rsp_dialect
-from ldshim.decide import mode
+from ldshim.command.argv import Facts, Said
+from ldshim.command.read import DIALECTS, Command, rsp_dialect
+from ldshim.decide import budget, mode
+from ldshim.decide.budget import Decision
 from ldshim.inputs.findings import Findings
+from ldshim.warden import grant
 from tests.tools import need
 
 ROOT = Path(__file__).parent.parent
@@ -116,23 +116,18 @@ def test_a_known_version_quotes_like_itself(first: str, dialect: str) -> None:
     assert dialect == rsp_dialect(Tool(f"{first}\n{NOTICES['gcc']}".encode()), [])
 
 
-def understood(tool: Tool, **found: Any) -> plan.Plan:
-    """Make a plan of a link by this tool. found: what its inputs are."""
-    out = plan.Plan(Call.__new__(Call), Environment([]), Settings())
-    out.tool, out.family = tool, tool.family
-    out.found = Findings()
-    for name, value in found.items():
-        setattr(out.found, name, value)
-    return out
-
-
 @pytest.mark.parametrize(("recorded", "asks", "partitions"), [(0, True, 512), (12, False, 128), (15, True, 128)])
-def test_a_gcc_of_unknown_version_is_the_objects_or_the_newest(recorded: int, asks: bool, partitions: int) -> None:
-    """C8 C19: the objects tell which GCC links them, where its banner does not; where they do not either, it has the newest one's rules."""
-    link = understood(Tool(UNKNOWN["gcc"]), gcc_slim=8, gcc_bytes=1 << 40, gcc_major=recorded)
-    assert link.found is not None
-    assert asks == (carryout._gcc_major(link) >= carryout.WPA_ASKS)
-    assert partitions == mode.for_gcc(Facts(), link.found, carryout._gcc_major(link)).demand
+@pytest.mark.parametrize("tool", [UNKNOWN["gcc"], UNKNOWN["bfd"], b"GNU ld (GNU Binutils for Debian) 2.40\n"])
+def test_a_gcc_of_unknown_version_is_the_objects_or_the_newest(tool: bytes, recorded: int, asks: bool, partitions: int) -> None:
+    """C8 C19: the objects tell which GCC links them where no banner does, as below collect2; without them it has the newest one's rules."""
+    found = Findings()
+    found.gcc_slim, found.gcc_bytes, found.gcc_major = 8, 1 << 40, recorded
+    link = Analysis(Decision(None, ""), Tool(tool), None, found)
+    assert asks == (link.gcc_major >= grant.WPA_ASKS)
+    facts = Facts()
+    facts.plugins = [Said(b"/usr/libexec/liblto_plugin.so", 0, b"-plugin")]
+    command = Command(link.family, facts, facts)
+    assert partitions == mode.decide(command, found, "", Tool(tool).gcc_major, make_found=True).demand
 
 
 @pytest.mark.parametrize(
@@ -142,18 +137,12 @@ def test_a_gcc_of_unknown_version_is_the_objects_or_the_newest(recorded: int, as
         (b"mold 1.10.1 (compatible with GNU ld)", False),
         (b"mold 3.0.0 (compatible with GNU ld)", True),
         (UNKNOWN["lld"], True),
+        (UNKNOWN["gcc"], False),
     ],
 )
-def test_what_a_linker_obeys_is_known_by_its_version_behind_a_driver_too(linker: bytes, obeys: bool) -> None:
+def test_what_a_linker_obeys_is_known_by_its_version(linker: bytes, obeys: bool) -> None:
     """C20 C21: mold 3 and a mold of unknown version may be confined, whether it was called or a driver runs it; mold 1 may not."""
-    called, behind = understood(Tool(linker)), understood(Tool(b"Debian clang version 19.1.7 (3~deb12u1)"))
-    behind.behind = Tool(linker)
-    assert obeys == carryout.may_confine(called) == carryout.may_confine(behind)
-
-
-def test_a_linker_below_collect2_has_no_driver_that_was_asked() -> None:
-    """C8: the driver above `ld` has not been asked: it counts as the newest until the objects say which it is."""
-    assert plan.driver_major(understood(Tool(b"GNU ld (GNU Binutils for Debian) 2.40"))) == NEWEST
+    assert obeys == budget.may_confine(Tool(linker), Settings())
 
 
 def entries(place: Path) -> dict[str, bytes]:

@@ -39,6 +39,11 @@ class Tool:
         return self.version[0]
 
     @property
+    def gcc_major(self) -> int:
+        """The first number of a GCC driver's version; NEWEST for any other tool: nobody has asked the driver above a linker."""
+        return self.major if self.family == "gcc" else NEWEST
+
+    @property
     def numbers(self) -> tuple[int, ...]:
         """The version as the tool prints it, () when unknown."""
         return () if self.version is UNKNOWN else self.version

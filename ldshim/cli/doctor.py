@@ -17,9 +17,9 @@ do. That is one of:
     attention    [{about: [names], problem, action}]: what needs attention
     next         what an LTO link that can use any number of threads would get now: threads (null: it runs unchanged), most (null: no
                  ceiling is known), source (as in the log), reason
-    tools        [{name, way, first, through, real, resolved, family, version: [numbers] or [], banner, note, problem, action}]: way is one of
+    tools        [{name, way, first, through, real, resolved, family, version: [numbers], banner, note, problem, action}]: way is one of
                  ldshim, masquerade, behind, direct, absent (met.py); first: what PATH leads to; through: link farm, symlink or copy; real:
-                 the tool that runs in the end, symlinks unresolved; note: why its calls run unchanged
+                 the tool that runs in the end, symlinks unresolved; note: why its calls run unchanged; version: [] when unknown
     jobservers   [{from, named, usable, jobserver, tokens, jobs, reason}], in the order they are tried; from: the variable, or recovery;
                  tokens: that lie there now; jobs: N of make's -jN, 0 when unknown; reason: why it is not usable
     cpus         affinity, quota (CPUs, null: none), counted, reason
