@@ -75,7 +75,7 @@ def imports(name: str) -> set[str]:
 
 def room(name: str) -> str:
     """Name the room of one of our modules."""
-    return (name.split(".") + ["__init__"])[1]
+    return [*name.split("."), "__init__"][1]
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
