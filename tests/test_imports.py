@@ -1,4 +1,4 @@
-"""Hazard: a room that imports from above it, or in a circle, or a pure one that touches the system; and a description of the house that lies."""
+"""Hazard: a room that imports from above it or in a circle, a pure one that touches the system, a description of the house that lies."""
 
 from __future__ import annotations
 
