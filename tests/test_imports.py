@@ -1,4 +1,4 @@
-"""Hazard: a room that imports from above it, or in a circle, or a pure one that touches the system; and a description of the house that lies."""
+"""Hazard: a room that imports from above it or in a circle, a pure one that touches the system, a description of the house that lies."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def imports(name: str) -> set[str]:
 
 def room(name: str) -> str:
     """Name the room of one of our modules."""
-    return (name.split(".") + ["__init__"])[1]
+    return [*name.split("."), "__init__"][1]
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
