@@ -129,7 +129,7 @@ def linker_behind(call: Call, command: Command, environment: Environment) -> Too
     if is_ldshim(linker, own_stat()):
         # A -B directory of ours: that call will find its own real tool, and this one asks the same way.
         try:
-            linker = stand_in(program_name(linker), [], environment).real
+            linker = stand_in(program_name(linker), [], environment, met=linker).real
         except UnfoundError:
             return None
     found = tool_family.identify(linker, environment, call.path)

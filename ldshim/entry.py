@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
-OWN_NAMES = frozenset((b"ldshim", b"__main__.py"))
+OWN_NAMES = frozenset((real_tool.OWN_NAME, b"__main__.py"))
 COMMANDS = frozenset((b"explain", b"doctor", b"link-farm", b"pool", b"report"))
 _reported: list[Exception] = []
 
 
 def prefix_form(args: list[bytes], environment: Environment) -> NoReturn:
     """Run as `ldshim TOOL ARGS…`."""
+    while len(args) > 1 and real_tool.program_name(args[0]) == real_tool.OWN_NAME:
+        args = args[1:]  # `ldshim ldshim gcc`: a launcher in front of a CC that names us, too
     run(os.path.basename(args[0]), args[1:], environment, args[0] if b"/" in args[0] else b"")
 
 
@@ -42,7 +44,7 @@ def run_baked(name: bytes, real: bytes) -> NoReturn:
     """Run as a launcher of a link farm, which knows the tool's name, and where it was when the farm was made."""
     default_interrupt()
     argv, environment = gather(name, real)
-    run(name, argv[1:], environment, baked=real)
+    run(name, argv[1:], environment, baked=real, met=argv[0])
 
 
 def gather(name: bytes = b"", known: bytes = b"") -> tuple[list[bytes], Environment]:
@@ -83,18 +85,21 @@ def command_line() -> list[bytes]:
     return words[-len(sys.argv) :] if len(words) >= len(sys.argv) else [os.fsencode(word) for word in sys.argv]
 
 
-def run(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"") -> NoReturn:
-    """Stand in for one call and never return. tool: the path that the prefix form gave, b"" for a name; baked: the path in a launcher."""
+def run(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"", met: bytes = b"") -> NoReturn:
+    """Stand in for one call and never return.
+
+    tool: the path that the prefix form gave, b"" for a name; baked: the path in a launcher; met: the path of our entry under a tool's name.
+    """
     try:
-        stand_in(name, args, environment, tool, baked)
+        stand_in(name, args, environment, tool, baked, met)
     except Exception as error:  # C1: a failure of ours must not become the build's
         become(name, args, tool or baked, error)
 
 
-def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes, baked: bytes) -> NoReturn:
+def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes, baked: bytes, met: bytes) -> NoReturn:
     """Do what run does, as long as nothing fails that must not."""
     try:
-        call = real_tool.stand_in(name, args, environment, tool, baked)
+        call = real_tool.stand_in(name, args, environment, tool, baked, met)
         markers: dict[bytes, bytes | None] = {
             real_tool.VIA: real_tool.via(call, environment, processes.own_stamp()),
             real_tool.DEPTH: real_tool.depth(call, environment),
@@ -201,7 +206,7 @@ def execute(call: Call, args: list[bytes], environment: Environment, original: E
     try:
         if grant is not None:
             grant.inherited.before_exec()
-        handover.replace_process(call.real, [call.argv0, *args], environment)
+        handover.replace_process(call.program, call.argv(args), environment)
     except (OSError, ValueError) as error:
         failure = error
     except Exception:
@@ -211,11 +216,11 @@ def execute(call: Call, args: list[bytes], environment: Environment, original: E
     try:
         if grant is not None:
             grant.inherited.undo()
-        handover.replace_process(call.real, [call.argv0, *call.args], original)
+        handover.replace_process(call.program, call.argv(call.args), original)
     except (OSError, ValueError) as error:
         failure = error
     reason = failure.strerror if isinstance(failure, OSError) else str(failure)
-    say(f"ldshim: {real_tool.show(call.name)}: real tool cannot be executed: {real_tool.show(call.real)}: {reason}")
+    say(f"ldshim: {real_tool.show(call.name)}: real tool cannot be executed: {real_tool.show(call.program)}: {reason}")
     os._exit(127 if isinstance(failure, FileNotFoundError) else 126)
 
 

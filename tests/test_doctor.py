@@ -339,6 +339,17 @@ def test_what_a_launcher_has_baked_in_is_the_real_tool(here: Place) -> None:
     assert [str(here.tools / name) for name in ("gcc", "ld")] == [tool(report, name)["real"] for name in ("gcc", "ld")]
 
 
+def test_a_wrapper_in_front_is_no_masquerade(here: Place) -> None:
+    """C6: a link to a program that nobody knows may never come to us: the point says that it stands before ldshim."""
+    wrapper = here.place / "host"
+    wrapper.mkdir()
+    (wrapper / "toolchain-wrapper").write_text(f'#!/bin/sh\nexec {tools.need("gcc")} "$@"\n')
+    (wrapper / "toolchain-wrapper").chmod(0o755)
+    (wrapper / "gcc").symlink_to("toolchain-wrapper")
+    report = here.ask(PATH=f"{wrapper}{os.pathsep}{here.env['PATH']}")
+    assert ("behind", True) == (tool(report, "gcc")["way"], "gcc" in about(report))
+
+
 def test_a_tool_that_is_gone_behind_its_launcher(here: Place) -> None:
     """C6: a name that leads to ldshim, and nowhere from there."""
     (here.tools / "ld").unlink()

@@ -104,14 +104,14 @@ class Farm:
         kept = {real_tool.MARK}
         for name in sorted(wanted):
             try:
-                call = real_tool.stand_in(name, [], self.environment)
+                call = real_tool.stand_in(name, [], self.environment, met=os.path.join(self.directory, name))
             except real_tool.UnfoundError as error:
                 if name in self.asked:
                     self.say(str(error))
                 continue
             for line in call.complaints:
                 self.say(line)
-            launcher = Launcher(name, call.kind, (call.real, call.argv0), python, places)
+            launcher = Launcher(name, call.kind, (call.real, real_tool.flavored(call.real, name)), python, places)
             launcher.family, launcher.identity = family_of(call, self.environment)
             if self.write(name, launcher.text(template), 0o755):
                 self.done.append(f"{real_tool.show(name)} -> {real_tool.show(call.real)}")
