@@ -116,6 +116,9 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
         for line in call.complaints:
             say(line)
         settings = read_settings(environment)
+        if not call.kind:
+            call, args, below = behind_prefix(call, environment, below, settings)
+            variables = below
         # A launcher has asked plain_link.py already.
         if is_worth_a_look(call, environment, settings) and (baked or not is_certainly_plain(call, environment)):
             for line in settings.complaints:
@@ -133,6 +136,34 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
             grant.inherited.undo()
         grant, args, variables = None, call.args, below
     execute(call, args, variables, environment, grant)
+
+
+def behind_prefix(call: Call, environment: Environment, below: Environment, settings: Settings) -> tuple[Call, list[bytes], Environment]:
+    """See through `ccache gcc …` and `nice gcc …` (call/prefix.py).
+
+    Return the call to decide on, its arguments and its environment: of the tool behind a compiler cache; of the same call, with ldshim in
+    front of the tool, behind other prefix programs; otherwise what came.
+    """
+    from .call import prefix  # noqa: PLC0415  only what is no tool by its name gets here
+
+    found = prefix.look(call.name, call.args)
+    if isinstance(found, str):
+        note, args = f"reason    {found}: passed through", call.args
+    else:
+        tool = real_tool.Call(real_tool.program_name(call.args[found.at]), call.args[found.at + 1 :])
+        if not is_worth_a_look(tool, environment, settings):
+            return call, call.args, below
+        if found.insert < 0:
+            try:
+                tool = prefix.through(call, found, below)
+            except real_tool.UnfoundError:
+                return call, call.args, below  # it is for the cache to say so
+            return tool, tool.args, below if tool.path is None else below.changed({b"PATH": tool.path})
+        args = prefix.with_ldshim(call.args, found)
+        note = f"prefix    {prefix.runs_ldshim(call, found)}" if args else f"reason    {prefix.NO_COMMAND}: passed through"
+    if settings.explain and not settings.disable:
+        say(f"ldshim: {note}")
+    return call, args or call.args, below
 
 
 def reserve(analysis: Analysis, environment: Environment, settings: Settings) -> Grant:

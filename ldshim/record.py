@@ -41,7 +41,7 @@ def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: st
         policy=grant.policy,
         pool=source.lease.pool if source is not None else "",
         reason=_reason(decision, grant),
-        argv=[os.fsdecode(argument) for argument in (call.argv0, *edits.apply(call.args))],
+        argv=[os.fsdecode(argument) for argument in call.argv(edits.apply(call.args))],
         env={os.fsdecode(name): None if value is None else os.fsdecode(value) for name, value in _variables(call, edits).items()},
     )
     return out
@@ -121,6 +121,8 @@ def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm:
         ("family", f"{facts['family'] or 'not certain'}{banner}"),
         ("lto", f"{facts['lto']}, at most {facts['demand']} at once"),
     ]
+    if call.prefix:
+        out.append(("prefix", call.prefix))
     out.extend(("passed", reason) for reason in (source.reasons if source is not None else ()))
     out.append(("granted", f"{facts['granted']} from {facts['source']}"))
     out.append(("reason", str(facts["reason"]) or "a compile, a probe, or a link below one that has its number"))

@@ -13,7 +13,7 @@ import sys
 
 from .. import entry, record
 from ..analysis import Analysis, analyse
-from ..call import real_tool
+from ..call import prefix, real_tool
 from ..call.environment import read_settings
 from ..decide.budget import Decision
 from ..warden.grant import foresee as foresee_grant
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..decide.rewrite import Edits
     from ..warden.grant import Grant
 
-_JOURNEY = ("tool", "family", "input", "confirm", "lto", "passed", "granted", "reason")
+_JOURNEY = ("prefix", "tool", "family", "input", "confirm", "lto", "passed", "granted", "reason")
 _LONG_LINES = 8  # of the terminal: a text that takes more is cut in its middle
 _REASON_LINES = 3  # of any other row: an object with IR has sections with long names
 _KEPT = 6  # words at either end of a long run
@@ -52,11 +52,29 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
 def foresee(call: Call, environment: Environment, settings: Settings) -> tuple[Analysis, Grant, Edits]:
     """Say what one call would become, without reserving; a call that is not worth a look stays as it is."""
     if not entry.is_worth_a_look(call, environment, settings):
-        analysis = Analysis(Decision(None, ""))
+        analysis = Analysis(Decision(None, prefix.why_passed(call)))
     else:
         analysis = analyse(call, environment, settings, promise_memory=False)
     grant = foresee_grant(analysis.decision, analysis.source.client if analysis.source is not None else None)
     return analysis, grant, entry.edits_of(analysis, grant, environment)
+
+
+def behind_prefix(call: Call, environment: Environment, settings: Settings) -> Call:
+    """Return the call of the tool behind a prefix program, to be explained in its place; the same call where that runs as it is."""
+    found = prefix.look(call.name, call.args)
+    if isinstance(found, str):
+        return call
+    try:
+        if found.insert < 0:
+            tool = prefix.through(call, found, environment)
+        else:
+            word = call.args[found.at]
+            name = real_tool.program_name(word)
+            tool = real_tool.stand_in(name, call.args[found.at + 1 :], environment, word if b"/" in word else b"")
+            tool.prefix = f"{prefix.runs_ldshim(call, found)}; what it changes is not foreseen here"
+    except real_tool.UnfoundError:
+        return call
+    return tool if entry.is_worth_a_look(tool, environment, settings) else call
 
 
 def explain_call(argv: list[bytes], environment: Environment, *, as_json: bool) -> int:
@@ -70,6 +88,8 @@ def explain_call(argv: list[bytes], environment: Environment, *, as_json: bool) 
     settings = read_settings(environment)
     for line in [*call.complaints, *settings.complaints]:
         print(line, file=sys.stderr)
+    if not call.kind:
+        call = behind_prefix(call, environment, settings)
     with terminal.Progress(environment) as progress:
         progress.say(f"looking at {real_tool.show(name)} and {len(call.args)} arguments")
         foreseen = foresee(call, environment, settings)
