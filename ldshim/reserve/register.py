@@ -53,7 +53,7 @@ def registered(lease: Lease, get: Callable[[bytes], bytes], tool: bytes = b"") -
     if not directory.startswith(b"/") or not isinstance(lease, JobserverLease):
         return lease
     if all(value(directory, fd) == directory + b":" + pool for fd in lease.fds()):
-        return RegisteredLease(lease, directory, processes.stamp(os.getpid()), tool)
+        return RegisteredLease(lease, directory, processes.own_stamp(), tool)
     return lease
 
 
@@ -106,7 +106,7 @@ class RegisteredLease(WrappedLease):
 
     def _create(self) -> None:
         """Make our file, in the process whose pid is to be watched; without one, tokens are as safe as with any other client."""
-        own = processes.stamp(os.getpid())
+        own = processes.own_stamp()
         self._path = self._directory + b"/" + own
         directory = own_directory.open_directory(self._directory)
         if not isinstance(directory, int):
@@ -152,11 +152,11 @@ class Entry:
 
     def is_dead(self) -> bool:
         """Tell whether the warden has ended: its pid is gone, or somebody else's."""
-        return not _lives(self.warden)
+        return not processes.lives(self.warden)
 
     def is_settled(self) -> bool:
         """Tell whether its tokens are nobody's any more: it is dead, and so is the link that runs on them."""
-        return self.is_dead() and not _lives(self.link)
+        return self.is_dead() and not processes.lives(self.link)
 
 
 def entries(directory: bytes) -> list[Entry]:
@@ -189,28 +189,11 @@ def settled(directory: bytes) -> list[Entry]:
     return found
 
 
-def _lives(stamp: bytes) -> bool:
-    """Tell whether a process lives; one that /proc does not show but the kernel knows does: dead must be proved."""
-    pid, _, started = stamp.partition(b".")
-    if not pid.isdigit():
-        return False
-    fields = processes.stat_fields(int(pid))
-    if len(fields) > 19:
-        return fields[0] not in (b"Z", b"X") and fields[19] == started
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
 def _namespace() -> bytes:
     """Name the PID namespace that our pid and /proc belong to, b"" when that cannot be told."""
+    if not processes.is_ours():
+        return b""
     try:
-        if os.readlink(b"/proc/self") != b"%d" % os.getpid():
-            return b""
         return b"%d" % os.stat(b"/proc/self/ns/pid").st_ino
     except OSError:
         return b""
