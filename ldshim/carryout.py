@@ -41,7 +41,7 @@ class Outcome:
     It also holds what must be undone if the tool cannot be executed that way.
     """
 
-    __slots__ = ("_hidden", "_pipe", "_to_hide", "args", "edits", "environment", "granted", "policy")
+    __slots__ = ("_hidden", "_to_hide", "_undo", "args", "edits", "environment", "granted", "policy")
 
     def __init__(self, args: list[bytes], environment: Environment) -> None:
         self.args = args
@@ -49,29 +49,38 @@ class Outcome:
         self.granted = 0
         self.policy = "none"
         self.edits = rewrite.Edits()
-        self._pipe: private_jobserver.Private | None = None
         self._to_hide: tuple[int, ...] = ()
         self._hidden: list[int] = []
+        self._undo: list[Callable[[], object]] = []
 
     def use_private(self, pipe: private_jobserver.Private, callers_fds: tuple[int, ...]) -> None:
         """Show the link pipe instead of the build's jobserver, whose descriptors in this process are callers_fds."""
-        self._pipe = pipe
+        self.on_undo(pipe.close)
         self._to_hide = callers_fds
+
+    def on_undo(self, action: Callable[[], object]) -> None:
+        """Remember what takes back a step just done."""
+        self._undo.append(action)
 
     def before_exec(self) -> None:
         """Hide make's own descriptors from a link that has a private jobserver, so that nothing below holds make's write end."""
+        self.on_undo(self._show)
         for fd in self._to_hide:
             if os.get_inheritable(fd):
-                os.set_inheritable(fd, False)
                 self._hidden.append(fd)
+                os.set_inheritable(fd, False)
 
-    def undo(self) -> None:
-        """Restore what carrying out changed in this process: the call runs unedited after all."""
+    def _show(self) -> None:
         for fd in self._hidden:
             os.set_inheritable(fd, True)
-        if self._pipe is not None:
-            self._pipe.close()
-        self._hidden, self._pipe = [], None
+
+    def undo(self) -> None:
+        """Restore what carrying out changed, last step first, whatever of that fails: the call runs unedited after all."""
+        while self._undo:
+            try:
+                self._undo.pop()()
+            except Exception:
+                continue
 
 
 def carry_out(plan: Plan, outcome: Outcome) -> None:
@@ -92,12 +101,9 @@ def carry_out(plan: Plan, outcome: Outcome) -> None:
     elif _shares(plan):
         policy = _policy(plan)
         if policy == "confine" and plan.promise is not None:
-            # Confined threads run one after the other, but each of them holds a module: memory is taken for all that it is told.
-            outcome.granted = plan.promise.resize(plan.budget.number)
-            if outcome.granted < plan.budget.number:
-                plan.budget.number = outcome.granted
-                plan.reason += f"; {outcome.granted}, for the memory was promised to others meanwhile"
-        held = handover.leave_warden(_reservation(plan, policy), avoid)
+            outcome.on_undo(plan.promise.close)
+            _promise_all(plan, outcome, plan.promise)
+        held = _leave(outcome, _reservation(plan, policy), avoid)
         if held is None or not held.elastic:
             outcome.granted = 1 + (held.taken if held is not None else 0)
         if held is not None:
@@ -129,18 +135,35 @@ def preview(plan: Plan, outcome: Outcome) -> None:
     write_edits(plan, outcome, b"R,W" if plan.mode.lto == "gcc" else b"", number)
 
 
+def _promise_all(plan: Plan, outcome: Outcome, promised: Promise) -> None:
+    """Take memory for all that a confined link is told: its threads run one after the other, but each of them holds a module."""
+    assert plan.budget is not None
+    outcome.granted = promised.resize(plan.budget.number)
+    if outcome.granted < plan.budget.number:
+        plan.budget.number = outcome.granted
+        plan.reason += f"; {outcome.granted}, for the memory was promised to others meanwhile"
+
+
+def _leave(outcome: Outcome, reservation: handover.Reservation, avoid: set[int]) -> handover.Left | None:
+    """Leave a warden that ends when the outcome is undone."""
+    left = handover.leave_warden(reservation, avoid)
+    if left is not None:
+        outcome.on_undo(left.dismiss)
+    return left
+
+
 def _feed(plan: Plan, outcome: Outcome, pipe: private_jobserver.Private, avoid: set[int]) -> handover.Left | None:
     """Fill GCC's private jobserver at once, or leave a warden that feeds it."""
     held = None
     if _shares(plan):
-        held = handover.leave_warden(_reservation(plan, _policy(plan), pipe), avoid)
+        held = _leave(outcome, _reservation(plan, _policy(plan), pipe), avoid)
         if held is not None and held.elastic:
             return held
         outcome.granted = 1 + (held.taken if held is not None else 0)
     elif _gcc_major(plan) < WPA_ASKS and len(os.sched_getaffinity(0)) > outcome.granted:
         # Nothing is held, but WPA would fork as many writers as it likes: the warden confines them to the number.
         alone = handover.Reservation(Lease(), outcome.granted - 1, "fixed", plan.environment, pipe)
-        held = handover.leave_warden(alone, avoid)
+        held = _leave(outcome, alone, avoid)
     pipe.fill(outcome.granted - 1)
     return held
 

@@ -73,11 +73,16 @@ def _variables(plan: Plan, outcome: Outcome) -> dict[bytes, bytes | None]:
 
 
 def log(path: bytes, entry: dict[str, object]) -> None:
-    """Append one JSON object as one line in one O_APPEND write; a log that cannot be written costs the link nothing."""
+    """Append one JSON object as one line in one O_APPEND write; a log that cannot be written costs the link nothing.
+
+    Nothing here waits: a FIFO that nobody reads cannot be opened for writing, one that is full takes nothing, nor does a stopped terminal.
+    """
+    line = json.dumps(entry).encode("ascii") + b"\n"
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
         try:
-            os.write(fd, json.dumps(entry).encode("ascii") + b"\n")
+            if os.write(fd, line) < len(line):
+                os.write(fd, b"\n")  # the file system is full: at least the next line begins as one
         finally:
             os.close(fd)
     except OSError:
@@ -92,6 +97,8 @@ def epilogue(plan: Plan) -> Callable[[History, float], None]:
     def over(history: History, cpu: float) -> None:
         entry: dict[str, object] = {"event": "end", "time": round(time.time(), 3), "pid": link, "peak": history.peak}
         entry.update(wall=round(history.wall(time.monotonic()), 3), steps=history.steps, waited=round(history.waited, 3), cpu=round(cpu, 3))
+        if history.failed:
+            entry["reason"] = history.failed
         log(path, entry)
 
     return over

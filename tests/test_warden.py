@@ -176,8 +176,9 @@ def test_a_warden_that_waits_wakes_when_a_token_is_there() -> None:
         link = handover.Link(ours)
         os.close(link.pidfd)
         link.pid, link.pidfd = child.pid, os.pidfd_open(child.pid)
-        policy = Waiter(pool, child, theirs)
-        watch.watch(link, JobserverLease(client), policy, History(0.0))
+        policy, lease, history = Waiter(pool, child, theirs), JobserverLease(client), History(0.0)
+        watch.watch(link, lease, policy, history)
+        watch.wind_up(link, lease, policy, history)
         assert policy.hurried
         os.close(link.pidfd)
         os.close(ours)

@@ -153,14 +153,20 @@ def _remember(name: bytes, banner: bytes) -> None:
     draft = name + b".%d" % os.getpid()
     try:
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return
+    try:
         try:
             complete = os.write(fd, banner[:_MOST_BANNER]) == len(banner[:_MOST_BANNER])
         finally:
             os.close(fd)
         if complete:
             os.rename(draft, name)
-        else:
-            os.unlink(draft)
+            return
+    except OSError:
+        pass
+    try:
+        os.unlink(draft)
     except OSError:
         return
 

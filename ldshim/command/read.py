@@ -90,7 +90,7 @@ def read_regular_file(path: bytes) -> bytes | None:
     """Read a response file; None when it is none that can be read twice: a pipe would be empty when the tool comes to it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in a name that a response file gave
         return None
     try:
         found = os.fstat(fd)

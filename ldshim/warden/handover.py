@@ -19,6 +19,7 @@ import time
 
 from ..call import processes
 from ..call.descriptors import raised
+from ..call.environment import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
+DISMISSED_SECONDS = 2.0  # a warden that is told to end needs about a millisecond; one that somebody stopped is not waited for
 AFTER_YOU_SECONDS = 0.003  # a link that waits for nothing is not to share its core's caches with a warden that could wait
 HELD = b"_LDSHIM_HELD"  # pid.starttime:fd.inode of a pipe: below this process a link of ours already has its number
 
@@ -84,21 +86,43 @@ class Left:
     It owns the intermediate child until `reap`.
     """
 
-    __slots__ = ("_child", "_pending", "life_fd", "policy", "reason", "taken")
+    __slots__ = ("_child", "_mask", "_pending", "life_fd", "policy", "reason", "taken")
 
-    def __init__(self, taken: int, policy: str, reason: str, life_fd: int, child: int, pending: bool) -> None:
-        self.taken = taken
-        self.policy = policy
-        self.reason = reason
+    def __init__(self, life_fd: int, child: int, pending: bool, mask: set[int] | None) -> None:
+        self.taken = 0
+        self.policy = "valve"
+        self.reason = ""
         self.life_fd = life_fd
         self._child = child
         self._pending = pending  # processes.child_is_pending before the fork
+        self._mask = mask  # of this process before a warden could confine it, None where none will
 
     def reap(self) -> None:
         """Wait for the intermediate child, if that was not done yet; should it have been unable to fork the warden, nothing is held."""
         child, self._child = self._child, 0
         if child and processes.reap(child, self._pending) != 0:
             self.taken, self.policy = 0, "none"
+
+    def dismiss(self) -> None:
+        """Have the warden give everything back and end, since the call runs without it; wait for that, and undo what it did to us.
+
+        A warden that does not end in time (somebody stopped it) gives its tokens back when the link is over, as ever.
+        """
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)  # it may have ended already; replace_process sets the default again
+        try:
+            self.reap()
+            os.write(self.life_fd, b"-")
+            import select  # noqa: PLC0415  a call that runs as planned needs none of this
+
+            poll = select.poll()
+            poll.register(self.life_fd, 0)  # POLLERR: nobody has the read end any more
+            poll.poll(DISMISSED_SECONDS * 1000)
+        except OSError:
+            pass
+        finally:
+            os.close(self.life_fd)
+            if self._mask is not None:
+                os.sched_setaffinity(0, self._mask)
 
     @property
     def elastic(self) -> bool:
@@ -119,6 +143,7 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     except OSError:
         return None
     link = Link(life_read)
+    mask = os.sched_getaffinity(0) if reservation.policy == "confine" else None
     pending = processes.child_is_pending()
     try:
         child = os.fork()
@@ -129,19 +154,27 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     os.close(life_read)
     if link.pidfd >= 0:
         os.close(link.pidfd)
-    answer = b"0 valve " if child > 0 and not tells else b""
     if tells:
         os.close(report_write)
-        if child > 0:
-            processes.reap(child, pending)
-        answer = os.read(report_read, 512)
-        os.close(report_read)
-    if not answer:
+    if child < 0:
         os.close(life_write)
         return None
-    os.set_inheritable(life_write, True)
-    taken, policy, reason = answer.split(b" ", 2)
-    return Left(int(taken), policy.decode(), reason.decode(), life_write, 0 if tells else child, pending)
+    left = Left(life_write, child, pending, mask)
+    try:
+        if tells:
+            left.reap()
+            answer = os.read(report_read, 512)
+            os.close(report_read)
+            if not answer:
+                os.close(life_write)
+                return None
+            taken, policy, reason = answer.split(b" ", 2)
+            left.taken, left.policy, left.reason = int(taken), policy.decode(), reason.decode()
+        os.set_inheritable(life_write, True)
+    except BaseException:
+        left.dismiss()
+        raise
+    return left
 
 
 def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoReturn:
@@ -158,6 +191,13 @@ def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoRetu
 
             watch.serve(link, reservation, report_fd)
         status = 0
+    except BaseException as error:
+        if reservation.epilogue is not None:
+            from .history import History  # noqa: PLC0415  only a warden that is to write a log
+
+            history = History(time.monotonic())
+            history.fail(error)
+            reservation.epilogue(history, time.process_time())
     finally:
         os._exit(status)  # without Python's own clean-up, which would flush streams that belong to somebody else
 
@@ -174,15 +214,14 @@ def is_nested(environment: Environment) -> bool:
     not got the pipe.
     """
     above, _, pipe = environment.get(HELD).partition(b":")
-    pid = above.partition(b".")[0]
     number, _, inode = pipe.partition(b".")
-    if not (pid.isdigit() and number.isdigit() and inode.isdigit()):
+    if not inode:
         return False
     try:
-        found = os.fstat(int(number))
+        found = os.fstat(count(number))
     except OSError:
         return False
-    return found.st_ino == int(inode) and processes.stamp(int(pid)) == above
+    return b"%d" % found.st_ino == inode and processes.lives(above)
 
 
 def replace_process(real: bytes, argv: list[bytes], environment: Environment) -> NoReturn:
