@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from .call import tool_family
+from .call import processes, tool_family
 from .call.environment import ceiling_from_builders
 from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
 from .command import read
@@ -242,6 +242,12 @@ def _bound_lto(plan: Plan, decided: mode.Mode) -> None:
     from .reserve import source  # noqa: PLC0415  only a link that may run jobs needs it
 
     found = source.find_jobserver(auths(environment), may_recover=settings.recover)
+    refused = source.refusal(found.client) if found.client is not None else ""
+    if refused:
+        found.let_go()
+        plan.source = found
+        plan.budget = budget.Budget(1, "none", refused)
+        return
     # A jobserver is the build's own word: CPUs are counted, and their cgroups read, only where there is none.
     bounds = limits(environment) if found.client is None else budget.Limits(0, "", [])
     if found.lease.source == "none" and not decided.serial:
@@ -251,13 +257,15 @@ def _bound_lto(plan: Plan, decided: mode.Mode) -> None:
         plan.promise = promise(plan, os.getpid())
         bounds.memory = plan.promise.ceiling() if plan.promise is not None else []
     plan.budget = budget.for_lto(decided, settings, found.lease, bounds, found.client.jobs if found.client is not None else 0)
+    if decided.lto == "gcc" and settings.elastic and found.lease.source != "none" and not processes.is_ours():
+        plan.budget.reason += f"; not elastic: {processes.FOREIGN}"
 
 
 def has_valve(plan: Plan) -> bool:
     """Tell whether a valve will feed the link of this plan, should it get any threads: then its words name no number but told."""
     assert plan.mode is not None
     assert plan.source is not None
-    return plan.mode.lto == "gcc" and plan.settings.elastic and plan.source.lease.source != "none"
+    return plan.mode.lto == "gcc" and plan.settings.elastic and plan.source.lease.source != "none" and processes.is_ours()
 
 
 def promise(plan: Plan, link: int) -> Promise | None:

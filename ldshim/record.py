@@ -10,6 +10,7 @@ import json
 import os
 import time
 
+from .call import processes
 from .call.real_tool import show
 
 TYPE_CHECKING = False
@@ -125,6 +126,8 @@ def rows(plan: Plan, outcome: Outcome, *, confirm: bool = False) -> list[tuple[s
     out.extend(("passed", reason) for reason in (plan.source.reasons if plan.source is not None else ()))
     out.append(("granted", f"{facts['granted']} from {facts['source']}"))
     out.append(("reason", plan.reason or "a compile, a probe, or a link below one that has its number"))
+    if not processes.is_ours():
+        out.append(("proc", f"{processes.FOREIGN}: no link grows or shrinks, no jobserver is recovered, no caller is known to have paid"))
     if plan.found is not None:
         out.extend(("input", reason) for reason in plan.found.reasons)
     if confirm:

@@ -78,6 +78,11 @@ class Jobserver:
         """Count the tokens held."""
         return len(self._bytes)
 
+    @property
+    def is_device(self) -> bool:
+        """Tell whether this is a character device, whose server takes tokens back from the dead."""
+        return self._single
+
     def fds(self) -> list[int]:
         """Return our private descriptors: all close-on-exec, for the warden to keep."""
         return [] if self._read_fd < 0 else sorted({self._read_fd, self._write_fd})
