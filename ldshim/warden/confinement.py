@@ -215,7 +215,8 @@ class Confinement:
 
     def unconfine(self, survivors: Iterable[int] = ()) -> None:
         """Give every thread of the link, and of what outlives it, the mask back that the call was given."""
-        set_masks(self._link, self._cpus.mask, survivors)
+        for _ in range(2):  # who could not be listed, or set, the first time
+            set_masks(self._link, self._cpus.mask, survivors)
 
     def end(self, survivors: Iterable[int]) -> None:
         """Undo everything: the link is over. survivors: processes that still hold its life pipe."""

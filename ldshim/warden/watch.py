@@ -104,7 +104,11 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
         # The shim still waits, and says in its own line what failed here.
         attempt(history, lambda: _report(report_fd, 0, "none", history.failed))
         epilogue = None
-    wind_up(link, reservation.lease, policy, history, epilogue)
+    try:
+        wind_up(link, reservation.lease, policy, history, epilogue)
+    except BaseException as error:
+        history.fail(error)
+        wind_up(link, reservation.lease, policy, history, epilogue)
 
 
 def _report(fd: int, held: int, word: str, reason: str) -> None:
@@ -127,16 +131,20 @@ def attempt(history: History, action: Callable[[], object]) -> bool:
 def wind_up(
     link: Link, lease: Lease, policy: Policy | None, history: History, epilogue: Callable[[History, float], None] | None = None
 ) -> None:
-    """Give everything back, restore every mask, write the last line: each of them, whatever fails before. Raises nothing.
+    """Give everything back, restore every mask, write the last line: each of them, whatever fails before; a second call does no harm.
 
     Tokens first, for somebody waits for them. The descriptors last: make's own end waits for those, and finds the log complete.
     """
-    attempt(history, lambda: lease.shrink(lease.held))
-    if policy is not None and not attempt(history, lambda: policy.end(_survivors(link))):
-        attempt(history, lambda: policy.end([]))
-    if epilogue is not None:
-        attempt(history, lambda: epilogue(history, time.process_time()))
-    release(lease, history)
+    try:
+        attempt(history, lambda: lease.shrink(lease.held))
+        if policy is not None and not attempt(history, lambda: policy.end(_survivors(link))):
+            attempt(history, lambda: policy.end([]))
+    finally:
+        try:
+            if epilogue is not None:
+                attempt(history, lambda: epilogue(history, time.process_time()))
+        finally:
+            release(lease, history)
 
 
 def _begin(link: Link, reservation: Reservation) -> Policy | str:
