@@ -13,12 +13,16 @@ import os
 import sys
 from pathlib import Path
 from types import BuiltinFunctionType, FrameType
+from typing import TYPE_CHECKING
 
-from ldshim.call import environment
+from ldshim.call.environment import read_environment
 from ldshim.reserve import jobserver, makeflags
 from ldshim.reserve.lease import JobserverLease
 from ldshim.warden import handover, private_jobserver, watch
-from ldshim.warden.history import History
+from ldshim.warden.reservation import Link, Reservation
+
+if TYPE_CHECKING:
+    from ldshim.warden.history import History
 
 ERRORS = {"OSError": OSError(28, "injected"), "MemoryError": MemoryError("injected"), "ValueError": ValueError("injected")}
 serve = watch.serve
@@ -52,23 +56,18 @@ def main() -> None:
     client = jobserver.connect(makeflags.parse(os.environb[b"MAKEFLAGS"]))
     assert isinstance(client, jobserver.Jobserver)
 
-    def served(*words: object) -> None:
+    def served(link: Link, reservation: Reservation, report_fd: int) -> None:
         tracer(place, site, error)
-        serve(*words)  # type: ignore[arg-type]
+        serve(link, reservation, report_fd)
 
     def over(history: History, _: float) -> None:
         with (place / "log").open("a") as file:
             file.write((history.failed or "-") + "\n")
 
     watch.serve = served
-    below = environment.read()
+    below = read_environment()
     pipe = private_jobserver.create() if policy == "valve" else None
-    reservation = handover.Reservation(JobserverLease(client), most, policy, below, pipe)
-    reservation.wpa_asks = True
-    reservation.epilogue = over
-    left = handover.leave_warden(reservation)
-    if left is not None:
-        left.reap()
+    left = handover.leave_warden(Reservation(JobserverLease(client), most, policy, below, pipe, True, over))
     if pipe is not None:
         below = below.changed({b"MAKEFLAGS": b" -j%d --jobserver-auth=%s" % (most + 1, pipe.auth())})
     (place / "report").write_text(f"{left.taken} {left.policy} {left.reason}" if left else "")

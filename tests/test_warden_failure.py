@@ -23,7 +23,7 @@ ERRORS = ("OSError", "MemoryError", "ValueError")
 SURVIVES = "setsid sleep 60 > /dev/null 2>&1 & echo $! > survivor"
 SCRIPTS = {
     "fixed": f"{SURVIVES}; sleep 0.1",
-    "confine": f"{SURVIVES}; (while :; do :; done) & sleep 0.15; kill $!; wait; sleep 0.3",
+    "confine": f"{SURVIVES}; (while :; do :; done) & spin=$!; sleep 0.15; kill $spin; wait $spin; sleep 0.3",
     "valve": f"{SURVIVES}; printf 'all: a b c\\na b c:\\n\\t@sleep 0.1\\n' > rules; make -f rules all > made",
 }
 
@@ -33,10 +33,10 @@ def live(place: Path, policy: str, site: str = "", error: str = "OSError") -> li
     place.mkdir()
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(place)}
     wrong = []
-    with Pool(b"\x07a") as pool:
+    with Pool(b"\x07a", "fifo") as pool:
         environ["MAKEFLAGS"] = pool.makeflags
         command = [sys.executable, DRIVER, str(place), "1", policy, site, error, SCRIPTS[policy]]
-        status = subprocess.run(command, env=environ, pass_fds=pool.pass_fds, cwd=place, check=False, timeout=60).returncode
+        status = subprocess.run(command, env=environ, cwd=place, check=False, timeout=60).returncode
         if status:
             wrong.append(f"status {status}")
         if not pool.settled(5):

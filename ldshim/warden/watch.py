@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from ..reserve.lease import Lease
     from .confinement import Confinement
-    from .handover import Link, Reservation
+    from .reservation import Link, Reservation
 
     class Policy(Protocol):
         """What moves tokens while the link runs."""
@@ -70,8 +70,8 @@ _TOOLS = frozenset((b"as", b"collect2", b"lto-wrapper", b"lto1", b"cc1", b"cc1pl
 def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
     """Live the warden's life, in the process that was forked for it: take, report, watch, return.
 
-    report_fd: where `TAKEN POLICY REASON` is written (handover.Left says what they are); -1: nobody waits for that. A reservation that got
-    nothing and never will has nothing to watch.
+    report_fd: where `TAKEN POLICY REASON` is written (reservation.Left says what they are); -1: nobody waits for that. A reservation that
+    got nothing and never will has nothing to watch.
     """
     lease, pipe = reservation.lease, reservation.pipe
     keep = [link.life_fd, report_fd, *lease.fds()]
@@ -84,9 +84,6 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
     epilogue = reservation.epilogue
     try:
         become_warden(keep)
-        if reservation.prepare is not None:
-            reservation.prepare(reservation)
-            lease = reservation.lease
         begun = _begin(link, reservation)
         policy = None if isinstance(begun, str) else begun
         held = "fixed" if lease.held or lease.counted else "none"
@@ -105,10 +102,10 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
         attempt(history, lambda: _report(report_fd, 0, "none", history.failed))
         epilogue = None
     try:
-        wind_up(link, reservation.lease, policy, history, epilogue)
+        wind_up(link, lease, policy, history, epilogue)
     except BaseException as error:
         history.fail(error)
-        wind_up(link, reservation.lease, policy, history, epilogue)
+        wind_up(link, lease, policy, history, epilogue)
 
 
 def _report(fd: int, held: int, word: str, reason: str) -> None:
