@@ -127,7 +127,12 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
         if grant is not None:
             grant.inherited.undo()
         grant, args, variables = None, call.args, below
-    execute(call, args, variables, environment, grant)
+    try:
+        execute(call, args, variables, environment, grant)
+    except Exception:
+        if grant is not None:
+            grant.inherited.undo()
+        raise
 
 
 def reserve(analysis: Analysis, environment: Environment, settings: Settings) -> Grant:
@@ -204,10 +209,6 @@ def execute(call: Call, args: list[bytes], environment: Environment, original: E
         handover.replace_process(call.real, [call.argv0, *args], environment)
     except (OSError, ValueError) as error:
         failure = error
-    except Exception:
-        if grant is not None:
-            grant.inherited.undo()
-        raise
     try:
         if grant is not None:
             grant.inherited.undo()
