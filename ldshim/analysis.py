@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from .call import tool_family
+from .call import processes, tool_family
 from .call.banner import NEWEST, Tool
 from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
 from .command import read
@@ -184,6 +184,11 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     from .reserve import limits, memory_ledger, source  # noqa: PLC0415  as above
 
     there = source.find_jobserver(makeflags.named_in(environment), may_recover=settings.recover)
+    refused = source.refusal(there.client) if there.client is not None else ""
+    if refused:
+        there.let_go()
+        decision = Decision(decided, f"{decided.reason}; {refused}", budget.Budget(1, "none", refused), linker=behind)
+        return Analysis(decision, before.tool, before.command, before.found, there)
     # A jobserver is the build's own word: CPUs are counted, and their cgroups read, only where there is none.
     bounds = limits.collect(environment) if there.client is None else budget.Limits(0, "", [])
     if there.lease.source == "none" and not decided.serial:
@@ -196,6 +201,8 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
         from .warden import confinement  # noqa: PLC0415  only a linker with something to share gets here
 
         obstacle = confinement.obstacle(os.getpid())
+    elif decided.lto == "gcc" and there.lease.source != "none" and not processes.is_ours():
+        obstacle = processes.FOREIGN
     policy = budget.choose_policy(decided, settings, there.lease.source, most.number, confinable, obstacle)
     need = memory_estimate.of_link(decided.lto, before.found, decided.demand, settings.mem_per_job)
     promise = memory_ledger.promise(environment.get, need, os.getpid())
@@ -205,5 +212,7 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     bound = budget.for_lto(decided, settings, there.lease, bounds.within(room), make_jobs)
     if bound.number == 1 and policy != "valve":
         policy = "none"
-    reason = f"{decided.reason}; {bound.reason}" + (f"; not confined: {obstacle}" if obstacle else "")
+    reason = f"{decided.reason}; {bound.reason}" + (
+        f"; not {'elastic' if decided.lto == 'gcc' else 'confined'}: {obstacle}" if obstacle else ""
+    )
     return Analysis(Decision(decided, reason, bound, policy, behind), before.tool, before.command, before.found, there, promise)

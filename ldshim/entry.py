@@ -135,7 +135,12 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
         if grant is not None:
             grant.inherited.undo()
         grant, args, variables = None, call.args, below
-    execute(call, args, variables, environment, grant)
+    try:
+        execute(call, args, variables, environment, grant)
+    except Exception:
+        if grant is not None:
+            grant.inherited.undo()
+        raise
 
 
 def behind_prefix(call: Call, environment: Environment, below: Environment, settings: Settings) -> tuple[Call, list[bytes], Environment]:
@@ -240,10 +245,6 @@ def execute(call: Call, args: list[bytes], environment: Environment, original: E
         handover.replace_process(call.program, call.argv(args), environment)
     except (OSError, ValueError) as error:
         failure = error
-    except Exception:
-        if grant is not None:
-            grant.inherited.undo()
-        raise
     try:
         if grant is not None:
             grant.inherited.undo()

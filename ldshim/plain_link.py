@@ -141,7 +141,7 @@ def _within_bounds(family: str, entries: list[bytes]) -> bool:
             return False
         if entry.startswith(b"MAKEFLAGS="):
             jobs = [word[2:] for word in entry[10:].split(b" ") if word.startswith(b"-j") and word[2:].isdigit()]
-            if any(int(number) < own for number in jobs):
+            if any(len(number) < 10 and int(number) < own for number in jobs):
                 return False
     return own == 1 or _without_quota()
 

@@ -10,6 +10,7 @@ import json
 import os
 import time
 
+from .call import processes
 from .call.real_tool import show
 
 TYPE_CHECKING = False
@@ -78,11 +79,16 @@ def _variables(call: Call, edits: Edits) -> dict[bytes, bytes | None]:
 
 
 def log(path: bytes, entry: dict[str, object]) -> None:
-    """Append one JSON object as one line in one O_APPEND write; a log that cannot be written costs the link nothing."""
+    """Append one JSON object as one line in one O_APPEND write; a log that cannot be written costs the link nothing.
+
+    Nothing here waits: a FIFO that nobody reads cannot be opened for writing, one that is full takes nothing, nor does a stopped terminal.
+    """
+    line = json.dumps(entry).encode("ascii") + b"\n"
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
         try:
-            os.write(fd, json.dumps(entry).encode("ascii") + b"\n")
+            if os.write(fd, line) < len(line):
+                os.write(fd, b"\n")  # the file system is full: at least the next line begins as one
         finally:
             os.close(fd)
     except OSError:
@@ -98,6 +104,8 @@ def epilogue(path: bytes, link: int) -> Callable[[History, float], None]:
     def over(history: History, cpu: float) -> None:
         entry: dict[str, object] = {"event": "end", "time": round(time.time(), 3), "pid": link, "peak": history.peak}
         entry.update(wall=round(history.wall(time.monotonic()), 3), steps=history.steps, waited=round(history.waited, 3), cpu=round(cpu, 3))
+        if history.failed:
+            entry["reason"] = history.failed
         log(path, entry)
 
     return over
@@ -126,6 +134,8 @@ def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm:
     out.extend(("passed", reason) for reason in (source.reasons if source is not None else ()))
     out.append(("granted", f"{facts['granted']} from {facts['source']}"))
     out.append(("reason", str(facts["reason"]) or "a compile, a probe, or a link below one that has its number"))
+    if not processes.is_ours():
+        out.append(("proc", f"{processes.FOREIGN}: no link grows or shrinks, no jobserver is recovered, no caller is known to have paid"))
     if found is not None:
         out.extend(("input", reason) for reason in found.reasons)
     if confirm:

@@ -78,4 +78,4 @@ def test_without_proc_nothing_is_confined(monkeypatch: pytest.MonkeyPatch, tmp_p
         tools.missing("a second CPU")
     assert "" == confinement.obstacle(os.getpid())
     monkeypatch.setattr(processes, "PROC", bytes(tmp_path))
-    assert confinement.NO_PROC == confinement.obstacle(os.getpid())
+    assert processes.FOREIGN == confinement.obstacle(os.getpid())

@@ -133,11 +133,14 @@ def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
     finally:
         os.close(writer)
         os.close(null)
-    text = _read_with_deadline(reader)
-    os.close(reader)
-    if text is None:
-        os.kill(pid, 9)
-    status = processes.reap(pid, pending)
+    text = None
+    try:
+        text = _read_with_deadline(reader)
+    finally:
+        os.close(reader)
+        if text is None:
+            os.kill(pid, 9)
+        status = processes.reap(pid, pending)
     return text if text is not None and status == 0 else b""
 
 

@@ -22,7 +22,7 @@ import time
 
 from ..call import own_directory, processes
 from ..call.descriptors import raised
-from ..call.environment import slurp
+from ..call.environment import count, slurp
 from . import memory
 from .wrapped import WrappedLease
 
@@ -53,7 +53,7 @@ class Promise:
         self.jobs = 0
         self._link = link
         self._directory = directory
-        self._name = PREFIX + processes.stamp(link)
+        self._name = PREFIX + (processes.stamp(link) or b"%d." % link)
         self._fd = -1
 
     def claim(self, jobs: int) -> list[tuple[int, str]]:
@@ -214,7 +214,7 @@ def used(link: int) -> int:
     total = 0
     for pid in [link, *processes.below(link)]:
         try:
-            status = slurp(b"%s/%d/status" % (processes.PROC, pid))
+            status = slurp(processes.place(pid, b"status"))
         except OSError:
             continue
         # A zombie's has no such lines, and a name cannot pass for one: its newlines are escaped.
@@ -259,10 +259,8 @@ def _still_to_come(name: bytes, content: bytes) -> int:
     digits = content.strip()
     size = int(digits) if digits.isdigit() else 0
     stamp = name[len(PREFIX) :]
-    pid = stamp.partition(b".")[0]
-    if not pid.isdigit() or processes.stamp(int(pid)) != stamp:
-        return size
-    return max(0, size - used(int(pid)))
+    pid = count(stamp.partition(b".")[0])
+    return max(0, size - used(pid)) if pid and processes.stamp(pid) == stamp else size
 
 
 def _lock(directory: int) -> int:

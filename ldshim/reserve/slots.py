@@ -117,7 +117,10 @@ class SlotsLease(Lease):
 
     def _say_waiting(self, *, waits: bool) -> None:
         if waits != self._waits and self._mark >= 0:
-            os.pwrite(self._mark, b"w" if waits else b"-", 0)
+            try:
+                os.pwrite(self._mark, b"w" if waits else b"-", 0)
+            except OSError:
+                return  # a full file system: the others do not learn it
         self._waits = waits
 
     def shrink(self, count: int) -> None:

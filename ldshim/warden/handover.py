@@ -18,7 +18,8 @@ import time
 
 from ..call import processes
 from ..call.descriptors import raised
-from .reservation import Left, Link
+from ..call.environment import count
+from .reservation import Left, Link, dismiss
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     except OSError:
         return None
     link = Link(life_read)
+    mask = os.sched_getaffinity(0)
     pending = processes.child_is_pending()
     try:
         child = os.fork()
@@ -58,18 +60,22 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     os.close(life_read)
     if link.pidfd >= 0:
         os.close(link.pidfd)
-    # The intermediate child has forked the warden when its status is 0.
-    answer = b"0 valve " if child > 0 and processes.reap(child, pending) == 0 else b""
-    if tells:
-        os.close(report_write)
-        answer = os.read(report_read, 512)
-        os.close(report_read)
-    if not answer:
-        os.close(life_write)
-        return None
-    os.set_inheritable(life_write, True)
-    taken, policy, reason = answer.split(b" ", 2)
-    return Left(int(taken), policy.decode(), reason.decode(), life_write)
+    try:
+        # The intermediate child has forked the warden when its status is 0.
+        answer = b"0 valve " if child > 0 and processes.reap(child, pending) == 0 else b""
+        if tells:
+            os.close(report_write)
+            answer = os.read(report_read, 512)
+            os.close(report_read)
+        if not answer:
+            os.close(life_write)
+            return None
+        os.set_inheritable(life_write, True)
+        taken, policy, reason = answer.split(b" ", 2)
+        return Left(int(taken), policy.decode(), reason.decode(), life_write, mask)
+    except BaseException:
+        dismiss(life_write, mask)
+        raise
 
 
 def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoReturn:
@@ -86,6 +92,13 @@ def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoRetu
 
             watch.serve(link, reservation, report_fd)
         status = 0
+    except BaseException as error:
+        if reservation.epilogue is not None:
+            from .history import History  # noqa: PLC0415  only a warden that is to write a log
+
+            history = History(time.monotonic())
+            history.fail(error)
+            reservation.epilogue(history, time.process_time())
     finally:
         os._exit(status)  # without Python's own clean-up, which would flush streams that belong to somebody else
 
@@ -102,15 +115,14 @@ def is_nested(environment: Environment) -> bool:
     not got the pipe.
     """
     above, _, pipe = environment.get(HELD).partition(b":")
-    pid = above.partition(b".")[0]
     number, _, inode = pipe.partition(b".")
-    if not (pid.isdigit() and number.isdigit() and inode.isdigit()):
+    if not inode:
         return False
     try:
-        found = os.fstat(int(number))
+        found = os.fstat(count(number))
     except OSError:
         return False
-    return found.st_ino == int(inode) and processes.stamp(int(pid)) == above
+    return b"%d" % found.st_ino == inode and processes.lives(above)
 
 
 def replace_process(real: bytes, argv: list[bytes], environment: Environment) -> NoReturn:
