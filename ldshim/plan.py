@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from .call import tool_family
+from .call import descriptors, processes, tool_family
 from .call.environment import ceiling_from_builders
 from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
 from .command import read
@@ -62,13 +62,8 @@ class Plan:
 def make(call: Call, environment: Environment, settings: Settings, *, brief: bool = False) -> Plan:
     """Understand one call. Reads files and runs probes; takes no token and changes nothing. brief: nobody will read the reasons."""
     plan = Plan(call, environment, settings, brief=brief)
-    plan.tool = tool_family.identify(call.real, environment, call.path)
-    plan.family = plan.tool.family
-    if not plan.family:
-        plan.reason = "the tool's --version names no family that is known"
-        return plan
-    if (call.kind == "driver") != (plan.family in ("gcc", "clang")):
-        plan.reason = f"{plan.family} under the name of a {call.kind}"
+    plan.reason = untouched() or _identify(plan)
+    if plan.reason or plan.tool is None:
         return plan
     facts = plan.facts = read.read_command(plan.tool, call.args)
     if not facts.links:
@@ -97,6 +92,25 @@ def make(call: Call, environment: Environment, settings: Settings, *, brief: boo
         _bound_lto(plan, decided)
     plan.reason = decided.reason + (f"; {plan.budget.reason}" if plan.budget else "")
     return plan
+
+
+def _identify(plan: Plan) -> str:
+    """Find out what the tool is; say why that is of no use, "" when it is."""
+    call = plan.call
+    plan.tool = tool_family.identify(call.real, plan.environment, call.path)
+    plan.family = plan.tool.family
+    if not plan.family:
+        return "the tool's --version names no family that is known"
+    if (call.kind == "driver") != (plan.family in ("gcc", "clang")):
+        return f"{plan.family} under the name of a {call.kind}"
+    return ""
+
+
+def untouched() -> str:
+    """Say why nothing can be done for any call in these surroundings, "" where something can."""
+    if not processes.is_there():
+        return processes.NO_PROC
+    return descriptors.SCARCE if descriptors.are_scarce() else ""
 
 
 def _why_the_number_stays(plan: Plan, facts: Facts, decided: mode.Mode) -> str:

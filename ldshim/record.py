@@ -10,6 +10,7 @@ import json
 import os
 import time
 
+from .call import clock
 from .call.real_tool import show
 
 TYPE_CHECKING = False
@@ -91,7 +92,7 @@ def epilogue(plan: Plan) -> Callable[[History, float], None]:
 
     def over(history: History, cpu: float) -> None:
         entry: dict[str, object] = {"event": "end", "time": round(time.time(), 3), "pid": link, "peak": history.peak}
-        entry.update(wall=round(history.wall(time.monotonic()), 3), steps=history.steps, waited=round(history.waited, 3), cpu=round(cpu, 3))
+        entry.update(wall=round(history.wall(clock.now()), 3), steps=history.steps, waited=round(history.waited, 3), cpu=round(cpu, 3))
         log(path, entry)
 
     return over

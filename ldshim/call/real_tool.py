@@ -112,6 +112,22 @@ def own_stat() -> os.stat_result | None:
         return None
 
 
+def absolute(path: bytes) -> bytes:
+    """Make a path absolute; where the current directory was removed, one below it stays as it is, which the kernel follows as well."""
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        return path
+
+
+def resolved(path: bytes) -> bytes:
+    """Follow every symbolic link; what stands below a current directory that was removed is not resolved."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return path
+
+
 class Search:
     """One walk over PATH (and COMPILER_PATH below collect2): where we looked, what we passed over as ourselves."""
 
@@ -131,7 +147,7 @@ class Search:
         found = before = b""
         for directory in directories:
             # An empty entry means the current directory, as it does to execvp.
-            candidate = os.path.join(os.path.abspath(directory or b"."), name)
+            candidate = os.path.join(absolute(directory or b"."), name)
             if not found:
                 self.looked.append(directory or b".")
             if not os.path.isfile(candidate) or candidate == skip:
@@ -177,9 +193,9 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
     if tool and not is_ldshim(tool, own):
         if not os.path.isfile(tool):
             raise UnfoundError(127, _line(tool, "real tool not found", b"no such file"))
-        call.real = os.path.abspath(tool)
+        call.real = absolute(tool)
     elif pinned:
-        call.real = os.path.abspath(pinned)
+        call.real = absolute(pinned)
         search.find(name, entries)
     elif baked and os.path.isfile(baked) and os.access(baked, os.X_OK) and not is_ldshim(baked, own):
         # Below a cross compiler COMPILER_PATH holds the linker that fits, and the baked one is the machine's own.
@@ -278,7 +294,7 @@ def _handed_over(environment: Environment) -> tuple[int, bytes]:
 
 def _is_masquerade(path: bytes) -> bool:
     """Tell whether a tool is a link to something else, such as ccache, that will look for the tool again."""
-    return kind_of(program_name(path)) != kind_of(program_name(os.path.realpath(path)))
+    return kind_of(program_name(path)) != kind_of(program_name(resolved(path)))
 
 
 def program_on_path(words: bytes, environment: Environment) -> bool:
