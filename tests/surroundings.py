@@ -41,6 +41,7 @@ REFUSED = {
     "no-pidfd": ("pidfd_open", errno.ENOSYS),
     "pidfd-refused": ("pidfd_open", errno.EPERM),
     "no-faccessat2": ("faccessat2", errno.EPERM),
+    "no-memfd": ("memfd_create", errno.ENOSYS),
     "no-affinity": ("sched_setaffinity", errno.EPERM),
 }
 EMPTIED = {"no-dev": b"/dev", "no-dev-pts": b"/dev/pts", "no-proc": b"/proc"}
@@ -113,6 +114,21 @@ def obstacle(name: str) -> str:
     return ""
 
 
+def need(names: tuple[str, ...]) -> None:
+    """Skip a test, by the name of what this machine cannot give."""
+    from tests import tools  # noqa: PLC0415  this file is also run as a program, alone
+
+    for lacking in filter(None, map(obstacle, names)):
+        tools.missing(lacking)
+
+
+def variables(name: str) -> dict[str, str]:
+    """Return what turns the preloaded library on."""
+    if name == "frozen-clock":
+        return {"FAKETIME": "2020-01-01 00:00:00"}
+    return {f"SURROUNDED_{PRELOADED[name]}": "1"} if name in PRELOADED else {}
+
+
 def command(names: tuple[str, ...], preload: Path) -> list[str]:
     """Return what to put before a command so that it runs in these surroundings."""
     return [sys.executable, "-I", __file__, ",".join(names), str(preload), "--"]
@@ -122,10 +138,10 @@ def enter(names: list[str], preload: str) -> dict[str, str]:
     """Make this process one in those surroundings: the environment for what it execs. preload: of build_preload."""
     environment = dict(os.environ)
     libraries = [preload] if preload and any(name in PRELOADED for name in names) else []
-    environment.update({f"SURROUNDED_{PRELOADED[name]}": "1" for name in names if name in PRELOADED})
+    for name in names:
+        environment.update(variables(name))
     if "frozen-clock" in names:
         libraries.append(faketime())
-        environment["FAKETIME"] = "2020-01-01 00:00:00"
     if "odd-path" in names:
         environment["PATH"] = f":nowhere:{environment['PATH']}:.:"
     if "cwd-removed" in names:
