@@ -88,7 +88,7 @@ class Bench:
         tool, args = self.calls[name]
         out = self.place / "out"
         out.unlink(missing_ok=True)
-        env = self.shim.environment(LC_ALL="C", **more)
+        env = {**self.shim.environment(LC_ALL="C"), **more}
         if pool is not None:
             env["MAKEFLAGS"] = pool.makeflags
         front = surroundings.command(where, self.preload) if isinstance(where, tuple) else where

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     Report = dict[str, Any]
 
 _HELPED = ("ldshim", "masquerade")
-_FEATURES = {
+FEATURES = {
     "proc": "/proc is missing, and every tool runs unchanged, or it is another PID namespace's: no jobserver can be recovered",
     "children": "the kernel lists no children (CONFIG_PROC_CHILDREN): wardens search all of /proc, which costs more",
     "pidfd": "no pidfd (Linux before 5.3): a link's end is noticed late",
@@ -205,6 +205,6 @@ def _of_installation(report: Report) -> list[Report]:
         out.append(_point("package", "compiled files are missing: links start four times slower", action))
     if not found["make"] and any(tool["family"] == "gcc" and tool["way"] in _HELPED for tool in report["tools"]):
         out.append(_point("make", "not found: GCC compiles its partitions one by one", "install make, or set MAKE"))
-    lacking = [problem for feature, problem in _FEATURES.items() if not report["kernel"][feature]]
+    lacking = [problem for feature, problem in FEATURES.items() if not report["kernel"][feature]]
     out.extend(_point("kernel", problem, "give the machine or the container what is missing") for problem in lacking)
     return out
