@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from .call import processes, tool_family
+from .call import descriptors, processes, tool_family
 from .call.banner import NEWEST, Tool
 from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
 from .command import read
@@ -63,11 +63,13 @@ class Analysis:
 
 def analyse(call: Call, environment: Environment, settings: Settings, *, promise_memory: bool) -> Analysis:
     """Understand one call. Reads files and runs probes; takes no token. promise_memory: write down what the link will use."""
+    refused = untouched()
+    if refused:
+        return Analysis(Decision(None, refused))
     tool = tool_family.identify(call.real, environment, call.path)
-    if not tool.family:
-        return Analysis(Decision(None, "the tool's --version names no family that is known"), tool)
-    if (call.kind == "driver") != (tool.family in ("gcc", "clang")):
-        return Analysis(Decision(None, f"{tool.family} under the name of a {call.kind}"), tool)
+    refused = _not_understood(call, tool)
+    if refused:
+        return Analysis(Decision(None, refused), tool)
     from .inputs.extent import read_regular  # noqa: PLC0415  a call that is not understood reads nothing
 
     collected = environment.get(b"COLLECT_GCC_OPTIONS") if call.kind == "linker" else b""
@@ -92,6 +94,19 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
     if bounded == "threads":
         return Analysis(_bound_threads(command, linker, behind, decided, found, environment, settings), tool, command, found)
     return Analysis(Decision(decided, decided.reason), tool, command, found)
+
+
+def untouched() -> str:
+    """Say why nothing can be done for any call in these surroundings, "" where something can."""
+    if not processes.is_there():
+        return processes.NO_PROC
+    return descriptors.SCARCE if descriptors.are_scarce() else ""
+
+
+def _not_understood(call: Call, tool: Tool) -> str:
+    if not tool.family:
+        return "the tool's --version names no family that is known"
+    return f"{tool.family} under the name of a {call.kind}" if (call.kind == "driver") != (tool.family in ("gcc", "clang")) else ""
 
 
 def look_at_inputs(command: Command, tool: Tool, environment: Environment, settings: Settings) -> Findings:

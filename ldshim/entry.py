@@ -195,7 +195,7 @@ def edits_of(analysis: Analysis, grant: Grant, environment: Environment) -> Edit
     from .decide import rewrite  # noqa: PLC0415  as above
 
     decision, command = analysis.decision, analysis.command
-    if not decision.number or command is None:
+    if not decision.number or not grant.told or command is None:
         return rewrite.Edits()
     return rewrite.edits_for(command, decision, grant.told, grant.auth, environment, grant.variables)
 

@@ -10,7 +10,7 @@ import json
 import os
 import time
 
-from .call import processes
+from .call import clock, processes
 from .call.real_tool import show
 
 TYPE_CHECKING = False
@@ -103,7 +103,7 @@ def epilogue(path: bytes, link: int) -> Callable[[History, float], None]:
 
     def over(history: History, cpu: float) -> None:
         entry: dict[str, object] = {"event": "end", "time": round(time.time(), 3), "pid": link, "peak": history.peak}
-        entry.update(wall=round(history.wall(time.monotonic()), 3), steps=history.steps, waited=round(history.waited, 3), cpu=round(cpu, 3))
+        entry.update(wall=round(history.wall(clock.now()), 3), steps=history.steps, waited=round(history.waited, 3), cpu=round(cpu, 3))
         if history.failed:
             entry["reason"] = history.failed
         log(path, entry)

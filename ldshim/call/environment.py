@@ -76,7 +76,7 @@ def read_environment(proc: bytes = b"/proc") -> Environment:
     try:
         block = slurp(proc + b"/self/environ")
     except OSError:
-        return Environment(list(os.environb.items()))
+        return Environment(_as_it_was(list(os.environb.items())))
     pairs = []
     for entry in block.split(b"\0"):
         # The search starts at 1: a name may begin with `=` as far as execve is concerned.
@@ -84,6 +84,14 @@ def read_environment(proc: bytes = b"/proc") -> Environment:
         if cut > 0:
             pairs.append((entry[:cut], entry[cut + 1 :]))
     return Environment(pairs)
+
+
+def _as_it_was(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Take out the LC_CTYPE that Python itself adds, at the end, where the locale is C (PEP 538): the tool's messages go by it."""
+    values = dict(pairs)
+    is_c = not values.get(b"LC_ALL") and values.get(b"LANG", b"") in (b"", b"C", b"POSIX")
+    added = pairs[-1:] in ([(b"LC_CTYPE", b"C.UTF-8")], [(b"LC_CTYPE", b"C.utf8")], [(b"LC_CTYPE", b"UTF-8")])
+    return pairs[:-1] if is_c and added else pairs
 
 
 def slurp(path: bytes) -> bytes:

@@ -156,6 +156,22 @@ def own_stat() -> os.stat_result | None:
         return None
 
 
+def absolute(path: bytes) -> bytes:
+    """Make a path absolute; where the current directory was removed, one below it stays as it is, which the kernel follows as well."""
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        return path
+
+
+def resolved(path: bytes) -> bytes:
+    """Follow every symbolic link; what stands below a current directory that was removed is not resolved."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return path
+
+
 class Search:
     """One walk over PATH (and COMPILER_PATH below collect2): where we looked, what we passed over as ourselves."""
 
@@ -188,7 +204,7 @@ class Search:
 def _candidate(directory: bytes, name: bytes) -> bytes:
     """Name a file in an entry of PATH, absolute. An empty entry means the current directory, as it does to execvp."""
     # An absolute one is not normalised: what collect2 found behind `..` is what the linker prints of itself.
-    return os.path.join(directory if directory.startswith(b"/") else os.path.abspath(directory or b"."), name)
+    return os.path.join(directory if directory.startswith(b"/") else absolute(directory or b"."), name)
 
 
 def path_entries(environment: Environment) -> list[bytes]:
@@ -222,9 +238,9 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
     if tool and not is_ldshim(tool, own):
         if not os.path.isfile(tool):
             raise UnfoundError(127, _line(tool, "real tool not found", b"no such file"))
-        call.real = os.path.abspath(tool)
+        call.real = absolute(tool)
     elif pinned:
-        call.real = os.path.abspath(pinned)
+        call.real = absolute(pinned)
         search.find(name, entries)
     elif baked and os.path.isfile(baked) and os.access(baked, os.X_OK) and not is_ldshim(baked, own):
         # Below a cross compiler COMPILER_PATH holds the linker that fits, and the baked one is the machine's own.
@@ -249,7 +265,7 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
 
 def _argv0(call: Call, tool: bytes, met: bytes, kept: list[bytes], environment: Environment) -> bytes:
     """Choose the argv[0] of the bare call. kept: the PATH that the tool will have; the rest as for stand_in."""
-    if tool and os.path.abspath(tool) == call.real:
+    if tool and absolute(tool) == call.real:
         return tool
     by_name = not tool and (not met or _position(met, path_entries(environment)) >= 0)
     if by_name and b"COLLECT_GCC" not in environment and _first(call.name, kept) == call.real:
@@ -355,7 +371,7 @@ def _handed_over(environment: Environment) -> tuple[int, bytes]:
 
 def _is_wrapper(path: bytes) -> bool:
     """Tell whether a tool is certainly something else that runs the tool: a link to a program of another name, or a script."""
-    if kind_of(program_name(path)) != kind_of(program_name(os.path.realpath(path))):
+    if kind_of(program_name(path)) != kind_of(program_name(resolved(path))):
         return True
     try:
         with open(path, "rb", 0) as stream:
@@ -366,7 +382,7 @@ def _is_wrapper(path: bytes) -> bool:
 
 def is_masquerade(path: bytes, environment: Environment) -> bool:
     """Tell whether a file is ccache or kin under a compiler's name: a symbolic link, a hard link or a copy."""
-    if program_name(os.path.realpath(path)) in CACHES:
+    if program_name(resolved(path)) in CACHES:
         return True
     programs = [_first(name, path_entries(environment)) for name in CACHES]
     return any(_same_bytes(path, program) for program in programs if program)

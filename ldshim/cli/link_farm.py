@@ -48,7 +48,7 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
 
 def main(directory: bytes, names: list[bytes], environment: Environment, *, refresh: bool = False) -> int:
     """Make or refresh a farm; return 0, or 1 when anything that was asked for was not done."""
-    out = Farm(os.path.abspath(directory), environment)
+    out = Farm(real_tool.absolute(directory), environment)
     try:
         if not out.open(names, refresh=refresh):
             return 1
@@ -162,7 +162,7 @@ def family_of(call: real_tool.Call, environment: Environment) -> tuple[str, tupl
     """Say what a tool is, for quick.link, and by what to see that it still is; "" for one that can change its mind in the same file."""
     with open(call.real, "rb") as stream:
         is_elf = stream.read(4) == b"\x7fELF"
-    if not is_elf or not real_tool.kind_of(os.path.basename(os.path.realpath(call.real))):
+    if not is_elf or not real_tool.kind_of(os.path.basename(real_tool.resolved(call.real))):
         return "", ()
     return tool_family.identify(call.real, environment, call.path).family, plain_link.identity_of(call.real)
 

@@ -93,7 +93,7 @@ def look(name: bytes, environment: Environment) -> Met:
 
 def _candidates(name: bytes, environment: Environment) -> list[bytes]:
     """List what execvp would try, in its order."""
-    paths = [os.path.join(os.path.abspath(directory or b"."), name) for directory in real_tool.path_entries(environment)]
+    paths = [os.path.join(real_tool.absolute(directory or b"."), name) for directory in real_tool.path_entries(environment)]
     return [path for path in dict.fromkeys(paths) if os.path.isfile(path) and os.access(path, os.X_OK)]
 
 

@@ -91,7 +91,7 @@ class Served:
         """Name the processes that hold a write end, as far as we may look, without this one."""
         wanted = os.fstat(self.read_fd)
         found = set()
-        for pid in (int(name) for name in os.listdir(processes.PROC) if name.isdigit()):
+        for pid in processes.all_pids():
             top = b"%s/%d/fd/" % (processes.PROC, pid)
             try:
                 for number in os.listdir(top):
@@ -115,7 +115,7 @@ class Served:
 
     def _open(self) -> None:
         if self.style == "pipe":
-            self.read_fd, self.write_fd = (descriptors.raised(fd) for fd in os.pipe())
+            self.read_fd, self.write_fd = descriptors.pipe()
             os.set_blocking(self.read_fd, False)
             return
         os.mkfifo(_FIFO, 0o600, dir_fd=self._lock)
@@ -173,16 +173,18 @@ def _tidy(above: bytes) -> None:
             fd = os.open(above + b"/" + name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             continue
-        if _is_locked(fd) and not _is_in_use(fd):
-            _remove(above + b"/" + name, fd)
-        os.close(fd)
+        try:
+            if _is_locked(fd) and not _is_in_use(fd):
+                _remove(above + b"/" + name, fd)
+        finally:
+            os.close(fd)
 
 
 def _is_locked(fd: int) -> bool:
-    """Lock a pool's directory for ourselves, unless its pool has it."""
+    """Lock a pool's directory for ourselves, unless its pool has it. Raises OSError where nothing can be locked."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True
 

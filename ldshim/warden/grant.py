@@ -136,7 +136,10 @@ def _reserve(decision: Decision, order: Reservation, inherited: Inherited, avoid
 
 def _reserve_for_gcc(decision: Decision, order: Reservation, inherited: Inherited, avoid: Collection[int]) -> Grant:
     """Fill GCC's private jobserver at once, or leave a warden that feeds it."""
-    pipe = inherited.pipe = private_jobserver.create(avoid)
+    try:
+        pipe = inherited.pipe = private_jobserver.create(avoid)
+    except OSError:
+        return Grant()  # the kernel gives no descriptor: the number can only be enforced with a pipe
     number, left = decision.number, None
     if decision.policy != "none":
         left = inherited.left = handover.leave_warden(order.with_pipe(pipe), avoid)

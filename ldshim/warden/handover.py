@@ -14,10 +14,9 @@ Behind a valve nothing depends on what is taken, so that link does not wait for 
 from __future__ import annotations
 
 import os
-import time
 
 from ..call import processes
-from ..call.descriptors import raised
+from ..call.descriptors import pipe, raised
 from ..call.environment import count
 from .reservation import Left, Link, dismiss
 
@@ -43,10 +42,14 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     """
     # What GCC is told does not depend on what is taken: that link need not wait for it.
     tells = reservation.policy != "valve"
+    life_read = life_write = -1
     try:
-        life_read, life_write = (raised(fd, avoid) for fd in os.pipe())
+        life_read, life_write = pipe(avoid)
         report_read, report_write = (raised(fd, avoid) for fd in os.pipe()) if tells else (-1, -1)
     except OSError:
+        for fd in (life_read, life_write):
+            if fd >= 0:
+                os.close(fd)
         return None
     link = Link(life_read)
     mask = os.sched_getaffinity(0)
@@ -87,7 +90,9 @@ def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoRetu
     try:
         if os.fork() == 0:
             if report_fd < 0:
-                time.sleep(AFTER_YOU_SECONDS)
+                from ..call import clock  # noqa: PLC0415  as below
+
+                clock.sleep(AFTER_YOU_SECONDS)
             from . import watch  # noqa: PLC0415  nobody else needs it, and behind a valve nobody waits for it
 
             watch.serve(link, reservation, report_fd)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 
-from ..call.descriptors import raised
+from ..call.descriptors import pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ class Private:
 
 def create(avoid: Collection[int] = ()) -> Private:
     """Make the pipe. avoid: descriptor numbers that some *MAKEFLAGS names, so that nobody takes ours for theirs. Raises OSError."""
-    reader, writer = os.pipe()
-    read_fd = raised(reader, avoid)
-    write_fd = raised(writer, avoid)
+    read_fd, write_fd = pipe(avoid)
     os.set_blocking(read_fd, False)
     os.set_inheritable(read_fd, True)
     os.set_inheritable(write_fd, True)

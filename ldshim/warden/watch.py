@@ -25,7 +25,8 @@ import gc
 import os
 import time
 
-from ..call import processes
+from ..call import clock, processes
+from ..call.descriptors import nowhere
 from ..call.real_tool import kind_of, program_name
 from .history import History
 
@@ -79,7 +80,7 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
         keep.append(link.pidfd)
     if pipe is not None:
         keep += [pipe.read_fd, pipe.write_fd]
-    history = History(time.monotonic())
+    history = History(clock.now())
     policy: Policy | None = None
     epilogue = reservation.epilogue
     try:
@@ -193,25 +194,34 @@ def become_warden(keep: list[int]) -> None:
             _signal.signal(number, _signal.SIG_IGN)
         except (OSError, ValueError):
             continue  # SIGKILL, SIGSTOP and the C library's own
-    null = os.open(b"/dev/null", os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    kept = {0, 1, 2, *keep}
+    null = nowhere()
+    if null >= 0:
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+    _close_all_but({*((0, 1, 2) if null >= 0 else ()), *keep})
+    os.chdir(b"/")
+    _name_ourselves()
+    # The link turned it off, and will be gone. What is here already is no garbage: to look at it would only copy pages.
+    gc.freeze()
+    gc.enable()
+
+
+def _close_all_but(kept: set[int]) -> None:
     try:
         numbers = [int(name) for name in os.listdir(b"/proc/self/fd")]
     except OSError:
-        numbers = list(range(os.sysconf("SC_OPEN_MAX")))
+        numbers = []
     for fd in numbers:
         if fd not in kept:
             try:
                 os.close(fd)
             except OSError:
                 continue  # the descriptor that listdir itself used
-    os.chdir(b"/")
-    _name_ourselves()
-    # The link turned it off, and will be gone. What is here already is no garbage: to look at it would only copy pages.
-    gc.freeze()
-    gc.enable()
+    if not numbers:
+        # Without /proc nobody knows the highest one, and the limit may be a billion: one range for each gap.
+        borders = sorted({-1, *kept, 1 << 20})
+        for low, high in zip(borders, borders[1:]):
+            os.closerange(low + 1, high)
 
 
 def _name_ourselves() -> None:
@@ -226,7 +236,7 @@ def _name_ourselves() -> None:
 
 def watch(link: Link, lease: Lease, policy: Policy | None, history: History) -> None:
     """Hold the lease until the link is over or goes on without it; write its course into history. `wind_up` has to follow."""
-    history.note(time.monotonic(), lease.held, wants=False)
+    history.note(clock.now(), lease.held, wants=False)
     history.use(lease.held if policy is None else 0)
     import select  # noqa: PLC0415  the link is on its way by now
 
@@ -238,7 +248,7 @@ def watch(link: Link, lease: Lease, policy: Policy | None, history: History) -> 
     while (piped or alive) and not dismissed:
         delay = WITHOUT_PIDFD_SECONDS if alive and link.pidfd < 0 else None
         if alive and policy is not None:
-            now = time.monotonic()
+            now = clock.now()
             try:
                 delay = min(policy.tick(now), delay or 3600.0)
                 history.note(now, lease.held, policy.wants)
@@ -260,7 +270,7 @@ def watch(link: Link, lease: Lease, policy: Policy | None, history: History) -> 
             # A child between fork and exec still is what its parent was, a shell perhaps: one look at that moment proves nothing.
             missed = 0 if _held_by_a_tool(link) else missed + 1
             piped = missed < 2
-    history.note(time.monotonic(), lease.held, wants=False)
+    history.note(clock.now(), lease.held, wants=False)
     history.use(policy.peak if policy is not None else 0)
 
 

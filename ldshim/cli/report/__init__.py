@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ...call import descriptors
 from .. import terminal
 
 TYPE_CHECKING = False
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
         return job.run(options)
     except BrokenPipeError:
         # `ldshim report log | head`: nobody reads on, and Python must not try to flush at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(descriptors.nowhere(), 1)
         return 0
     finally:
         job.progress.erase()
