@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.matrix
 
 FULL = bool(os.environ.get("LDSHIM_FULL"))
-COMPILERS = [f"gcc-{major}" for major in tools.PROMISED_GCC]
+COMPILERS = list(tools.GCCS.values())
 RECORDED = ["-flto", "-flto=auto", "-flto=jobserver", "-flto=5"]
 LINK = ["", "-flto=auto", "-flto=jobserver", "-flto=3"]
 LEAST_PARTITIONS = 8

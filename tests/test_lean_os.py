@@ -17,7 +17,7 @@ from ldshim import lean_os
 from ldshim.cli import bundle as writer
 from tests.launchers import ROOT
 from tests.program import bare_environment
-from tests.tools import need
+from tests.tools import CLANG, LLD, need
 
 PYTHON = getattr(sys, "_base_executable", sys.executable)
 PATHS = st.text(st.sampled_from("/.ab\0\udcff"), max_size=8)
@@ -74,11 +74,11 @@ def test_an_lto_link_imports_no_os(tmp_path: Path) -> None:
     env = bare_environment(XDG_RUNTIME_DIR=str(tmp_path))
     for name in "fgh":
         (tmp_path / f"{name}.c").write_text(f"int {name}(int x) {{ return x * {ord(name)}; }}\n")
-        subprocess.run([need("clang-16"), "-flto=thin", "-fPIC", "-O1", "-c", f"{name}.c"], cwd=tmp_path, env=env, check=True)
-    need("ld.lld-16")
-    words = [PYTHON, "-m", "ldshim", "link-farm", str(tmp_path / "farm"), "ld.lld-16"]
+        subprocess.run([need(CLANG), "-flto=thin", "-fPIC", "-O1", "-c", f"{name}.c"], cwd=tmp_path, env=env, check=True)
+    need(LLD)
+    words = [PYTHON, "-m", "ldshim", "link-farm", str(tmp_path / "farm"), LLD]
     subprocess.run(words, cwd=ROOT, env=env, check=True, capture_output=True)
-    link = [str(tmp_path / "farm" / "ld.lld-16"), "-shared", "-o", "out.so", "f.o", "g.o", "h.o"]
+    link = [str(tmp_path / "farm" / LLD), "-shared", "-o", "out.so", "f.o", "g.o", "h.o"]
     imported = []
     for words in (["-c", "pass"], link):
         traced = [PYTHON, "-IS", "-X", "importtime", *words]

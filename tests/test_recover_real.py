@@ -189,7 +189,7 @@ def test_a_linker_below_gcc_gets_what_the_driver_deleted(build: Build) -> None:
     (bin_directory / "ld").write_text(CLIENT + "print(os.environ['MAKEFLAGS'].strip())\n")
     (bin_directory / "ld").chmod(0o755)
     (build.place / "x.o").touch()
-    said = build.run(f"{tools.need('gcc-12')} -Bbin -nostdlib x.o")
+    said = build.run(f"{tools.need(tools.GCC)} -Bbin -nostdlib x.o")
     assert "recovered 3" == said.split("\n")[0]
     assert "--jobserver-auth=3,4" not in said
 

@@ -14,22 +14,21 @@ from ldshim.call.tool_family import Tool
 from ldshim.command import argv, gnuld, rspfile
 from ldshim.command.read import rsp_dialect
 from tests.commandline import inputs, run
-from tests.tools import gccs
+from tests.tools import CLANGS, GCCS, LLDS, gccs
 
 if TYPE_CHECKING:
     from ldshim.command.argv import Words
 
 pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
 
+NEWEST_CLANG = CLANGS[max(CLANGS)]
 # tool, how it complains about a file that is missing; its dialect is the one that command/read.py gives to its version
 ORACLES = [
-    ("gcc-11", r"gcc-11: error: ((?s:.*?)): linker input file not found: No such file or directory\n"),
-    ("gcc-12", r"gcc-12: error: ((?s:.*?)): linker input file not found: No such file or directory\n"),
+    *((gcc, rf"{re.escape(gcc)}: error: ((?s:.*?)): linker input file not found: No such file or directory\n") for gcc in GCCS.values()),
     ("ld.bfd", r"ld\.bfd: cannot find ((?s:.*?)): No such file or directory\n"),
     ("ld.gold", r"ld\.gold: error: cannot open ((?s:.*?)): No such file or directory\n"),
-    ("ld.lld-14", r"ld\.lld-14: error: cannot open ((?s:.*?)): No such file or directory\n"),
-    ("ld.lld-19", r"ld\.lld-19: error: cannot open ((?s:.*?)): No such file or directory\n"),
-    ("clang-19", r"clang-19: error: no such file or directory: '((?s:.*?))'\n(?=clang-19: error)"),
+    *((lld, rf"{re.escape(lld)}: error: cannot open ((?s:.*?)): No such file or directory\n") for lld in LLDS.values()),
+    (NEWEST_CLANG, rf"{NEWEST_CLANG}: error: no such file or directory: '((?s:.*?))'\n(?={NEWEST_CLANG}: error)"),
 ]
 OPTIONS = {"ld.lld": ["--error-limit=0"], "gcc": ["-c"]}
 # Every byte that means something in a dialect, and some that do not; no word can be an option, a response file or an existing file.
@@ -108,7 +107,7 @@ def test_windows_quoting_as_lld_reads_it(tmp_path_factory: pytest.TempPathFactor
     """C7: any text is split as lld splits it under --rsp-quoting=windows."""
     path = tmp_path_factory.getbasetemp() / "windows"
     path.write_bytes(b"q0 " + content.encode() + b"\nq1")
-    _, said = run("ld.lld-19", "--rsp-quoting=windows", f"@{path}", "--error-limit=0")
+    _, said = run(LLDS[max(LLDS)], "--rsp-quoting=windows", f"@{path}", "--error-limit=0")
     real = [name.encode(errors="surrogateescape") for name in re.findall(ORACLES[5][1], said)]
     assert real == read_words(path, "llvm-windows")
 
