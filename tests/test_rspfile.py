@@ -107,8 +107,9 @@ def test_windows_quoting_as_lld_reads_it(tmp_path_factory: pytest.TempPathFactor
     """C7: any text is split as lld splits it under --rsp-quoting=windows."""
     path = tmp_path_factory.getbasetemp() / "windows"
     path.write_bytes(b"q0 " + content.encode() + b"\nq1")
-    _, said = run(LLDS[max(LLDS)], "--rsp-quoting=windows", f"@{path}", "--error-limit=0")
-    real = [name.encode(errors="surrogateescape") for name in re.findall(ORACLES[5][1], said)]
+    lld = LLDS[max(LLDS)]
+    _, said = run(lld, "--rsp-quoting=windows", f"@{path}", "--error-limit=0")
+    real = [name.encode(errors="surrogateescape") for name in re.findall(dict(ORACLES)[lld], said)]
     assert real == read_words(path, "llvm-windows")
 
 
