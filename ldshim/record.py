@@ -102,6 +102,15 @@ def lines(plan: Plan, outcome: Outcome, *, confirm: bool = False) -> list[str]:
     return [f"{label:<10}{text}" for label, text in rows(plan, outcome, confirm=confirm)]
 
 
+_ORIGINS = {
+    "pin": "from LDSHIM_JOBS",
+    "jobserver": "from the jobserver",
+    "recovered": "from the jobserver that make withheld",
+    "slots": "from the host's slots",
+    "none": "of its own: nothing is reserved",
+}
+
+
 def rows(plan: Plan, outcome: Outcome, *, confirm: bool = False) -> list[tuple[str, str]]:
     """Explain one call for people: (label, text) each.
 
@@ -110,14 +119,13 @@ def rows(plan: Plan, outcome: Outcome, *, confirm: bool = False) -> list[tuple[s
     facts = record(plan, outcome)
     tool = plan.tool
     banner = f" ({show(tool.banner)})" if tool is not None and tool.banner else ""
-    out = [
-        ("tool", show(plan.call.real)),
-        ("family", f"{plan.family or 'not certain'}{banner}"),
-        ("lto", f"{facts['lto']}, at most {facts['demand']} at once"),
-    ]
-    out.extend(("passed", reason) for reason in (plan.source.reasons if plan.source is not None else ()))
-    out.append(("granted", f"{facts['granted']} from {facts['source']}"))
-    out.append(("reason", plan.reason or "a compile, a probe, or a link below one that has its number"))
+    out = [("tool", show(plan.call.real))]
+    if tool is not None:  # else the call is passed on unread
+        out.append(("family", f"{plan.family or 'not certain'}{banner}"))
+        out.append(("lto", f"{facts['lto']}, at most {facts['demand']} at once"))
+        out.extend(("passed", reason) for reason in (plan.source.reasons if plan.source is not None else ()))
+        out.append(("granted", f"{facts['granted']}, {_ORIGINS.get(str(facts['source']), '')}"))
+    out.append(("reason", plan.reason))
     if plan.found is not None:
         out.extend(("input", reason) for reason in plan.found.reasons)
     if confirm:

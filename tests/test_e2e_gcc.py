@@ -108,7 +108,7 @@ def rows() -> list[Case]:
     forms = itertools.cycle(["prefix", "name", "path"])
     out = []
     for number, (recorded, link, way) in enumerate(itertools.product(RECORDED, LINK, WAYS)):
-        turn = (number % len(WAYS) + number // len(WAYS) % len(LINK) + number // len(WAYS) // len(LINK)) % 2
+        turn = (number % len(WAYS) + number // len(WAYS) % len(LINK) + number // len(WAYS) // len(LINK)) % len(COMPILERS)
         out += [Case(gcc, recorded, link, way, next(forms)) for gcc in (COMPILERS if FULL else [COMPILERS[turn]])]
     return out
 

@@ -31,8 +31,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DRIVER = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-from ldshim import carryout, entry, handover, plan, warden
+from ldshim import carryout, entry, plan
 from ldshim.reserve import jobserver, source
+from ldshim.warden import handover
 
 LINK = os.getpid()
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _JOURNEY = ("tool", "family", "input", "confirm", "lto", "passed", "granted", "reason")
 _LONG_LINES = 8  # of the terminal: a text that takes more is cut in its middle
 _REASON_LINES = 3  # of any other row: an object with IR has sections with long names
+_ROWS = 3  # of one label: a link may name a thousand files that are missing
 _KEPT = 6  # words at either end of a long run
 
 
@@ -48,8 +49,11 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
 def foresee(call: Call, environment: Environment, settings: Settings) -> tuple[plan.Plan, carryout.Outcome]:
     """Make the plan of one call and what it would come to, without reserving; a call that is not worth a look stays as it is."""
     outcome = carryout.Outcome(call.args, environment)
-    if not entry.is_worth_a_look(call, environment, settings):
-        return plan.Plan(call, environment, settings), outcome
+    reason = entry.why_not(call, environment, settings)
+    if reason:
+        unread = plan.Plan(call, environment, settings)
+        unread.reason = reason
+        return unread, outcome
     understood = plan.make(call, environment, settings)
     carryout.preview(understood, outcome)
     return understood, outcome
@@ -91,11 +95,14 @@ def for_terminal(screen: terminal.Screen, understood: plan.Plan, outcome: carryo
         out.extend([screen.paint(f"{label:<10}", "head") + flowed[0], *flowed[1:]])
 
     for wanted in _JOURNEY:
-        for label, text in rows:
-            if label == wanted:
-                shortened = terminal.middle(text, _REASON_LINES * screen.width)
-                hidden += shortened != text
-                row(label, [(word, _style(label, text)) for word in shortened.split(" ")])
+        found = [text for label, text in rows if label == wanted]
+        for text in found[:_ROWS]:
+            shortened = terminal.middle(text, _REASON_LINES * screen.width)
+            hidden += shortened != text
+            row(wanted, [(word, _style(wanted, text)) for word in shortened.split(" ")])
+        if found[_ROWS:]:
+            hidden += 1
+            row(wanted, [(f"… {len(found) - _ROWS} more …", "dim")])
     words, left_out = elided(screen, differing(screen, understood.call.args, outcome.edits))
     hidden += left_out
     row("words", words or [("none", "dim")])
@@ -114,7 +121,7 @@ def for_terminal(screen: terminal.Screen, understood: plan.Plan, outcome: carryo
 def _style(label: str, text: str) -> str:
     """Paint the number, and what speaks against it."""
     if label == "granted":
-        return "good" if not text.startswith("1 ") else ""
+        return "" if text.startswith("1,") else "good"
     return "doubt" if label == "passed" or (label == "family" and text.startswith("not certain")) else ""
 
 

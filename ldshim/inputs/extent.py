@@ -102,6 +102,17 @@ def stat_regular(path: bytes) -> os.stat_result | None:
     return found if found.st_mode & S_IFMT == S_IFREG else None
 
 
+def why_not_regular(path: bytes) -> str:
+    """Say why stat_regular has nothing."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.strerror or "unreadable"
+    except ValueError:
+        return "a NUL in its name"
+    return "no regular file: not read"
+
+
 def open_regular(path: bytes, size: int, meter: Meter) -> Extent:
     """Open the regular file of that size and read its head. The caller closes extent.fd. Raises OSError."""
     if meter.read + HEAD > meter.limit:
