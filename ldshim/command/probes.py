@@ -108,6 +108,8 @@ LINKER_TAKES_NEXT = b"""
 
 MOLD_RUN = frozenset([b"-run", b"--run"])
 
+LINKER_ASKED = b"-Wl,--version -Wl,-v"
+
 # Links that only ask: (who asks, what stands behind -o, what the inputs are called, current directories in which every link is one).
 # The patterns are those of sh's `case`, where `*` matches a slash, too; `?` stands only behind the last `*` or before the first.
 CONFIGURE = (
@@ -121,30 +123,32 @@ CONFIGURE = (
         b"CMakeFiles/cmTC_*.dir/* */CMakeFiles/cmTC_*.dir/* CMake*CompilerId.* */CMake*CompilerId.*",
         b"*/CMakeFiles/CMakeTmp */CMakeFiles/CMakeScratch/TryCompile-* */CMakeFiles/_CMakeLTOTest-*/bin",
     ),
-    # Meson 1.0.1: `sanitycheckc.c -o sanitycheckc.exe` in meson-private, and `…/meson-private/tmpiicmmqg3/testfile.c -o …/output.exe`.
+    # Meson 1.0.1: a driver is asked for its linker, with LINKER_ASKED and no input; `sanitycheckc.c -o sanitycheckc.exe` in meson-private;
+    # `…/meson-private/tmpiicmmqg3/testfile.c -o …/output.exe`.
     (
         "Meson",
         b"sanitycheck*.exe */meson-private/sanitycheck*.exe */meson-private/tmp*/output.exe",
-        b"sanitycheck*.* */meson-private/sanitycheck*.* */meson-private/tmp*/testfile.*",
+        LINKER_ASKED + b" sanitycheck*.* */meson-private/sanitycheck*.* */meson-private/tmp*/testfile.*",
         b"",
     ),
     # Linux 5.15, scripts/cc-can-link.sh: `-x c - -o /dev/null`. (From NO_SOURCE alone, whatever the output: cc-ldoption, up to 5.2.)
-    ("kbuild", b"/dev/null", b"-", b""),
+    ("kbuild", b"/dev/null", b"", b""),
     # cargo 1.95: `rustc - --crate-name ___ --print=file-names`; it links nothing, and would link these.
     ("cargo", b"___ lib___.so */___ */lib___.so", b"___.*.rcgu.o */___.*.rcgu.o", b""),
 )
 _SOMEBODY, _NOBODY = "somebody", "nobody"
 CONFIGURE_MOST = 100  # words: a longer link is none of these
 NO_SOURCE = b"/dev/null"
-# Inputs that may stand beside them: shared libraries, which hold nothing to compile. For a linker also what a driver adds to every link,
-# and the object that it makes of a source: GCC's `cc` and six letters, clang's the name of the source, a dash and six digits.
-DRIVER_NEUTRAL = b"*.so *.so.*"
+# Inputs that say nothing of whose link it is: standard input, and shared libraries, which hold nothing to compile. For a linker also what
+# a driver adds to every link, and the object that it makes of a source: GCC's `cc` and six letters, clang's the name of the source, a
+# dash and six digits.
+DRIVER_NEUTRAL = b"- *.so *.so.*"
 LINKER_NEUTRAL = (
-    b"*.so *.so.* */*crt?.o */crtbegin*.o */crtend*.o */cc??????.o */conftest-??????.o */sanitycheck*-??????.o */testfile-??????.o"
+    b"- *.so *.so.* */*crt?.o */crtbegin*.o */crtend*.o */cc??????.o */conftest-??????.o */sanitycheck*-??????.o */testfile-??????.o"
 )
 
-# With nothing but these a tool has no input, and prints or complains by itself.
-NO_INPUT = frozenset([b"-v", b"-V", b"--verbose", b"-verbose"])
+# With nothing but these a tool has no input, and prints or complains by itself. (autoconf 2.71 tries the last two.)
+NO_INPUT = frozenset([b"-v", b"-V", b"--verbose", b"-verbose", b"-qversion", b"-version"])
 
 
 def driver(args: Sequence[bytes]) -> str:
@@ -192,7 +196,9 @@ def _files(args: Sequence[bytes], taking: bytes) -> Iterator[tuple[bool, bytes]]
         if option == b"-o":
             yield True, word
         elif word.startswith(b"-") and word != b"-":
-            if word == b"--" or (word != b"-o" and word.startswith((b"-o", b"--ou"))):
+            if word in LINKER_ASKED.split():
+                yield False, word
+            elif word == b"--" or (word != b"-o" and word.startswith((b"-o", b"--ou"))):
                 yield False, b""  # names an output in another way, or an input
             before = word
         elif not option or option not in taking.split():

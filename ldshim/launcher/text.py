@@ -121,6 +121,13 @@ class Launcher:
             b"@SECOND@": second_characters([*known, *prefixes]),
             b"@PROBES@": alternatives([*known, *(prefix + b"*" for prefix in prefixes)]),
             b"@TAKES_NEXT@": b" " + b" ".join(sorted(takes_next.split())) + b" ",
+            b"@CONFIGURE_MOST@": b"%d" % probes.CONFIGURE_MOST,
+            b"@LINKER_ASKED@": alternatives(probes.LINKER_ASKED.split()),
+            b"@OUTPUTS@": alternatives(_configure(1)),
+            b"@INPUTS@": alternatives(_configure(2)),
+            b"@PLACES@": alternatives(_configure(3)),
+            b"@NEUTRAL@": alternatives((probes.DRIVER_NEUTRAL if driver else probes.LINKER_NEUTRAL).split()),
+            b"@NOTHING@": probes.NO_SOURCE,
         }
         return b"\n".join(_filled(line, fields) for line in without_comments(template))
 
@@ -129,6 +136,11 @@ class Launcher:
         quick = QUICK.format(never=NEVER_PLAIN[self.kind], family=self.family, identity=self.identity, **values) if self.family else ""
         packed = BUNDLE.format(bundle=self.bundle, head=bundle.HEAD) if self.bundle else ""
         return PYTHON.format(quick=quick, bundle=packed, **values).encode("ascii")
+
+
+def _configure(column: int) -> list[bytes]:
+    """Collect the patterns of one column of the table."""
+    return [pattern for row in probes.CONFIGURE for pattern in row[column].split()]
 
 
 def fits_shebang(python: bytes) -> bool:
