@@ -37,7 +37,7 @@ class Run:
         self.err = err.decode()
 
 
-def start(shim: Shim, *words: str, pass_fds: tuple[int, ...] = (), cwd: Path | None = None, **more: str) -> subprocess.Popen[bytes]:
+def start(shim: Shim, *words: str, pass_fds: tuple[int, ...] = (), cwd: Path | str | None = None, **more: str) -> subprocess.Popen[bytes]:
     """Start `ldshim pool WORDS` as the leader of a process group."""
     command = [shim.command, "pool", *words]
     env = {**shim.environment(PYTHONPATH=str(ROOT)), **more}
@@ -55,7 +55,7 @@ def run(shim: Shim, *words: str, pass_fds: tuple[int, ...] = (), cwd: Path | Non
 @contextlib.contextmanager
 def running(shim: Shim, *words: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run `ldshim pool WORDS` beside a test that does things to it; one that fails leaves none of it behind."""
-    process = start(shim, *words, pass_fds=(), **more)
+    process = start(shim, *words, pass_fds=(), cwd=None, **more)
     try:
         yield process
     finally:

@@ -53,10 +53,7 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
 def foresee(call: Call, environment: Environment, settings: Settings) -> tuple[Analysis, Grant, Edits]:
     """Say what one call would become, without reserving; a call that is not worth a look stays as it is."""
     reason = entry.why_not(call, environment, settings)
-    if reason:
-        analysis = Analysis(Decision(None, reason))
-    else:
-        analysis = analyse(call, environment, settings, promise_memory=False)
+    analysis = Analysis(Decision(None, reason)) if reason else analyse(call, environment, settings, promise_memory=False)
     grant = foresee_grant(analysis.decision, analysis.source.client if analysis.source is not None else None)
     return analysis, grant, entry.edits_of(analysis, grant, environment)
 

@@ -110,31 +110,36 @@ MOLD_RUN = frozenset([b"-run", b"--run"])
 
 LINKER_ASKED = b"-Wl,--version -Wl,-v"
 
-# Links that only ask: (who asks, what stands behind -o, what the inputs are called, current directories in which every link is one).
+OUTPUTS, INPUTS, PLACES = 0, 1, 2
+# Links that only ask: (who asks, (what stands behind -o, what the inputs are called, current directories in which every link is one)).
 # The patterns are those of sh's `case`, where `*` matches a slash, too; `?` stands only behind the last `*` or before the first.
-CONFIGURE = (
+CONFIGURE: tuple[tuple[str, tuple[bytes, bytes, bytes]], ...] = (
     # autoconf 2.71, c.m4: `$CC -o conftest$ac_exeext … conftest.$ac_ext $LIBS`, and once without -o. libtool 2.4.7 also links conftest.o.
-    ("autoconf", b"conftest conftest.exe", b"conftest.*", b""),
+    ("autoconf", (b"conftest conftest.exe", b"conftest.*", b"")),
     # CMake 3.25: try_compile of sources makes a target `cmTC_` and five digits; the compiler's identification has no -o. A project of
     # try_compile, or of CheckIPOSupported, has names of its own, but is built where nothing else is.
     (
         "CMake",
-        b"cmTC_* libcmTC_*.so */cmTC_* */libcmTC_*.so",
-        b"CMakeFiles/cmTC_*.dir/* */CMakeFiles/cmTC_*.dir/* CMake*CompilerId.* */CMake*CompilerId.*",
-        b"*/CMakeFiles/CMakeTmp */CMakeFiles/CMakeScratch/TryCompile-* */CMakeFiles/_CMakeLTOTest-*/bin",
+        (
+            b"cmTC_* libcmTC_*.so */cmTC_* */libcmTC_*.so",
+            b"CMakeFiles/cmTC_*.dir/* */CMakeFiles/cmTC_*.dir/* CMake*CompilerId.* */CMake*CompilerId.*",
+            b"*/CMakeFiles/CMakeTmp */CMakeFiles/CMakeScratch/TryCompile-* */CMakeFiles/_CMakeLTOTest-*/bin",
+        ),
     ),
     # Meson 1.0.1: a driver is asked for its linker, with LINKER_ASKED and no input; `sanitycheckc.c -o sanitycheckc.exe` in meson-private;
     # `…/meson-private/tmpiicmmqg3/testfile.c -o …/output.exe`.
     (
         "Meson",
-        b"sanitycheck*.exe */meson-private/sanitycheck*.exe */meson-private/tmp*/output.exe",
-        LINKER_ASKED + b" sanitycheck*.* */meson-private/sanitycheck*.* */meson-private/tmp*/testfile.*",
-        b"",
+        (
+            b"sanitycheck*.exe */meson-private/sanitycheck*.exe */meson-private/tmp*/output.exe",
+            LINKER_ASKED + b" sanitycheck*.* */meson-private/sanitycheck*.* */meson-private/tmp*/testfile.*",
+            b"",
+        ),
     ),
     # Linux 5.15, scripts/cc-can-link.sh: `-x c - -o /dev/null`. (From NO_SOURCE alone, whatever the output: cc-ldoption, up to 5.2.)
-    ("kbuild", b"/dev/null", b"", b""),
+    ("kbuild", (b"/dev/null", b"", b"")),
     # cargo 1.95: `rustc - --crate-name ___ --print=file-names`; it links nothing, and would link these.
-    ("cargo", b"___ lib___.so */___ */lib___.so", b"___.*.rcgu.o */___.*.rcgu.o", b""),
+    ("cargo", (b"___ lib___.so */___ */lib___.so", b"___.*.rcgu.o */___.*.rcgu.o", b"")),
 )
 _SOMEBODY, _NOBODY = "somebody", "nobody"
 CONFIGURE_MOST = 100  # words: a longer link is none of these
@@ -169,18 +174,18 @@ def configure(args: Sequence[bytes], directory: bytes, *, is_driver: bool) -> st
     """Name who asks by this link, "" for a link that somebody wants. directory: the current one."""
     if len(args) >= CONFIGURE_MOST:
         return ""
-    maker = _maker(directory, 3)
+    maker = _maker(directory, PLACES)
     if maker:
         return maker
     neutral = (DRIVER_NEUTRAL if is_driver else LINKER_NEUTRAL).split()
     came = went = ""  # who is known by the inputs, who by the output
     for is_output, word in _files(args, DRIVER_TAKES_NEXT if is_driver else LINKER_TAKES_NEXT):
         if is_output:
-            went = _maker(word, 1) or _SOMEBODY
+            went = _maker(word, OUTPUTS) or _SOMEBODY
         elif word == NO_SOURCE:
             came = came or _NOBODY
         elif not any(_is_like(word, pattern) for pattern in neutral):
-            came = _maker(word, 2)
+            came = _maker(word, INPUTS)
             if not came:
                 return ""  # soon, for most links
     if went == _SOMEBODY:
@@ -206,9 +211,9 @@ def _files(args: Sequence[bytes], taking: bytes) -> Iterator[tuple[bool, bytes]]
 
 
 def _maker(word: bytes, column: int) -> str:
-    for row in CONFIGURE:
+    for maker, row in CONFIGURE:
         if any(_is_like(word, pattern) for pattern in row[column].split()):
-            return row[0]
+            return maker
     return ""
 
 

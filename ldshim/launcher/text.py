@@ -105,9 +105,9 @@ class Launcher:
             b"@TAKES_NEXT@": b" " + b" ".join(sorted(takes_next.split())) + b" ",
             b"@CONFIGURE_MOST@": b"%d" % probes.CONFIGURE_MOST,
             b"@LINKER_ASKED@": alternatives(probes.LINKER_ASKED.split()),
-            b"@OUTPUTS@": alternatives(_configure(1)),
-            b"@INPUTS@": alternatives(_configure(2)),
-            b"@PLACES@": alternatives(_configure(3)),
+            b"@OUTPUTS@": alternatives(_configure(probes.OUTPUTS)),
+            b"@INPUTS@": alternatives(_configure(probes.INPUTS)),
+            b"@PLACES@": alternatives(_configure(probes.PLACES)),
             b"@NEUTRAL@": alternatives((probes.DRIVER_NEUTRAL if driver else probes.LINKER_NEUTRAL).split()),
             b"@NOTHING@": probes.NO_SOURCE,
         }
@@ -121,7 +121,7 @@ class Launcher:
 
 def _configure(column: int) -> list[bytes]:
     """Collect the patterns of one column of the table."""
-    return [pattern for row in probes.CONFIGURE for pattern in row[column].split()]
+    return [pattern for _, row in probes.CONFIGURE for pattern in row[column].split()]
 
 
 def fits_shebang(python: bytes) -> bool:
