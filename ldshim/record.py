@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from .warden.history import History
 
 
+VERSION = 1  # of the keys (the man page has them all, and tests/test_man.py looks): another one when a key changes its meaning
+
+
 def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: str = "") -> dict[str, object]:
     """Return the facts of one call. event: "handover" for the log, "" for explain, which has no time, pid and cwd."""
     out: dict[str, object] = {}
     if event:
-        out.update(event=event, time=round(time.time(), 3), pid=os.getpid(), cwd=_cwd())
+        out.update(event=event, version=VERSION, time=round(time.time(), 3), pid=os.getpid(), cwd=_cwd())
     decision, source = analysis.decision, analysis.source
     out.update(
         tool=os.fsdecode(call.real),
@@ -96,7 +99,7 @@ def epilogue(path: bytes, link: int) -> Callable[[History, float], None]:
     """
 
     def over(history: History, cpu: float) -> None:
-        entry: dict[str, object] = {"event": "end", "time": round(time.time(), 3), "pid": link, "peak": history.peak}
+        entry: dict[str, object] = {"event": "end", "version": VERSION, "time": round(time.time(), 3), "pid": link, "peak": history.peak}
         entry.update(wall=round(history.wall(time.monotonic()), 3), steps=history.steps, waited=round(history.waited, 3), cpu=round(cpu, 3))
         log(path, entry)
 
