@@ -100,7 +100,7 @@ class Page:
         for each in candidates:
             if each["usable"]:
                 there = f"{each['jobserver']}, {each['tokens']} tokens there now" + (
-                    f", of make's -j{each['jobs']}" if each["jobs"] else ""
+                    f", of -j{each['jobs']}" if each["jobs"] else ""
                 )
                 self.row(each["from"], ("usable, too:" if chosen else "usable:", "dim" if chosen else "good"), (there, ""), width=15)
                 chosen = True
