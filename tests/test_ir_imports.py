@@ -39,7 +39,7 @@ def test_only_explain_asks_pyelftools(tmp_path: Path) -> None:
     """C24: a plain link and the explanation of one import no pyelftools; `explain` of objects with IR has its opinion, in one line."""
     native = compile_gcc(GCC, tmp_path, name="native")
     slim = compile_gcc(GCC, tmp_path, "-flto", name="slim", text="int other(void) { return 1; }")
-    lld = tools.LLD
+    lld = tools.need(tools.LLD)
     for words in ((lld, "-r", "-o", tmp_path / "out.o", native), ("explain", "--", lld, "-r", "-o", "x", native)):
         said, imported = modules_imported(*words, cwd=tmp_path)
         assert "ldshim.call.real_tool" in imported
