@@ -194,7 +194,7 @@ def test_a_linker_below_gcc_gets_what_the_driver_deleted(build: Build) -> None:
     (build.place / "x.o").touch()
     said = build.run(f"{tools.need(tools.GCC)} -Bbin -nostdlib x.o")
     assert "recovered 3" == said.split("\n")[0]
-    assert said.count("--jobserver-auth=") == build.run('echo "$MAKEFLAGS"').count("--jobserver-auth=") - 1
+    assert said.count("--jobserver-auth=") == build.run('echo "$$MAKEFLAGS"').count("--jobserver-auth=") - 1
 
 
 def test_another_user_is_not_served(build: Build) -> None:
