@@ -32,6 +32,7 @@ class Project:
     """One project directory. place: empty, of the test's; names: the tools that stand in the link farm `shim` inside it."""
 
     def __init__(self, place: Path, shim: Shim, *names: str) -> None:
+        tools.need_c_library()
         self.place = place / "project"
         shutil.copytree(FILES, self.place)
         for number in range(MODULES):

@@ -65,6 +65,7 @@ def test_a_kernel_shaped_build_leaves_the_same_files(
     cc, ld, *rest = TOOLCHAINS[toolchain]
     for program in (cc, ld, rest[0]):
         tools.need(program)
+    tools.need_c_library(cc)
     ar = (rest[0], rest[1])
     if toolchain not in bare:
         bare[toolchain] = build(tools.need("make"), tmp_path / "bare", cc, ld, ar, shim.environment())

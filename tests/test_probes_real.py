@@ -154,6 +154,7 @@ def test_meson_detects_the_same_compiler(compiler: str, shim: Shim, tmp_path: Pa
 
 def test_autoconf_s_way_of_looking(shim: Shim, tmp_path: Path) -> None:
     """C5: what every configure script asks: does it link, what is the suffix, is it GNU, is stderr empty, does the result run."""
+    tools.need_c_library(tools.GCC)
     (tmp_path / "conftest.c").write_text("int main(void) { return 0; }\n")
     for command in (tools.need(tools.GCC), shim.named(tools.GCC)):
         for line in (["-o", "conftest", "-g", "-O2", "-flto=auto", "conftest.c", "-lm"], ["-E", "conftest.c"], ["-c", "-g", "conftest.c"]):
