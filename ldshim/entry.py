@@ -100,16 +100,10 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
     """Do what run does, as long as nothing fails that must not."""
     try:
         call = real_tool.stand_in(name, args, environment, tool, baked, met)
-        markers: dict[bytes, bytes | None] = {
-            real_tool.VIA: real_tool.via(call, environment, processes.own_stamp()),
-            real_tool.DEPTH: real_tool.depth(call, environment),
-        }
+        below = marked(call, environment)
     except real_tool.UnfoundError as error:
         say(str(error))
         os._exit(error.status)
-    if call.path is not None:
-        markers[b"PATH"] = call.path
-    below = environment.changed(markers)
     grant: Grant | None = None
     args, variables = call.args, below
     try:
@@ -120,7 +114,7 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
             call, args, below = behind_prefix(call, environment, below, settings)
             variables = below
         # A launcher has asked plain_link.py already.
-        if is_worth_a_look(call, environment, settings) and (baked or not is_certainly_plain(call, environment)):
+        if not why_not(call, environment, settings) and (baked or not is_certainly_plain(call, environment)):
             for line in settings.complaints:
                 say(line)
             from .analysis import analyse  # noqa: PLC0415  compiles and probes stop above
@@ -143,6 +137,15 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
         raise
 
 
+def marked(call: Call, environment: Environment) -> Environment:
+    """Return the environment for the tool: without directories of ours in PATH, with the markers against loops. Raises UnfoundError."""
+    edits: dict[bytes, bytes | None] = {
+        real_tool.VIA: real_tool.via(call, environment, processes.own_stamp()),
+        real_tool.DEPTH: real_tool.depth(call, environment),
+    }
+    return environment.changed(edits if call.path is None else {**edits, b"PATH": call.path})
+
+
 def behind_prefix(call: Call, environment: Environment, below: Environment, settings: Settings) -> tuple[Call, list[bytes], Environment]:
     """See through `ccache gcc …` and `nice gcc …` (call/prefix.py).
 
@@ -156,7 +159,7 @@ def behind_prefix(call: Call, environment: Environment, below: Environment, sett
         note, args = f"reason    {found}: passed through", call.args
     else:
         tool = real_tool.Call(real_tool.program_name(call.args[found.at]), call.args[found.at + 1 :])
-        if not is_worth_a_look(tool, environment, settings):
+        if why_not(tool, environment, settings):
             return call, call.args, below
         if found.insert < 0:
             try:
@@ -212,15 +215,32 @@ def tell(call: Call, settings: Settings, analysis: Analysis, grant: Grant, edits
                 say("ldshim: " + line)
 
 
-def is_worth_a_look(call: Call, environment: Environment, settings: Settings) -> bool:
-    """Tell whether this call may be a link that we know how to help; probes and compiles are not (C5)."""
-    if settings.disable or not call.kind:
-        return False
+def why_not(call: Call, environment: Environment, settings: Settings) -> str:
+    """Say why this call is passed on unread, "" when it may be a link that we know how to help; compiles and probes are not (C5)."""
+    if settings.disable:
+        return "LDSHIM_DISABLE=1"
+    if not call.kind:
+        from .call import prefix  # noqa: PLC0415  only a name of no tool
+
+        return prefix.why_passed(call) or "a name of no tool that ldshim knows"
     from .command import probes  # noqa: PLC0415
 
-    if probes.driver(call.args) if call.kind == "driver" else probes.linker(call.args):
-        return False
-    return not handover.is_nested(environment)
+    is_driver = call.kind == "driver"
+    asked = probes.driver(call.args) if is_driver else probes.linker(call.args)
+    if asked:
+        return asked
+    if handover.is_nested(environment):
+        return "a link below one that has its number"
+    maker = probes.configure(call.args, current_directory(), is_driver=is_driver)
+    return f"a configure probe, {maker}'s" if maker else ""
+
+
+def current_directory() -> bytes:
+    """Return it, b"" when it has been removed."""
+    try:
+        return os.getcwdb()
+    except OSError:
+        return b""
 
 
 def is_certainly_plain(call: Call, environment: Environment) -> bool:

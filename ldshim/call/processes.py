@@ -19,8 +19,14 @@ else:
     import _signal  # the signal module proper builds enums: 4 ms
 
 PROC = b"/proc"
+NO_PROC = "/proc is missing: neither the links that share this machine nor the processes of this one can be seen"
 FOREIGN = "/proc is missing or belongs to another PID namespace"
 _asked: dict[bytes, bool] = {}
+
+
+def is_there() -> bool:
+    """Tell whether /proc is mounted; a chroot may have none."""
+    return os.path.exists(PROC + b"/self")
 
 
 def shows_us(proc: bytes) -> bool:

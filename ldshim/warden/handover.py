@@ -101,9 +101,9 @@ def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoRetu
         if reservation.epilogue is not None:
             from .history import History  # noqa: PLC0415  only a warden that is to write a log
 
-            history = History(time.monotonic())
+            history = History(clock.now())
             history.fail(error)
-            reservation.epilogue(history, time.process_time())
+            reservation.epilogue(history, 0.0)
     finally:
         os._exit(status)  # without Python's own clean-up, which would flush streams that belong to somebody else
 
