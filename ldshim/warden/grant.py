@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 from ..reserve import makeflags
-from ..reserve.lease import Lease
 from . import handover, private_jobserver
 from .reservation import Reservation
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from ..call.environment import Environment
     from ..decide.budget import Decision
     from ..reserve.jobserver import Jobserver
+    from ..reserve.lease import Lease
     from .history import History
     from .private_jobserver import Private
 
@@ -93,7 +93,10 @@ def reserve(
     if not decision.number:
         return Grant()
     avoid = named_descriptors(environment.get(name) for name in makeflags.VARIABLES)
-    order = Reservation(lease, decision.number - 1, decision.policy, environment, wpa_asks=gcc_major >= WPA_ASKS, epilogue=epilogue)
+    most = decision.number - 1
+    if decision.policy == "enclose" and lease.source == "none":
+        lease = _kept(most)
+    order = Reservation(lease, most, decision.policy, environment, wpa_asks=gcc_major >= WPA_ASKS, epilogue=epilogue)
     if decision.lto == "gcc":
         return _reserve_for_gcc(decision, order, callers_fds, avoid)
     if decision.policy == "none":
@@ -117,7 +120,7 @@ def _reserve_for_gcc(decision: Decision, order: Reservation, callers_fds: Iterab
             number = 1 + (left.taken if left is not None else 0)
         elif not order.wpa_asks and len(os.sched_getaffinity(0)) > number:
             # Nothing is held, but WPA would fork as many writers as it likes: the warden confines them to the number.
-            alone = Reservation(Lease(), number - 1, "fixed", order.environment, pipe)
+            alone = Reservation(_kept(number - 1), number - 1, "fixed", order.environment, pipe)
             left = handover.leave_warden(alone, avoid)
         pipe.fill(number - 1)
         life_fd, policy = (left.life_fd, left.policy) if left is not None else (pipe.write_fd, "none")
@@ -127,6 +130,13 @@ def _reserve_for_gcc(decision: Decision, order: Reservation, callers_fds: Iterab
         raise
 
 
+def _kept(count: int) -> Lease:
+    """Return a lease on threads that nobody counts: its warden holds no token, and confines the link to them."""
+    from ..reserve.wrapped import Kept  # noqa: PLC0415  a pin, or a ceiling of one
+
+    return Kept(count)
+
+
 def foresee(decision: Decision, client: Jobserver | None) -> Grant:
     """Say what `reserve` would grant now, without reserving; `R,W` stands for the private jobserver. client: of a jobserver that works."""
     if not decision.number:
@@ -134,7 +144,8 @@ def foresee(decision: Decision, client: Jobserver | None) -> Grant:
     number, policy = decision.number, decision.policy
     if client is not None and policy not in ("valve", "confine"):
         number = 1 + min(client.available(), number - 1)
-        policy = policy if number > 1 else "none"
+    if policy in ("fixed", "enclose"):
+        policy = "fixed" if number > 1 else "none"
     auth = b"R,W" if decision.lto == "gcc" else b""
     return Grant(number, decision.before_memory if policy == "valve" else 0, policy, auth=auth)
 
