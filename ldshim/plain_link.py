@@ -50,7 +50,6 @@ _DRIVER_OPTIONS = (
 _FORWARDED = (b"@", b"-L", b"--l", b"-pl", b"--pl", b"-thread", b"--thread", b"-thinlto", b"--thinlto", b"--fat-lto")
 _GCC_IR = b".gnu.lto_"
 _HEADER = ((16, 2), (40, 8), (58, 2), (60, 2), (62, 2))  # e_type, e_shoff, e_shentsize, e_shnum, e_shstrndx: offset and size
-_OWN_MOST = {"lld": 16, "mold": 32}  # threads that a linker starts by itself at most
 
 
 def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[int, ...]) -> None:
@@ -81,9 +80,9 @@ def is_plain(family: str, args: list[bytes], entries: list[bytes]) -> bool:
     if family == "gold":
         return not any(word.startswith(_GOLD_OPTIONS) for word in args)
     if family == "mold":
-        return not any(word.startswith(_MOLD_OPTIONS) for word in args) and _within_bounds(family, entries)
+        return not any(word.startswith(_MOLD_OPTIONS) for word in args) and _within_bounds(entries)
     if family == "lld":
-        return not any(word.startswith(_LLD_OPTIONS) for word in args) and _only_objects(args) and _within_bounds(family, entries)
+        return not any(word.startswith(_LLD_OPTIONS) for word in args) and _only_objects(args) and _within_bounds(entries)
     if family in ("gcc", "clang"):
         forwarded = [piece for word in args if word.startswith(b"-Wl,") for piece in word[4:].split(b",")]
         if any(word.startswith(_DRIVER_OPTIONS) for word in args) or any(piece.startswith(_FORWARDED) for piece in forwarded):
@@ -133,9 +132,9 @@ def _may_name(fd: int, head: bytes, prefix: bytes) -> bool:
     return size > 1 << 20 or prefix in posix.pread(fd, size, start)
 
 
-def _within_bounds(family: str, entries: list[bytes]) -> bool:
+def _within_bounds(entries: list[bytes]) -> bool:
     """Tell whether the linker's own number of threads is certainly no more than anybody allows (budget.for_plain)."""
-    own = min(len(posix.sched_getaffinity(0)), _OWN_MOST[family])
+    own = len(posix.sched_getaffinity(0))  # at most: lld from 17 on stops at 16, mold mostly at 32 (budget.own_most)
     for entry in entries:
         if entry.startswith(_CEILINGS):
             return False

@@ -58,6 +58,10 @@ def edits_for(
     """
     edits, facts, thin, linker = Edits(), command.facts, decision.lto == "thin", decision.linker
     edits.variables.update(variables)
+    asked = decision.mode.asked if decision.mode is not None else 0
+    if decision.lto == "full" and 0 < asked <= number:
+        return edits  # the linker's own threads are few enough, and no number bounds the others
+    number = min(number, asked or number)  # threads that no number bounds may be more than was asked for (C9)
     if auth:
         show_private(edits, auth, number, environment)
         if command.collected is None:
@@ -119,7 +123,9 @@ def for_linker(edits: Edits, facts: Facts, number: int, family: str, thin: bool)
     elif family in ("mold", "wild"):
         edits.add(facts, [b"--threads=%d" % number])
     elif family == "gold" and facts.threads:
-        edits.add(facts, [b"--thread-count=%d" % number])
+        # A pass with a count of its own does not obey --thread-count (gold/options.cc, finalize).
+        names = dict.fromkeys([b"thread-count", *(said.spelling.strip(b"-=") for said in facts.threads if b"-count" in said.spelling)])
+        edits.add(facts, [b"--%b=%d" % (name, number) for name in names])
     if thin and family in ("bfd", "gold", "mold"):
         _tell_plugin(edits, facts, number)
 

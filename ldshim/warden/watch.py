@@ -166,6 +166,14 @@ def _begin(link: Link, reservation: Reservation) -> Policy | str:
             return confinement
         refused = confinement
     lease.grow(reservation.most - lease.held)
+    if reservation.policy == "enclose":
+        from ..reserve.wrapped import Kept  # noqa: PLC0415
+        from .confinement import confine  # noqa: PLC0415  as above
+
+        confinement = confine(link.pid, Kept(lease.held), lease.held, environment.get)
+        if not isinstance(confinement, str):
+            return confinement
+        refused = confinement
     if reservation.pipe is not None and not reservation.wpa_asks:
         from ..reserve.wrapped import Kept  # noqa: PLC0415
         from .gcc_valve import Writers  # noqa: PLC0415
