@@ -48,6 +48,7 @@ class Served:
         self.tokens = jobs - 1
         self.style = style
         self.directory = b""
+        self._filled = 0  # ns: when the last token was put in
         self._lock = self.read_fd = self.write_fd = -1
         place = _make_directory(get)
         if isinstance(place, tuple):
@@ -57,6 +58,7 @@ class Served:
         try:
             self._open()
             os.write(self.write_fd, _TOKEN * self.tokens)
+            self._filled = os.fstat(self.read_fd).st_mtime_ns
         except OSError as error:
             self.close()
             raise UnservedError(f"ldshim: pool: the {style} cannot be made: {error.strerror}; try --style={_other(style)}") from error
@@ -74,6 +76,10 @@ class Served:
     def available(self) -> int:
         """Count the tokens that lie there now, whatever their bytes; GCC writes `G`, and that is a token, too."""
         return descriptors.waiting(self.read_fd)
+
+    def was_asked(self) -> bool:
+        """Tell whether somebody has taken a token: one is gone, or came back, which changes a fifo's time; a pipe has none."""
+        return self.available() != self.tokens or os.fstat(self.read_fd).st_mtime_ns != self._filled
 
     def stop_writing(self) -> None:
         """Close our own write end, so that `is_over` tells about everybody else's."""
