@@ -112,7 +112,7 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
             say(line)
         settings = read_settings(environment)
         # A launcher has asked plain_link.py already.
-        if is_worth_a_look(call, environment, settings) and (baked or not is_certainly_plain(call, environment)):
+        if not why_not(call, environment, settings) and (baked or not is_certainly_plain(call, environment)):
             for line in settings.complaints:
                 say(line)
             from .analysis import analyse  # noqa: PLC0415  compiles and probes stop above
@@ -171,15 +171,30 @@ def tell(call: Call, settings: Settings, analysis: Analysis, grant: Grant, edits
                 say("ldshim: " + line)
 
 
-def is_worth_a_look(call: Call, environment: Environment, settings: Settings) -> bool:
-    """Tell whether this call may be a link that we know how to help; probes and compiles are not (C5)."""
-    if settings.disable or not call.kind:
-        return False
+def why_not(call: Call, environment: Environment, settings: Settings) -> str:
+    """Say why this call is passed on unread, "" when it may be a link that we know how to help; compiles and probes are not (C5)."""
+    if settings.disable:
+        return "LDSHIM_DISABLE=1"
+    if not call.kind:
+        return "a name of no tool that ldshim knows"
     from .command import probes  # noqa: PLC0415
 
-    if probes.driver(call.args) if call.kind == "driver" else probes.linker(call.args):
-        return False
-    return not handover.is_nested(environment)
+    is_driver = call.kind == "driver"
+    asked = probes.driver(call.args) if is_driver else probes.linker(call.args)
+    if asked:
+        return asked
+    if handover.is_nested(environment):
+        return "a link below one that has its number"
+    maker = probes.configure(call.args, current_directory(), is_driver=is_driver)
+    return f"a configure probe, {maker}'s" if maker else ""
+
+
+def current_directory() -> bytes:
+    """Return it, b"" when it has been removed."""
+    try:
+        return os.getcwdb()
+    except OSError:
+        return b""
 
 
 def is_certainly_plain(call: Call, environment: Environment) -> bool:

@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from .warden.history import History
 
 
+VERSION = 1  # of the keys (the man page has them all, and tests/test_man.py looks): another one when a key changes its meaning
+
+
 def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: str = "") -> dict[str, object]:
     """Return the facts of one call. event: "handover" for the log, "" for explain, which has no time, pid and cwd."""
     out: dict[str, object] = {}
     if event:
-        out.update(event=event, time=round(time.time(), 3), pid=os.getpid(), cwd=_cwd())
+        out.update(event=event, version=VERSION, time=round(time.time(), 3), pid=os.getpid(), cwd=_cwd())
     decision, source = analysis.decision, analysis.source
     out.update(
         tool=os.fsdecode(call.real),
@@ -96,7 +99,7 @@ def epilogue(path: bytes, link: int) -> Callable[[History, float], None]:
     """
 
     def over(history: History, cpu: float) -> None:
-        entry: dict[str, object] = {"event": "end", "time": round(time.time(), 3), "pid": link, "peak": history.peak}
+        entry: dict[str, object] = {"event": "end", "version": VERSION, "time": round(time.time(), 3), "pid": link, "peak": history.peak}
         entry.update(wall=round(history.wall(time.monotonic()), 3), steps=history.steps, waited=round(history.waited, 3), cpu=round(cpu, 3))
         log(path, entry)
 
@@ -108,6 +111,15 @@ def lines(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm
     return [f"{label:<10}{text}" for label, text in rows(call, analysis, grant, edits, confirm=confirm)]
 
 
+_ORIGINS = {
+    "pin": "from LDSHIM_JOBS",
+    "jobserver": "from the jobserver",
+    "recovered": "from the jobserver that make withheld",
+    "slots": "from the host's slots",
+    "none": "of its own: nothing is reserved",
+}
+
+
 def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm: bool = False) -> list[tuple[str, str]]:
     """Explain one call for people: (label, text) each.
 
@@ -116,14 +128,13 @@ def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm:
     facts = record(call, analysis, grant, edits)
     tool, found, source = analysis.tool, analysis.found, analysis.source
     banner = f" ({show(tool.banner)})" if tool is not None and tool.banner else ""
-    out = [
-        ("tool", show(call.real)),
-        ("family", f"{facts['family'] or 'not certain'}{banner}"),
-        ("lto", f"{facts['lto']}, at most {facts['demand']} at once"),
-    ]
-    out.extend(("passed", reason) for reason in (source.reasons if source is not None else ()))
-    out.append(("granted", f"{facts['granted']} from {facts['source']}"))
-    out.append(("reason", str(facts["reason"]) or "a compile, a probe, or a link below one that has its number"))
+    out = [("tool", show(call.real))]
+    if tool is not None:  # else the call is passed on unread
+        out.append(("family", f"{facts['family'] or 'not certain'}{banner}"))
+        out.append(("lto", f"{facts['lto']}, at most {facts['demand']} at once"))
+        out.extend(("passed", reason) for reason in (source.reasons if source is not None else ()))
+        out.append(("granted", f"{facts['granted']}, {_ORIGINS.get(str(facts['source']), '')}"))
+    out.append(("reason", str(facts["reason"])))
     if found is not None:
         out.extend(("input", reason) for reason in found.reasons)
     if confirm:

@@ -99,9 +99,7 @@ class Page:
         usable, chosen = any(each["usable"] for each in candidates), False
         for each in candidates:
             if each["usable"]:
-                there = f"{each['jobserver']}, {each['tokens']} tokens there now" + (
-                    f", of make's -j{each['jobs']}" if each["jobs"] else ""
-                )
+                there = f"{each['jobserver']}, {each['tokens']} tokens there now" + (f", of -j{each['jobs']}" if each["jobs"] else "")
                 self.row(each["from"], ("usable, too:" if chosen else "usable:", "dim" if chosen else "good"), (there, ""), width=15)
                 chosen = True
             elif each["named"]:

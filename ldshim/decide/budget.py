@@ -174,7 +174,7 @@ def for_lto(mode: Mode, settings: Settings, lease: Pool | None, limits: Limits, 
         ceilings.append((settings.max_jobs, "LDSHIM_MAX_JOBS"))
     if lease is not None and lease.source in ("jobserver", "recovered"):
         if make_jobs:
-            ceilings.append((make_jobs, "make's -j"))
+            ceilings.append((make_jobs, "the jobserver's -j"))
         number, origin = min([*ceilings, *limits.memory])
         return Budget(number, lease.source, f"{lease.source} {lease.name}, at most {number} by {origin}", min(ceilings)[0])
     if mode.serial:
