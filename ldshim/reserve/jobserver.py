@@ -15,7 +15,8 @@ A jobserver is a pipe with a byte for every job that may still start. The edge c
   - Some servers put in one token at a time, and the next when it is gone (build2, steve). A first read of one byte is thus not yet the
     answer, and is followed by up to 30 ms of grace; see `take`.
 
-Used by the warden through lease.py; entry calls `find`, because descriptors must be looked at before anything of ours is opened.
+Used by the warden through lease.py; source.py calls `find`, in the link's own process: descriptors must be looked at before anything of
+ours is opened.
 """
 
 from __future__ import annotations

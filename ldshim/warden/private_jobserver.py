@@ -8,7 +8,8 @@ Whatever the objects recorded, lto-wrapper then runs make without -j, and make t
 The read end is O_NONBLOCK: GCC 13 and later wait for ever on a blocking one (lto1 holds the tokens it waits for). Both ends are
 inheritable, and stand above 100, where no shell's `exec 3<` comes by.
 
-How it is used: `entry` makes one, `rewrite` names it in MAKEFLAGS, the warden feeds it (gcc_valve.py) or it is filled once and left alone.
+How it is used: grant.py makes one, decide/rewrite.py names it in MAKEFLAGS, the warden feeds it (gcc_valve.py) or it is filled once and
+left alone.
 """
 
 from __future__ import annotations
