@@ -398,7 +398,7 @@ def test_compiled_files_that_nobody_can_write(here: Place) -> None:
 
     whole = counts()
     assert (0, 0) == (whole["stale"], whole["missing"])
-    Path(importlib.util.cache_from_source(package / "plan.py")).unlink()
+    Path(importlib.util.cache_from_source(package / "analysis.py")).unlink()
     (package / "decide/mode.py").write_text((package / "decide/mode.py").read_text() + "\n")
     assert (whole["fresh"] - 2, 1, 1) == tuple(counts()[state] for state in ("fresh", "stale", "missing"))
 

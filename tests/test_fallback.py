@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.program import Program
     from tests.shim import Shim
 
-LLD = "ld.lld-16"
+LLD = tools.LLD
 REFUSED = "; not confined: its affinity cannot be set: Operation not permitted"
 
 

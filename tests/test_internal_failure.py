@@ -69,10 +69,10 @@ class Call:
 @pytest.fixture
 def calls(shim: Shim, program: Program, tmp_path: Path) -> dict[str, Call]:
     """Prepare a GCC LTO link, a ThinLTO link and a compile."""
-    slim = program.objects(tools.need("gcc-12"), "-O1", "-flto")
-    thin = program.objects(tools.clang_of("ld.lld-16"), "-O1", "-fPIC", "-flto=thin")
-    gcc = Recorder(tmp_path / "gcc", "gcc", banner("gcc-12"))
-    lld = Recorder(tmp_path / "lld", "ld.lld", banner("ld.lld-16"))
+    slim = program.objects(tools.need(tools.GCC), "-O1", "-flto")
+    thin = program.objects(tools.clang_of(tools.LLD), "-O1", "-fPIC", "-flto=thin")
+    gcc = Recorder(tmp_path / "gcc", "gcc", banner(tools.GCC))
+    lld = Recorder(tmp_path / "lld", "ld.lld", banner(tools.LLD))
     (tmp_path / "words.rsp").write_text(" ".join(slim))
     return {
         "gcc": Call(gcc, shim, ["-flto=auto", f"@{tmp_path}/words.rsp", "-o", "out"], tmp_path),

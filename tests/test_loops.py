@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 DEADLINE = 60.0
 # program, its masquerade directory, a name that stands in it, variables that keep it on this machine
 MASQUERADES = {
-    "ccache": ("ccache", "/usr/lib/ccache", "gcc-12", {"CCACHE_DIR": "{place}/ccache"}),
-    "ccache disabled": ("ccache", "/usr/lib/ccache", "gcc-12", {"CCACHE_DISABLE": "1"}),
-    "distcc": ("distcc", "/usr/lib/distcc", "gcc-12", {"DISTCC_HOSTS": "localhost", "DISTCC_DIR": "{place}/distcc"}),
+    "ccache": ("ccache", "/usr/lib/ccache", tools.GCC, {"CCACHE_DIR": "{place}/ccache"}),
+    "ccache disabled": ("ccache", "/usr/lib/ccache", tools.GCC, {"CCACHE_DISABLE": "1"}),
+    "distcc": ("distcc", "/usr/lib/distcc", tools.GCC, {"DISTCC_HOSTS": "localhost", "DISTCC_DIR": "{place}/distcc"}),
     "icecc": ("icecc", "/usr/lib/icecc/bin", "gcc", {"ICECC": "disable"}),
 }
 
