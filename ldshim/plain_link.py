@@ -2,7 +2,8 @@
 
 The problem: most links are no LTO links, and what ldshim needs to find that out costs such a link more than Python's own start: 39 modules,
 each a few system calls, an unmarshal and its classes, together as much again as `python3 -IS`. The consequence: this one module, which
-imports nothing but what the interpreter has loaded already (so no os, and no __future__), and knows these cases well enough:
+imports nothing but what the interpreter has loaded already (so no os, and no __future__; below a make the parser of MAKEFLAGS), and knows
+these cases well enough:
 
     bfd, gold   no -plugin, so nothing that could compile IR is there; no --threads
     mold        no -plugin, no --threads, and its own number of threads is within bounds
@@ -139,8 +140,9 @@ def _within_bounds(entries: list[bytes]) -> bool:
         if entry.startswith(_CEILINGS):
             return False
         if entry.startswith(b"MAKEFLAGS="):
-            jobs = [word[2:] for word in entry[10:].split(b" ") if word.startswith(b"-j") and word[2:].isdigit()]
-            if any(len(number) < 10 and int(number) < own for number in jobs):
+            from .reserve import makeflags  # noqa: PLC0415  only below a make
+
+            if 0 < makeflags.parse(entry[10:]).jobs < own:
                 return False
     return own == 1 or _without_quota()
 

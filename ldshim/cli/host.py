@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 NOT_SET = "not set"
 TURNED_OFF = "turned off by LDSHIM_RECOVER=0"
-_NO_LIMIT = 1 << 62  # cgroup v1 says "none" as 0x7FFFFFFFFFFFF000
 
 
 def jobservers(environment: Environment, settings: Settings) -> list[Report]:
@@ -92,7 +91,7 @@ def _cgroup_limit() -> int | None:
     for version, directory in cgroups.directories(b"memory"):
         for name in (b"/memory.max", b"/memory.high") if version == 2 else (b"/memory.limit_in_bytes",):
             limit = cgroups.number(directory + name)
-            if limit is not None and 0 <= limit < _NO_LIMIT:
+            if limit is not None and 0 <= limit < memory.NO_LIMIT:
                 found.append(limit)
     return min(found, default=None)
 

@@ -119,9 +119,9 @@ def gcc_asked(facts: Facts, found: Findings) -> tuple[int, bool, str]:
     """
     said = [flto.value for flto in facts.flto if flto.value is not None]
     if said:
-        return (*_flto_value(said[-1]), f"the link line says -flto={said[-1].decode('ascii', 'replace')}")
+        return (*flto_value(said[-1]), f"the link line says -flto={said[-1].decode('ascii', 'replace')}")
     recorded = [word[6:] for word in found.recorded if word.startswith(b"-flto=")]
-    values = [_flto_value(value) for value in recorded]
+    values = [flto_value(value) for value in recorded]
     if any(ceiling == 0 and not serial for ceiling, serial in values):
         return 0, False, "the objects recorded -flto=auto or jobserver"
     numbers = [ceiling for ceiling, serial in values if not serial]
@@ -130,7 +130,12 @@ def gcc_asked(facts: Facts, found: Findings) -> tuple[int, bool, str]:
     return 0, True, "nobody asked for more than one job"
 
 
-def _flto_value(value: bytes) -> tuple[int, bool]:
+def asks_for_jobs(said: Said) -> bool:
+    """Tell whether a -flto=X asks for more than one job."""
+    return not flto_value(said.value or b"")[1]
+
+
+def flto_value(value: bytes) -> tuple[int, bool]:
     """Return (ceiling or 0, serial) as lto-wrapper reads X: atoi, so that 08 is 8, 3x is 3, and anything else is serial."""
     if value in (b"auto", b"jobserver"):
         return 0, False

@@ -10,6 +10,8 @@ Pure: facts and a number in, Edits out. A line that ends in an option waiting fo
 
 from __future__ import annotations
 
+from .mode import asks_for_jobs
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..call.environment import Environment
@@ -94,13 +96,6 @@ def for_collected(edits: Edits, facts: Facts, number: int, collect_gcc_options: 
         from ..command import collect  # noqa: PLC0415  only a linker below collect2 gets here
 
         edits.variables[b"COLLECT_GCC_OPTIONS"] = collect.replace(collect_gcc_options, replacements)
-
-
-def asks_for_jobs(said: Said) -> bool:
-    """Tell whether a -flto=X asks for more than one job: auto, jobserver, or a number above 1 as atoi reads it."""
-    value = said.value or b""
-    digits = value[: len(value) - len(value.lstrip(b"0123456789"))][:9]
-    return value in (b"auto", b"jobserver") or (digits != b"" and int(digits) > 1)
 
 
 def show_private(edits: Edits, auth: bytes, number: int, environment: Environment) -> None:

@@ -27,7 +27,7 @@ import time
 
 from ..call import clock, processes
 from ..call.descriptors import nowhere
-from ..call.real_tool import kind_of, program_name
+from ..call.real_tool import kind_of, program_name, unversioned
 from .history import History
 
 TYPE_CHECKING = False
@@ -341,7 +341,5 @@ def _held_by_a_tool(link: Link) -> bool:
 
 def is_tool(name: bytes) -> bool:
     """Tell whether an executable's base name is one of a link's tools, with any target prefix and version suffix."""
-    stem, dash, version = name.rpartition(b"-")
-    if dash and version.replace(b".", b"").isdigit():
-        name = stem
+    name = unversioned(name)
     return name in _TOOLS or name.rpartition(b"-")[2] in _TOOLS or bool(kind_of(name))
