@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ldshim.call import processes
 from ldshim.reserve import jobserver, makeflags
 from ldshim.reserve.lease import JobserverLease
 from ldshim.warden import reservation, watch
