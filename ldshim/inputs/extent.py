@@ -19,6 +19,10 @@ S_IFREG = 0o100000
 # Raw bitcode and its wrapper; archives and thin ones. Here because what reads them is only imported for an input that starts so.
 BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")
 ARCHIVE, THIN_ARCHIVE = b"!<arch>\n", b"!<thin>\n"
+# IMAGE_FILE_MACHINE_*, little-endian, begins a COFF object: i386, x86_64, ARM (Thumb-2), ARM64, ARM64EC, ARM64X. No text begins so. An
+# anonymous object has none: a member of an import library, big-obj, what MSVC's own LTO leaves. An image (DLL, EXE) begins as DOS did.
+COFF = (b"\x4c\x01", b"\x64\x86", b"\xc4\x01", b"\x64\xaa", b"\x41\xa6", b"\x4e\xa6", b"\0\0\xff\xff")
+PE_IMAGE = b"MZ"
 
 # One read gets the header, and all of a small object.
 HEAD = 4096
