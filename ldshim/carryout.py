@@ -184,10 +184,6 @@ def _reservation(plan: Plan, policy: str, pipe: private_jobserver.Private | None
     assert plan.source is not None
     assert plan.budget is not None
     lease = plan.source.lease
-    if b"_LDSHIM_POOL" in plan.environment:
-        from .reserve import register  # noqa: PLC0415  only below `ldshim pool`
-
-        lease = register.registered(lease, plan.environment.get, plan.call.name)
     out = handover.Reservation(lease, plan.budget.number - 1, policy, plan.environment, pipe)
     if plan.promise is not None:
         _guard(out, plan.promise)

@@ -20,7 +20,8 @@ BROUGHT = {"stat", "_stat", "posixpath", "genericpath", "_collections_abc", "_st
 # A compile or a probe that came to Python (`ldshim gcc -c`) stops in entry.
 COMPILE = {
     f"ldshim.{name}" for name in (
-        "call", "call.descriptors", "call.environment", "call.processes", "call.real_tool", "command", "command.probes", "entry", "warden", "warden.handover",
+        "call", "call.descriptors", "call.environment", "call.processes", "call.real_tool", "command", "command.probes", "entry",
+        "warden", "warden.handover",
     )
 }  # fmt: skip
 # Only a link that holds tokens, or was asked to talk, needs these.
