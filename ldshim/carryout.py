@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from .decide import rewrite
-from .plan import AUTH_VARIABLES, has_valve, promise
+from .plan import AUTH_VARIABLES, gcc_major, has_valve, promise
 from .reserve.lease import Lease
 from .warden import handover, private_jobserver
 
@@ -137,7 +137,7 @@ def _feed(plan: Plan, outcome: Outcome, pipe: private_jobserver.Private, avoid: 
         if held is not None and held.elastic:
             return held
         outcome.granted = 1 + (held.taken if held is not None else 0)
-    elif _gcc_major(plan) < WPA_ASKS and len(os.sched_getaffinity(0)) > outcome.granted:
+    elif gcc_major(plan) < WPA_ASKS and len(os.sched_getaffinity(0)) > outcome.granted:
         # Nothing is held, but WPA would fork as many writers as it likes: the warden confines them to the number.
         alone = handover.Reservation(Lease(), outcome.granted - 1, "fixed", plan.environment, pipe)
         held = handover.leave_warden(alone, avoid)
@@ -152,7 +152,7 @@ def write_edits(plan: Plan, outcome: Outcome, auth: bytes, number: int) -> None:
     assert plan.mode is not None
     thin = plan.mode.lto == "thin"
     if auth:
-        rewrite.show_private(edits, auth, number, plan.environment)
+        _show_jobserver(plan, edits, auth, number)
         if plan.collected is None:
             rewrite.for_gcc(edits, facts, number)
         else:
@@ -163,6 +163,24 @@ def write_edits(plan: Plan, outcome: Outcome, auth: bytes, number: int) -> None:
         rewrite.for_linker(edits, facts, number, plan.family, thin)
     outcome.args = edits.apply(plan.call.args)
     outcome.environment = outcome.environment.changed(edits.variables)
+
+
+def _show_jobserver(plan: Plan, edits: rewrite.Edits, auth: bytes, number: int) -> None:
+    """Let the private jobserver be seen by whoever obeys it. auth: `R,W`."""
+    make, facts = plan.make, plan.collected or plan.facts
+    if make is None or make.client:
+        rewrite.show_private(edits, auth, number, plan.environment)
+        return
+    from .decide import fixed_number  # noqa: PLC0415  few makes are no clients
+
+    assert facts is not None
+    assert plan.found is not None
+    online = os.sysconf("SC_NPROCESSORS_ONLN")
+    # With one job GCC would warn that it compiles serially.
+    if number > 1 and fixed_number.numbers_gcc_may_choose(facts, plan.found, gcc_major(plan), number, online) == {number}:
+        fixed_number.hide(edits, plan.environment)
+    else:
+        fixed_number.show_gcc_only(edits, auth, number, make.words, plan.environment)
 
 
 def _shares(plan: Plan) -> bool:
@@ -189,7 +207,8 @@ def _reservation(plan: Plan, policy: str, pipe: private_jobserver.Private | None
         _guard(out, plan.promise)
     elif plan.brief and policy == "valve":
         out.prepare = _bounded_by_memory(plan, os.getpid())
-    out.wpa_asks = _gcc_major(plan) >= WPA_ASKS
+    out.make = plan.make.name if plan.make is not None else b""
+    out.wpa_asks = gcc_major(plan) >= WPA_ASKS
     if plan.settings.log:
         from . import record  # noqa: PLC0415  json costs 6 ms, and only the log needs it
 
@@ -213,12 +232,6 @@ def _bounded_by_memory(plan: Plan, link: int) -> Callable[[handover.Reservation]
             reservation.most = min([reservation.most, *(jobs - 1 for jobs, _ in promised.ceiling())])
 
     return prepare
-
-
-def _gcc_major(plan: Plan) -> int:
-    """Return the major of the GCC that compiles: the objects say it where the call is the linker's."""
-    found = plan.found.gcc_major if plan.found is not None else 0
-    return found or (plan.tool.major if plan.tool is not None and plan.family == "gcc" else 0)
 
 
 def may_confine(plan: Plan) -> bool:

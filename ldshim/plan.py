@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from .call import tool_family
+from .call import lto_make, tool_family
 from .call.environment import ceiling_from_builders
-from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
+from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, stand_in
 from .command import read
 from .decide import budget, mode
 from .reserve import makeflags
@@ -33,11 +33,11 @@ class Plan:
     family: of the tool; linker: of the linker behind a driver, "" when not certain; collected: what COLLECT_GCC_OPTIONS says to a
     linker below collect2; budget: None when the tool runs as it was called, for `reason`; source: whose threads there are, None for a
     pin; its lease is owned by whoever carries the plan out; promise: of memory, empty, with the same owner, None where none is needed or
-    the warden makes it; brief: what only the warden needs is left to the warden.
+    the warden makes it; make: what lto-wrapper will run, None where no job runs beside another; brief: what only the warden needs is left to the warden.
     """
 
     __slots__ = (
-        "brief", "budget", "call", "collected", "environment", "facts", "family", "found", "linker", "mode", "promise", "reason",
+        "brief", "budget", "call", "collected", "environment", "facts", "family", "found", "linker", "make", "mode", "promise", "reason",
         "settings", "source", "tool",
     )  # fmt: skip
 
@@ -53,6 +53,7 @@ class Plan:
         self.collected: Facts | None = None
         self.found: Findings | None = None
         self.mode: mode.Mode | None = None
+        self.make: lto_make.Make | None = None
         self.budget: budget.Budget | None = None
         self.source: Source | None = None
         self.promise: Promise | None = None
@@ -78,6 +79,10 @@ def make(call: Call, environment: Environment, settings: Settings, *, brief: boo
         plan.collected = read.collected_facts(environment)
     found = plan.found = _look_at_inputs(plan, facts)
     decided = plan.mode = _decide_mode(plan, facts, found)
+    if decided.lto == "gcc" and decided.demand > 1:
+        plan.make = find_make(environment, call.path, gcc_major(plan))
+        if plan.make is None:
+            decided = plan.mode = mode.without_make()
     linker = plan.linker or plan.family
     kept = _why_the_number_stays(plan, facts, decided) if decided.asked else ""
     if kept:
@@ -96,6 +101,8 @@ def make(call: Call, environment: Environment, settings: Settings, *, brief: boo
     elif decided.demand > 1:
         _bound_lto(plan, decided)
     plan.reason = decided.reason + (f"; {plan.budget.reason}" if plan.budget else "")
+    if plan.make is not None and plan.make.reason:
+        plan.reason += f"; {plan.make.reason}: the number is fixed"
     return plan
 
 
@@ -159,14 +166,14 @@ def _decide_mode(plan: Plan, facts: Facts, found: Findings) -> mode.Mode:
     """Choose the rules by family: GCC's plugin or LLVM's; GCC's IR is inert under lld."""
     if plan.family == "gcc" and facts.fuse_ld != b"lld":
         major = plan.tool.major if plan.tool is not None else 0
-        return mode.for_gcc(facts, found, major, _make_found(plan.environment))
+        return mode.for_gcc(facts, found, major)
     if plan.family in ("gcc", "clang"):
         return _behind_a_driver(plan, facts, found)
     if plan.family == "lld" or _has_plugin(facts, b"LLVMgold"):
         return mode.for_llvm(facts, found)
     if plan.collected is not None and _has_plugin(facts, b"liblto_plugin"):
         plan.collected.relocatable = facts.relocatable
-        return mode.for_gcc(plan.collected, found, found.gcc_major, _make_found(plan.environment))
+        return mode.for_gcc(plan.collected, found, found.gcc_major)
     return mode.without_plugin(facts)
 
 
@@ -205,8 +212,21 @@ def linker_family_behind(plan: Plan, facts: Facts) -> str:
     return tool_family.identify(linker, environment, call.path).family
 
 
-def _make_found(environment: Environment) -> bool:
-    return program_on_path(environment.get(b"MAKE"), environment)
+def find_make(environment: Environment, path: bytes | None = None, major: int = 0) -> lto_make.Make | None:
+    """Find the make that lto-wrapper will run; None where it has none. path: as for lto_make.find; major: of the GCC, 0 for unknown."""
+    value = environment.get(b"MAKE") if b"MAKE" in environment else b"make"
+    words = value.split()
+    if any(byte in value for byte in b"'\"\\"):
+        from .command import rspfile  # noqa: PLC0415  $MAKE is one plain word nearly always
+
+        words = rspfile.words(value, "gnu-old" if 0 < major < 15 else "gnu-new")
+    return lto_make.find(words, environment, path)
+
+
+def gcc_major(plan: Plan) -> int:
+    """Return the major of the GCC that compiles: the objects say it where the call is the linker's."""
+    found = plan.found.gcc_major if plan.found is not None else 0
+    return found or (plan.tool.major if plan.tool is not None and plan.family == "gcc" else 0)
 
 
 def auths(environment: Environment) -> list[tuple[str, bytes]]:
@@ -257,7 +277,8 @@ def has_valve(plan: Plan) -> bool:
     """Tell whether a valve will feed the link of this plan, should it get any threads: then its words name no number but told."""
     assert plan.mode is not None
     assert plan.source is not None
-    return plan.mode.lto == "gcc" and plan.settings.elastic and plan.source.lease.source != "none"
+    shares = plan.make is not None and plan.make.client
+    return plan.mode.lto == "gcc" and shares and plan.settings.elastic and plan.source.lease.source != "none"
 
 
 def promise(plan: Plan, link: int) -> Promise | None:

@@ -279,10 +279,3 @@ def _handed_over(environment: Environment) -> tuple[int, bytes]:
 def _is_masquerade(path: bytes) -> bool:
     """Tell whether a tool is a link to something else, such as ccache, that will look for the tool again."""
     return kind_of(program_name(path)) != kind_of(program_name(os.path.realpath(path)))
-
-
-def program_on_path(words: bytes, environment: Environment) -> bool:
-    """Tell whether the program of a command (`$MAKE`, or make) can be found, as execvp would (lto-wrapper: make_exists)."""
-    program = (words.split() or [b"make"])[0]
-    directories = [b""] if b"/" in program else path_entries(environment)
-    return any(os.access(os.path.join(d or b".", program), os.X_OK) for d in directories)

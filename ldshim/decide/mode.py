@@ -35,11 +35,8 @@ class Mode:
         self.serial = serial
 
 
-def for_gcc(facts: Facts, found: Findings, major: int = 0, make_found: bool = True) -> Mode:
-    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the driver, 0 when unknown.
-
-    make_found: lto-wrapper could run `$MAKE` or make; without one it compiles the partitions one after the other.
-    """
+def for_gcc(facts: Facts, found: Findings, major: int = 0) -> Mode:
+    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the driver, 0 when unknown."""
     objects = found.gcc_slim + found.gcc_fat
     if facts.no_lto:
         return Mode("none", 1, "-fno-lto is in force: the driver leaves the plugin out")
@@ -51,14 +48,17 @@ def for_gcc(facts: Facts, found: Findings, major: int = 0, make_found: bool = Tr
         return Mode("gcc", 1, f"-flto-partition={facts.partition.decode()}: one partition")
     if _stays_ir(facts, found):
         return Mode("gcc", 1, "-r on IR alone gives IR again: nothing is compiled")
-    if not make_found:
-        return Mode("gcc", 1, "lto-wrapper has no make to run: partitions are compiled one by one")
     asked, serial, origin = gcc_asked(facts, found)
     demand = _gcc_partitions(facts, found, major or found.gcc_major)
     foreign = found.thin + found.full
     count = f"{objects}" if found.complete else f"{objects} or more"
     beside = f" (GCC's plugin governs: {foreign} modules of LLVM bitcode are nothing to it)" if foreign else ""
     return Mode("gcc", demand, f"{count} objects with GCC IR{beside}, at most {demand} partitions; {origin}", asked, serial)
+
+
+def without_make() -> Mode:
+    """Decide for a GCC link whose lto-wrapper can run neither `$MAKE` nor make."""
+    return Mode("gcc", 1, "lto-wrapper has no make to run: partitions are compiled one by one")
 
 
 def _stays_ir(facts: Facts, found: Findings) -> bool:

@@ -42,11 +42,12 @@ class Reservation:
 
     lease: where tokens come from; most: tokens at most; policy: "fixed" takes once and keeps, "valve" feeds GCC's private pipe, "confine"
     follows the threads of a linker by the CPUs it may use; pipe: GCC's private pipe; wpa_asks: GCC's WPA takes a token for each of its
-    forks; environment: of the call, for names ($MAKE, our directory); prepare: called by the warden before it takes anything, to finish
-    this reservation; epilogue: called by the warden when all is returned, with the course of the link and the CPU seconds of the warden.
+    forks; make: the name of the make that will be the client; environment: of the call, for our directory's name; prepare: called by the
+    warden before it takes anything, to finish this reservation; epilogue: called by the warden when all is returned, with the course of
+    the link and the CPU seconds of the warden.
     """
 
-    __slots__ = ("environment", "epilogue", "lease", "most", "pipe", "policy", "prepare", "wpa_asks")
+    __slots__ = ("environment", "epilogue", "lease", "make", "most", "pipe", "policy", "prepare", "wpa_asks")
 
     def __init__(self, lease: Lease, most: int, policy: str, environment: Environment, pipe: Private | None = None) -> None:
         self.lease = lease
@@ -55,6 +56,7 @@ class Reservation:
         self.environment = environment
         self.pipe = pipe
         self.wpa_asks = False
+        self.make = b"make"
         self.prepare: Callable[[Reservation], None] | None = None
         self.epilogue: Callable[[History, float], None] | None = None
 

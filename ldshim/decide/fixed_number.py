@@ -1,0 +1,83 @@
+"""Pass a number to a make that is no client of a jobserver, below a GCC link.
+
+With a GNU make the number holds because GCC sees a private jobserver and runs make without a -j (rewrite.show_private). Any other make then
+runs one job, or as many as some -j in our MAKEFLAGS says, or refuses MAKEFLAGS. Two ways are left, and this file chooses:
+
+- No jobserver is visible. GCC runs `$MAKE -f FILE -jN all` with MAKEFLAGS and MFLAGS empty, as without ldshim, so every make understands
+  it. But N is GCC's to choose. Up to 11 it reads the link line only; from 14 on the link line wins over what the objects recorded; 12 and 13
+  take the largest, and auto above all, until an update of theirs. So this way is only taken where each rule that may hold gives our number.
+- GCC sees the private jobserver, make does not: the auth stands in the value of a variable in MAKEFLAGS, where GCC looks for no more than
+  the text, and make finds a macro, as POSIX has it. GCC then gives no -j, so we do, as the last word of $MAKE: it is the word GCC itself
+  would use. Seen to hold for GNU make 4.3, bmake 20200710 and remake 4.3, with GCC 11 and 12.
+
+Pure: facts in, Edits out.
+"""
+
+from __future__ import annotations
+
+from .rewrite import asks_for_jobs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..call.environment import Environment
+    from ..command.argv import Facts, Said
+    from ..inputs.findings import Findings
+    from .rewrite import Edits
+
+MACRO = b"LDSHIM_JOBSERVER"
+_UNKNOWN = -1
+
+
+def numbers_gcc_may_choose(facts: Facts, found: Findings, major: int, number: int, online: int) -> set[int]:
+    """Return what GCC may start without a jobserver, once the link line's requests are replaced by number; -1 for what nobody knows.
+
+    major: of the GCC that links, 0 for unknown; online: CPUs online, which is what auto means.
+    """
+    line = [number if _is_replaced(facts, said) else _number(said.value, online) for said in facts.flto if said.value is not None]
+    recorded = [_number(word[6:], online) for word in found.recorded if word.startswith(b"-flto=")]
+    if not found.complete or facts.sources:
+        recorded = [_UNKNOWN]
+    by_line = line[-1] if line else 1
+    overridden = line[-1] if line else _largest(recorded)
+    rules = {by_line} if 0 < major <= 11 else {overridden} if major >= 14 else {overridden, _largest(line + recorded)}
+    return rules if major else rules | {by_line}
+
+
+def _is_replaced(facts: Facts, said: Said) -> bool:
+    return said.at >= 0 and not facts.sources and asks_for_jobs(said)
+
+
+def _number(value: bytes, online: int) -> int:
+    """Read X of -flto=X as GCC does (atoi): how many jobs it asks for."""
+    if value == b"auto":
+        return online
+    if value == b"jobserver":
+        return _UNKNOWN  # auto, or one job
+    digits = value[: len(value) - len(value.lstrip(b"0123456789"))][:9]
+    return max(1, int(digits or 1))
+
+
+def _largest(numbers: Sequence[int]) -> int:
+    return _UNKNOWN if _UNKNOWN in numbers else max(numbers, default=1)
+
+
+def hide(edits: Edits, environment: Environment) -> None:
+    """Leave no jobserver to be seen."""
+    for name in (b"MAKEFLAGS", b"MFLAGS", b"CARGO_MAKEFLAGS"):
+        if name in environment:
+            edits.variables[name] = b""
+
+
+def show_gcc_only(edits: Edits, auth: bytes, number: int, make: Sequence[bytes], environment: Environment) -> None:
+    """Name the private jobserver to GCC, and the number to make. auth: `R,W`; make: the words of $MAKE."""
+    hide(edits, environment)
+    edits.variables[b"MAKEFLAGS"] = MACRO + b"=--jobserver-auth=" + auth
+    edits.variables[b"MAKE"] = b" ".join(_quoted(word) for word in [*make, b"-j%d" % number])
+
+
+def _quoted(word: bytes) -> bytes:
+    """Quote one word as libiberty's writeargv does, for its buildargv."""
+    special = b" \t\n\r\v\f'\"\\"
+    return b"".join(b"\\" * (byte in special) + bytes((byte,)) for byte in word) or b'""'
