@@ -83,6 +83,9 @@ def make(call: Call, environment: Environment, settings: Settings, *, brief: boo
         plan.make = find_make(environment, call.path, gcc_major(plan))
         if plan.make is None:
             decided = plan.mode = mode.without_make()
+    if facts.pending and decided.lto != "gcc":
+        plan.reason = f"{decided.reason}; the line ends in an option without its value, or in a file that can be read only once"
+        return plan
     linker = plan.linker or plan.family
     kept = _why_the_number_stays(plan, facts, decided) if decided.asked else ""
     if kept:
@@ -143,7 +146,7 @@ def _look_at_inputs(plan: Plan, facts: Facts) -> Findings:
         by_llvm = mode.stand_aside(facts) is None
     elif plan.collected is not None and _has_plugin(facts, b"liblto_plugin"):
         by_gcc = plan.collected
-        by_gcc.relocatable = facts.relocatable
+        by_gcc.relocatable, by_gcc.unread = facts.relocatable, facts.unread
     if by_gcc is not None and mode.gcc_ignores_inputs(by_gcc):
         by_gcc = None
     if by_gcc is None and not by_llvm:
@@ -172,7 +175,6 @@ def _decide_mode(plan: Plan, facts: Facts, found: Findings) -> mode.Mode:
     if plan.family == "lld" or _has_plugin(facts, b"LLVMgold"):
         return mode.for_llvm(facts, found)
     if plan.collected is not None and _has_plugin(facts, b"liblto_plugin"):
-        plan.collected.relocatable = facts.relocatable
         return mode.for_gcc(plan.collected, found, found.gcc_major)
     return mode.without_plugin(facts)
 
@@ -197,6 +199,9 @@ def linker_family_behind(plan: Plan, facts: Facts) -> str:
     """Name the family of the linker that a driver would run, "" when it cannot be told (C20)."""
     call, environment = plan.call, plan.environment
     if plan.family == "clang":
+        assert plan.tool is not None
+        if read.consumed_by_probe(plan.tool, call.args, facts):
+            return ""
         linker = tool_family.linker_behind(call.real, call.args, environment, call.path)
     else:
         prefixes = [word for word in call.args if word.startswith(b"-B") and len(word) > 2]

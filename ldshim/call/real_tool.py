@@ -92,6 +92,8 @@ def is_ldshim(path: bytes, own: os.stat_result | None = None) -> bool:
         found = os.stat(path)
         if own is not None and found.st_ino == own.st_ino and found.st_dev == own.st_dev:
             return True
+        if found.st_mode & 0o170000 != 0o100000:
+            return False  # opening a FIFO, and closing it, would take something from its writer
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return False

@@ -37,7 +37,7 @@ def numbers_gcc_may_choose(facts: Facts, found: Findings, major: int, number: in
     """
     line = [number if _is_replaced(facts, said) else _number(said.value, online) for said in facts.flto if said.value is not None]
     recorded = [_number(word[6:], online) for word in found.recorded if word.startswith(b"-flto=")]
-    if not found.complete or facts.sources:
+    if not found.complete or facts.sources or facts.unread:
         recorded = [_UNKNOWN]
     by_line = line[-1] if line else 1
     overridden = line[-1] if line else _largest(recorded)

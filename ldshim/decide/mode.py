@@ -42,7 +42,7 @@ def for_gcc(facts: Facts, found: Findings, major: int = 0) -> Mode:
         return Mode("none", 1, "-fno-lto is in force: the driver leaves the plugin out")
     if not facts.linker_plugin:
         return Mode("none", 1, "-fno-use-linker-plugin: collect2 runs LTO by itself, which is left alone")
-    if not objects and not (facts.sources and facts.flto) and found.complete:
+    if not objects and not (facts.flto and (facts.sources or facts.unread)) and found.complete:
         return Mode("none", 1, "no input holds GCC IR")
     if facts.partition in (b"none", b"one"):
         return Mode("gcc", 1, f"-flto-partition={facts.partition.decode()}: one partition")
@@ -51,7 +51,7 @@ def for_gcc(facts: Facts, found: Findings, major: int = 0) -> Mode:
     asked, serial, origin = gcc_asked(facts, found)
     demand = _gcc_partitions(facts, found, major or found.gcc_major)
     foreign = found.thin + found.full
-    count = f"{objects}" if found.complete else f"{objects} or more"
+    count = f"{objects}" if _saw_all(facts, found) else f"{objects} or more"
     beside = f" (GCC's plugin governs: {foreign} modules of LLVM bitcode are nothing to it)" if foreign else ""
     return Mode("gcc", demand, f"{count} objects with GCC IR{beside}, at most {demand} partitions; {origin}", asked, serial)
 
@@ -65,8 +65,12 @@ def _stays_ir(facts: Facts, found: Findings) -> bool:
     """lto-plugin.c: `rel` (IR out) when every input was claimed and the output is relocatable, unless -flinker-output says otherwise."""
     if facts.linker_output:
         return facts.linker_output == b"rel"
-    claimed_all = not (found.native or found.other or found.shared) and found.complete
+    claimed_all = not (found.native or found.other or found.shared) and _saw_all(facts, found)
     return facts.relocatable and claimed_all and not facts.sources
+
+
+def _saw_all(facts: Facts, found: Findings) -> bool:
+    return found.complete and not facts.unread
 
 
 def gcc_asked(facts: Facts, found: Findings) -> tuple[int, bool, str]:
@@ -107,7 +111,7 @@ def _gcc_partitions(facts: Facts, found: Findings, major: int) -> int:
     if facts.partition in (b"1to1", b"max") or facts.sources:
         # A source that is compiled on the way adds IR that nobody has seen yet.
         return max(2, objects, most or findings.default_partitions(major))
-    if not found.complete:
+    if not _saw_all(facts, found):
         return most or findings.default_partitions(major)
     return findings.gcc_partitions(found.gcc_bytes, major, most, facts.params.get(b"lto-min-partition", 0))
 
