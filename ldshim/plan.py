@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from .call import lto_make, tool_family
+from .call import tool_family
 from .call.environment import ceiling_from_builders
 from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, stand_in
 from .command import read
@@ -17,6 +17,7 @@ from .reserve import makeflags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .call import lto_make
     from .call.environment import Environment, Settings
     from .call.real_tool import Call
     from .command.argv import Facts
@@ -83,8 +84,8 @@ def make(call: Call, environment: Environment, settings: Settings, *, brief: boo
         plan.make = find_make(environment, call.path, gcc_major(plan))
         if plan.make is None:
             decided = plan.mode = mode.without_make()
-    if facts.pending and decided.lto != "gcc":
-        plan.reason = f"{decided.reason}; the line ends in an option without its value, or in a file that can be read only once"
+    if facts.pending and facts.unread and decided.lto != "gcc":
+        plan.reason = f"{decided.reason}; a response file that can be read only once may say anything"
         return plan
     linker = plan.linker or plan.family
     kept = _why_the_number_stays(plan, facts, decided) if decided.asked else ""
@@ -219,6 +220,8 @@ def linker_family_behind(plan: Plan, facts: Facts) -> str:
 
 def find_make(environment: Environment, path: bytes | None = None, major: int = 0) -> lto_make.Make | None:
     """Find the make that lto-wrapper will run; None where it has none. path: as for lto_make.find; major: of the GCC, 0 for unknown."""
+    from .call import lto_make  # noqa: PLC0415  only a link that may run jobs side by side needs it
+
     value = environment.get(b"MAKE") if b"MAKE" in environment else b"make"
     words = value.split()
     if any(byte in value for byte in b"'\"\\"):

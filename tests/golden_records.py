@@ -12,7 +12,7 @@ the review.
     files         {response file: its text}
     linker        [path, banner] of the linker behind a driver
     granted       [source, name, tokens] of what can be had; a record without one has the host's slots
-    cpus, paid_by, make    the host's CPUs (16), the ancestor that paid for an explicit number (""), a make in reach (true)
+    cpus, paid_by, make    the host's CPUs (16), the ancestor that paid for an explicit number (""), what make says ("GNU Make 4.3")
     expect        the answer, with the keys of `ldshim explain --json`
 
 `answer` asks the very plan that a call goes through, with every door to the system closed by `Doors`.
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldshim import plan
 from ldshim import record as record_module
-from ldshim.call import prepaid, real_tool, tool_family
+from ldshim.call import lto_make, prepaid, real_tool, tool_family
 from ldshim.call.environment import Environment, read_settings
 from ldshim.cli import explain as cli
 from ldshim.command import read

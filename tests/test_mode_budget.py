@@ -96,7 +96,7 @@ def test_gcc_links_that_run_nothing_side_by_side() -> None:
     assert mode.for_gcc(facts, gcc_objects(native=1), 12).demand > 1
     facts.linker_output = b"nolto-rel"
     assert mode.for_gcc(facts, gcc_objects(), 12).demand > 1
-    assert mode.for_gcc(Facts(), gcc_objects(), 12, make_found=False).demand == 1
+    assert mode.without_make().demand == 1
     facts = Facts()
     facts.no_lto = True
     assert mode.for_gcc(facts, gcc_objects(), 12).lto == "none"
