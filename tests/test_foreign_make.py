@@ -235,6 +235,11 @@ def test_what_gcc_may_choose_by_itself(facts: Facts, recorded: list[str], major:
     assert numbers == fixed_number.numbers_gcc_may_choose(facts, objects(*recorded), major, 3, ONLINE)
 
 
+def test_auto_wins_over_a_larger_number() -> None:
+    """C19: GCC 12 takes a recorded auto, two jobs on two CPUs, where the link line says three."""
+    assert {3, 2} == fixed_number.numbers_gcc_may_choose(gcc_line("auto"), objects("-flto=auto"), 12, 3, 2)
+
+
 def test_objects_that_nobody_has_seen_may_have_recorded_anything() -> None:
     """C19: where not every input was read, no recorded number is certain."""
     found = objects("-flto=2")

@@ -35,13 +35,13 @@ def numbers_gcc_may_choose(facts: Facts, found: Findings, major: int, number: in
 
     major: of the GCC that links, 0 for unknown; online: CPUs online, which is what auto means.
     """
-    line = [number if _is_replaced(facts, said) else _number(said.value, online) for said in facts.flto if said.value is not None]
-    recorded = [_number(word[6:], online) for word in found.recorded if word.startswith(b"-flto=")]
+    line = [b"%d" % number if _is_replaced(facts, said) else said.value for said in facts.flto if said.value is not None]
+    recorded = [word[6:] for word in found.recorded if word.startswith(b"-flto=")]
     if not found.complete or facts.sources or facts.unread:
-        recorded = [_UNKNOWN]
-    by_line = line[-1] if line else 1
-    overridden = line[-1] if line else _largest(recorded)
-    rules = {by_line} if 0 < major <= 11 else {overridden} if major >= 14 else {overridden, _largest(line + recorded)}
+        recorded.append(b"jobserver")  # nobody knows
+    by_line = _number(line[-1:], online)
+    overridden = by_line if line else _number(recorded, online)
+    rules = {by_line} if 0 < major <= 11 else {overridden} if major >= 14 else {overridden, _number(line + recorded, online)}
     return rules if major else rules | {by_line}
 
 
@@ -49,18 +49,14 @@ def _is_replaced(facts: Facts, said: Said) -> bool:
     return said.at >= 0 and not facts.sources and asks_for_jobs(said)
 
 
-def _number(value: bytes, online: int) -> int:
-    """Read X of -flto=X as GCC does (atoi): how many jobs it asks for."""
-    if value == b"auto":
+def _number(values: Sequence[bytes], online: int) -> int:
+    """Merge values of -flto=X as GCC does: auto above all, then the largest number (atoi); jobserver comes to auto or to one job."""
+    if b"jobserver" in values:
+        return _UNKNOWN
+    if b"auto" in values:
         return online
-    if value == b"jobserver":
-        return _UNKNOWN  # auto, or one job
-    digits = value[: len(value) - len(value.lstrip(b"0123456789"))][:9]
-    return max(1, int(digits or 1))
-
-
-def _largest(numbers: Sequence[int]) -> int:
-    return _UNKNOWN if _UNKNOWN in numbers else max(numbers, default=1)
+    digits = [value[: len(value) - len(value.lstrip(b"0123456789"))][:9] for value in values]
+    return max([1, *(int(text) for text in digits if text)])
 
 
 def hide(edits: Edits, environment: Environment) -> None:
