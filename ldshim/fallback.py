@@ -48,7 +48,9 @@ def _candidates(name: bytes, known: bytes, environment: dict[bytes, bytes]) -> l
     own = os.path.realpath(os.fsencode(sys.argv[0]))
     directories = environment.get(b"PATH", b"/bin:/usr/bin").split(b":")
     paths = [os.path.join(os.path.abspath(directory or b"."), name) for directory in directories]
-    return [path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK) and os.path.realpath(path) != own and not _is_ours(path)]
+    return [
+        path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK) and os.path.realpath(path) != own and not _is_ours(path)
+    ]
 
 
 def _is_ours(path: bytes) -> bool:

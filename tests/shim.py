@@ -25,7 +25,7 @@ NAMES = ("gcc", "g++", "cc", "c++", "clang", "clang++", "ld", "ld.bfd", "ld.gold
 SCRIPT = """#!{python}
 import sys
 sys.path.insert(0, {root!r})
-from ldshim.entry import main
+from ldshim.__main__ import main
 if __name__ == '__main__':
     sys.exit(main())
 """

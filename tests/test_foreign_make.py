@@ -1,7 +1,7 @@
 """Hazard: lto-wrapper's make is none that shares a jobserver, and a link is serial, noisy, or runs more jobs than it was granted.
 
-`$MAKE` names the make, as lto-wrapper reads it. GNU make 4.1 is in no distribution any more: a script stands in for it that obeys the -jN in
-MAKEFLAGS and knows no --jobserver-auth.
+`$MAKE` names the make, as lto-wrapper reads it. GNU make 4.1 is in no distribution any more: a script stands in for it that obeys the -jN
+in MAKEFLAGS and knows no --jobserver-auth.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ldshim.analysis import find_make
 from ldshim.call import lto_make, tool_family
 from ldshim.call.environment import Environment
 from ldshim.command.argv import IN_FILE, Facts, Said
 from ldshim.decide import fixed_number, rewrite
 from ldshim.inputs.findings import Findings
-from ldshim.plan import find_make
 from tests import tools
 from tests.observe import Gate
 from tests.pool import Pool
@@ -35,7 +35,7 @@ def make41(place: Path) -> str:
     return script(
         place / "make41",
         '[ "$1" != --version ] || { echo "GNU Make 4.1"; exit 0; }',
-        'jobs=; for word in $MAKEFLAGS; do case $word in -j*) jobs=$word;; --jobserver-auth=*) ;; esac; done',
+        "jobs=; for word in $MAKEFLAGS; do case $word in -j*) jobs=$word;; --jobserver-auth=*) ;; esac; done",
         f'MAKEFLAGS= exec {tools.make43()} $jobs "$@"',
     )
 
@@ -182,7 +182,12 @@ def test_a_make_is_asked_once_and_a_script_each_time(tmp_path: Path, monkeypatch
     """C24: a make's answer is kept like a tool's; what a script says may change under the same file."""
     asked = []
     run = tool_family.run
-    monkeypatch.setattr(tool_family, "run", lambda real, *rest: asked.append(real) or run(real, *rest))
+
+    def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | None = None) -> bytes | None:
+        asked.append(real)
+        return run(real, args, environment, path)
+
+    monkeypatch.setattr(tool_family, "run", ask)
     tmp_path.chmod(0o700)
     real = tools.make43()
     wrapper = script(tmp_path / "make", f'exec {real} "$@"')
@@ -232,19 +237,19 @@ RULES = [
 @pytest.mark.parametrize(("facts", "recorded", "major", "numbers"), RULES)
 def test_what_gcc_may_choose_by_itself(facts: Facts, recorded: list[str], major: int, numbers: set[int]) -> None:
     """C19: the rules of GCC up to 11, of 12 and 13, and of 14 and later, each where it may hold (lto-wrapper.cc merge_flto_options)."""
-    assert numbers == fixed_number.numbers_gcc_may_choose(facts, objects(*recorded), major, 3, ONLINE)
+    assert numbers == fixed_number.Gcc(facts, objects(*recorded), major, ONLINE).may_choose(3)
 
 
 def test_auto_wins_over_a_larger_number() -> None:
     """C19: GCC 12 takes a recorded auto, two jobs on two CPUs, where the link line says three."""
-    assert {3, 2} == fixed_number.numbers_gcc_may_choose(gcc_line("auto"), objects("-flto=auto"), 12, 3, 2)
+    assert {3, 2} == fixed_number.Gcc(gcc_line("auto"), objects("-flto=auto"), 12, 2).may_choose(3)
 
 
 def test_objects_that_nobody_has_seen_may_have_recorded_anything() -> None:
     """C19: where not every input was read, no recorded number is certain."""
     found = objects("-flto=2")
     found.complete = False
-    assert {3, -1} == fixed_number.numbers_gcc_may_choose(gcc_line("auto"), found, 12, 3, ONLINE)
+    assert {3, -1} == fixed_number.Gcc(gcc_line("auto"), found, 12, ONLINE).may_choose(3)
 
 
 @pytest.mark.parametrize("word", [b"make", b"", b"a b", b"it's", b'"', b"back\\slash", b"tab\there"])

@@ -51,7 +51,9 @@ def test_mutated_files(name: str, changes: list[tuple[int, bytes]], keep: int | 
     check(bytes(data if keep is None else data[: keep % (len(data) + 1)]))
 
 
-@pytest.mark.parametrize("name", ["thin.o", "slim.o", "gnu.a", "bsd.a", "wrapped.bc", "fat-thin.o", "native-powerpc.o", "coff-slim.o", "coff-big.o", "coff.a"])
+@pytest.mark.parametrize(
+    "name", ["thin.o", "slim.o", "gnu.a", "bsd.a", "wrapped.bc", "fat-thin.o", "native-powerpc.o", "coff-slim.o", "coff-big.o", "coff.a"]
+)
 def test_every_truncation(name: str) -> None:
     """C8: a file cut at any byte is answered."""
     data = REAL[name]
@@ -61,7 +63,9 @@ def test_every_truncation(name: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.sampled_from([b"", b"\x7fELF\2\1\1", b"\x7fELF\1\2\1", b"BC\xc0\xde", b"!<arch>\n", b"!<thin>\n", b"\xde\xc0\x17\x0b", b"\x64\x86", BIG, b"MZ"]),
+    st.sampled_from(
+        [b"", b"\x7fELF\2\1\1", b"\x7fELF\1\2\1", b"BC\xc0\xde", b"!<arch>\n", b"!<thin>\n", b"\xde\xc0\x17\x0b", b"\x64\x86", BIG, b"MZ"]
+    ),
     st.binary(max_size=400),
 )
 def test_noise_behind_a_magic(magic: bytes, noise: bytes) -> None:

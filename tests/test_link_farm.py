@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import bundle
 from ldshim.call import real_tool
 from ldshim.call.environment import Environment
-from ldshim.cli import bundle as bundled
 from ldshim.cli import link_farm
 from ldshim.launcher import text
 from tests.launchers import ROOT, Dump, build_dump, call, script
@@ -35,15 +33,14 @@ class Machine:
         return link_farm.main(os.fsencode(self.farm), [name.encode() for name in names], environment, refresh=refresh)
 
     def entries(self) -> set[str]:
-        """List the farm's launchers: everything but the mark and the bundle."""
-        return set(os.listdir(self.farm)) - {os.fsdecode(real_tool.MARK), os.fsdecode(bundle.NAME)}
+        """List the farm's launchers: everything but the mark."""
+        return set(os.listdir(self.farm)) - {os.fsdecode(real_tool.MARK)}
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Provide a machine; the package is not compiled again for each test."""
     monkeypatch.setattr(link_farm, "precompile", lambda: None)
-    monkeypatch.setattr(bundled, "build", lambda package: b"no bundle: a second of work")  # noqa: ARG005  test_bundle has the real one
     return Machine(tmp_path)
 
 

@@ -310,11 +310,12 @@ import os, sys
 sys.path.insert(0, os.environ["PYTHONPATH"])
 from ldshim.call.environment import read_environment
 from ldshim.warden import handover
+from ldshim.warden.reservation import Reservation
 from ldshim.reserve import jobserver, makeflags
 from ldshim.reserve.lease import JobserverLease
 environment = read_environment()
 lease = JobserverLease(jobserver.connect(makeflags.parse(environment.get(b"MAKEFLAGS"))))
-left = handover.leave_warden(handover.Reservation(lease, 3, "fixed", environment))
+left = handover.leave_warden(Reservation(lease, 3, "fixed", environment))
 handover.replace_process(b"/bin/sh", [b"sh", b"-c", os.fsencode(sys.argv[1])], environment)
 """
 

@@ -17,10 +17,9 @@ import os
 import stat
 import sys
 
-from .. import bundle, plain_link
+from .. import plain_link
 from ..call import real_tool, tool_family
 from ..launcher.text import TEMPLATE, Launcher
-from . import bundle as bundled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,9 +101,7 @@ class Farm:
             template = stream.read()
         python, places = interpreter(), import_places()
         wanted = self.asked - {_ALL} | (on_path(self.environment) if _ALL in self.asked else set())
-        code = os.path.join(self.directory, bundle.NAME)
-        self.write(bundle.NAME, bundled.build(os.path.join(places[0], "ldshim")), 0o644)
-        kept = {real_tool.MARK, bundle.NAME}
+        kept = {real_tool.MARK}
         for name in sorted(wanted):
             try:
                 call = real_tool.stand_in(name, [], self.environment)
@@ -115,7 +112,6 @@ class Farm:
             for line in call.complaints:
                 self.say(line)
             launcher = Launcher(name, call.kind, (call.real, call.argv0), python, places)
-            launcher.bundle = code
             launcher.family, launcher.identity = family_of(call, self.environment)
             if self.write(name, launcher.text(template), 0o755):
                 self.done.append(f"{real_tool.show(name)} -> {real_tool.show(call.real)}")
@@ -129,7 +125,7 @@ class Farm:
         """Write one file by rename, unless it stands there already; tell whether it was written."""
         path = os.path.join(self.directory, name)
         if os.path.lexists(path):
-            if name not in (real_tool.MARK, bundle.NAME) and not self.is_made_by_us(name):
+            if name != real_tool.MARK and not self.is_made_by_us(name):
                 self.complain(path, "is no launcher of ours, it stays", name)
                 return False
             with open(path, "rb") as stream:

@@ -23,8 +23,7 @@ import subprocess
 
 from ..call import processes, real_tool
 from ..entry import say
-from ..plan import AUTH_VARIABLES
-from ..reserve import cpus, jobserver
+from ..reserve import cpus, jobserver, makeflags
 from . import terminal
 from .foreground import Foreground, StartError
 from .served import MOST, Served, UnservedError
@@ -181,7 +180,7 @@ def without_jobs(letters: bytes) -> bytes:
 
 def leave_outer(environment: Environment) -> tuple[int, ...]:
     """Say that a jobserver which works here is left aside, as make does; return its descriptors, which nothing below may keep open."""
-    client, _ = jobserver.find([(name.decode(), environment.get(name)) for name in AUTH_VARIABLES])
+    client, _ = jobserver.find(makeflags.named_in(environment))
     if client is None:
         return ()
     say(f"ldshim: pool: another jobserver is left aside: {client.name}; the build gets this pool's instead")

@@ -1,113 +1,82 @@
-"""Read one command line as its tool will: the right table, the right quoting, files read without harm.
+"""Read the arguments of one call as its tool will: the right table, the right quoting.
 
-The tables and parsers under `command` are pure; this is the hand that feeds them. It reads a response file only when reading it twice is
-possible: `@/dev/fd/63` is a pipe, and what we took out of it the tool would miss. Even to open a FIFO and close it again lets a writer go on
-who then has no reader. So a path is looked at before it is opened, and what may stand in such a file nobody knows before the tool does: no
-option is added to that line, for the file's last word may wait for a value.
+Everything here is pure: a response file's content comes through a function that the caller hands in (inputs/extent.py has one that reads
+nothing that can be read only once).
 """
 
 from __future__ import annotations
-
-import os
 
 from . import argv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..call.environment import Environment
+    from collections.abc import Callable
+
     from ..call.tool_family import Tool
     from .argv import Facts, Words
 
-RESPONSE_FILE_BYTES = 64 << 20
+
+class Command:
+    """What the arguments of one call say.
+
+    family: of the tool that reads them; facts: of its own arguments; collected: of COLLECT_GCC_OPTIONS, for a linker below collect2, whose
+    own arguments say nothing of -flto, None elsewhere; compiler: whose IR this link compiles, "gcc", "llvm", or "" where nobody would.
+    """
+
+    __slots__ = ("collected", "compiler", "facts", "family")
+
+    def __init__(self, family: str, facts: Facts, collected: Facts | None = None) -> None:
+        self.family = family
+        self.facts = facts
+        self.collected = collected
+        self.compiler = _compiler(family, facts, collected)
+
+    @property
+    def gcc_facts(self) -> Facts:
+        """Return the facts that GCC's LTO goes by."""
+        return self.collected or self.facts
 
 
-def read_command(tool: Tool, args: list[bytes]) -> Facts:
-    """Read the line by the family's table, response files unfolded in the tool's own quoting (C7)."""
-    words = unfolded(tool, args)
+def _compiler(family: str, facts: Facts, collected: Facts | None) -> str:
+    """Name the plugin that compiles: GCC's IR is inert under lld, and LLVM's under GCC's plugin."""
+    if family == "gcc" and facts.fuse_ld != b"lld":
+        return "gcc"
+    if family in ("gcc", "clang", "lld") or facts.loads(b"LLVMgold"):
+        return "llvm"
+    return "gcc" if collected is not None and facts.loads(b"liblto_plugin") else ""
+
+
+def read_command(
+    tool: Tool, args: list[bytes], collect_gcc_options: bytes,
+    read_file: Callable[[bytes], bytes | None], is_read_once: Callable[[bytes], bool] = lambda _: False,
+) -> Command:  # fmt: skip
+    """Read the arguments by the family's table, response files expanded in the tool's own quoting (C7).
+
+    collect_gcc_options: the variable's value for a linker, b"" for a driver; read_file: returns a response file's content, None for one
+    that cannot be read twice; is_read_once: tells which is of that kind. Nobody but the tool knows what stands in such a file, and its last
+    argument may be an option that waits for its value, so nothing is added to that line.
+    """
+    words = expanded(tool, args, read_file)
     facts = parse(tool.family, words)
-    # Positions of additions are the caller's: words out of a response file do not count.
+    # Positions of additions are the caller's: arguments out of a response file do not count.
     facts.add_at = min(facts.add_at, len(args))
     once = [word[1:] for word in words.text if word.startswith(b"@") and is_read_once(word[1:])]
     if once:
-        facts.unread += once
+        facts.unread += [name for name in once if name not in facts.unread]
         facts.pending = True
-    return facts
+    collected = _collected(collect_gcc_options) if collect_gcc_options else None
+    if collected is not None:
+        collected.relocatable, collected.unread = facts.relocatable, facts.unread
+    return Command(tool.family, facts, collected)
 
 
-def unfolded(tool: Tool, args: list[bytes]) -> Words:
-    """Return args with the words of response files in their places; one that cannot be read twice stays as it is."""
+def expanded(tool: Tool, args: list[bytes], read_file: Callable[[bytes], bytes | None]) -> Words:
+    """Return args with the words of response files in their places; read_file: as for read_command."""
     if not any(word.startswith(b"@") for word in args):
         return argv.Words.plain(args)
     from . import rspfile  # noqa: PLC0415
 
-    return rspfile.expand(args, rsp_dialect(tool, args), read_regular_file)
-
-
-def is_read_once(path: bytes) -> bool:
-    """Tell whether path is a pipe, FIFO, socket, terminal or another device: reading it, or opening it, takes something from the tool."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return False
-    kind = found.st_mode & 0o170000
-    return kind not in (0o100000, 0o040000) and not (kind == 0o020000 and found.st_rdev == os.makedev(1, 3))  # /dev/null
-
-
-# What a clang driver hands to the linker, or only compares: it opens none of these when it is asked with -### (strace, 14, 16, 19).
-_FORWARDED = (b"-Wl,", b"-T", b"-L", b"-l", b"-B", b"-o", b"-Xlinker", b"--output")
-
-
-def consumed_by_probe(tool: Tool, args: list[bytes], facts: Facts) -> bytes:
-    """Return a word by which a clang driver that is asked with -### would read what can be read only once, b"" for none.
-
-    Inputs are no such words: it only asks whether they exist. facts: of these args.
-    """
-    inputs = {item.name for item in facts.inputs}
-    before = b""
-    for word in unfolded(tool, args).text:
-        if word.startswith(b"@"):
-            named = [word[1:]]
-        elif before == b"--config" or word.startswith(b"--config="):
-            named = _read_with(word.partition(b"=")[2] or word)
-        elif word in inputs or word.startswith(_FORWARDED) or before in _FORWARDED:
-            named = []
-        else:
-            named = [word, word[2:], word.partition(b"=")[2]]
-        if any(_differs_in_probe(path) for path in named):
-            return word
-        before = word
-    return b""
-
-
-def _read_with(config: bytes) -> list[bytes]:
-    """List what is read with a configuration file of clang's: itself, and what its lines name as @file, from its own directory."""
-    from . import rspfile  # noqa: PLC0415
-
-    names = [config]
-    for name in names:
-        if len(names) < rspfile.MOST_FILES:
-            words = rspfile.words(read_regular_file(name) or b"", "llvm")
-            names += [os.path.join(os.path.dirname(name), word[1:]) for word in words if word.startswith(b"@")]
-    return names
-
-
-def _differs_in_probe(path: bytes) -> bool:
-    """Tell whether path is read once, or is one of the streams, which are /dev/null in a probe."""
-    if is_read_once(path):
-        return True
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return False
-    return found.st_mode & 0o170000 == 0o100000 and any(_is_stream(fd, found) for fd in (0, 1, 2))
-
-
-def _is_stream(fd: int, found: os.stat_result) -> bool:
-    try:
-        stream = os.fstat(fd)
-    except OSError:
-        return False
-    return (stream.st_dev, stream.st_ino) == (found.st_dev, found.st_ino)
+    return rspfile.expand(args, rsp_dialect(tool, args), read_file)
 
 
 def parse(family: str, words: Words) -> Facts:
@@ -164,36 +133,8 @@ def rsp_dialect(tool: Tool, args: list[bytes]) -> str:
     return next(dialect for family, since, dialect in DIALECTS if family == tool.family and tool.version >= since)
 
 
-def read_regular_file(path: bytes) -> bytes | None:
-    """Read a response file; None when it is none that can be read twice: a pipe would be empty when the tool comes to it."""
-    if is_read_once(path):
-        return None
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return None
-    try:
-        found = os.fstat(fd)
-        if found.st_mode & 0o170000 != 0o100000 or found.st_size > RESPONSE_FILE_BYTES:
-            return None
-        parts: list[bytes] = []
-        while sum(map(len, parts)) <= RESPONSE_FILE_BYTES:
-            part = os.read(fd, 1 << 20)
-            if not part:
-                return b"".join(parts)
-            parts.append(part)
-        return None
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-
-
-def collected_facts(environment: Environment) -> Facts | None:
-    """Read COLLECT_GCC_OPTIONS for a linker below collect2: -flto never reaches its argv. None when there is none, or it is malformed."""
-    value = environment.get(b"COLLECT_GCC_OPTIONS")
-    if not value:
-        return None
+def _collected(value: bytes) -> Facts | None:
+    """Read COLLECT_GCC_OPTIONS; None when it is malformed."""
     from . import collect, gcc  # noqa: PLC0415
 
     options = collect.split(value)

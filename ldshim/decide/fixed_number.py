@@ -1,13 +1,14 @@
-"""Pass a number to a make that is no client of a jobserver, below a GCC link.
+"""Pass a number to a make that shares no jobserver, below a GCC link.
 
 With a GNU make the number holds because GCC sees a private jobserver and runs make without a -j (rewrite.show_private). Any other make then
 runs one job, or as many as some -j in our MAKEFLAGS says, or refuses MAKEFLAGS. Two ways are left, and this file chooses:
 
 - No jobserver is visible. GCC runs `$MAKE -f FILE -jN all` with MAKEFLAGS and MFLAGS empty, as without ldshim, so every make understands
-  it. But N is GCC's to choose. Up to 11 it reads the link line only; from 14 on the link line wins over what the objects recorded; 12 and 13
-  take the largest, and auto above all, until an update of theirs. So this way is only taken where each rule that may hold gives our number.
+  it. But N is GCC's to choose. Up to 11 it reads the link line only; from 14 on the link line wins over what the objects recorded; 12 and
+  13 take auto above all, and else the largest number, until an update of theirs. So this way is only taken where each rule that may hold
+  gives our number.
 - GCC sees the private jobserver, make does not: the auth stands in the value of a variable in MAKEFLAGS, where GCC looks for no more than
-  the text, and make finds a macro, as POSIX has it. GCC then gives no -j, so we do, as the last word of $MAKE: it is the word GCC itself
+  the text, and make finds a macro, as POSIX has it. GCC then gives no -j, so we do, as the last word of $MAKE: it is the word that GCC
   would use. Seen to hold for GNU make 4.3, bmake 20200710 and remake 4.3, with GCC 11 and 12.
 
 Pure: facts in, Edits out.
@@ -30,19 +31,41 @@ MACRO = b"LDSHIM_JOBSERVER"
 _UNKNOWN = -1
 
 
-def numbers_gcc_may_choose(facts: Facts, found: Findings, major: int, number: int, online: int) -> set[int]:
-    """Return what GCC may start without a jobserver, once the link line's requests are replaced by number; -1 for what nobody knows.
+class Gcc:
+    """What decides how many jobs GCC starts by itself.
 
-    major: of the GCC that links, 0 for unknown; online: CPUs online, which is what auto means.
+    facts: of the link line, or of COLLECT_GCC_OPTIONS; found: what the objects recorded; major: of the GCC that links, 0 for unknown;
+    online: CPUs online, which is what auto means.
     """
-    line = [b"%d" % number if _is_replaced(facts, said) else said.value for said in facts.flto if said.value is not None]
-    recorded = [word[6:] for word in found.recorded if word.startswith(b"-flto=")]
-    if not found.complete or facts.sources or facts.unread:
-        recorded.append(b"jobserver")  # nobody knows
-    by_line = _number(line[-1:], online)
-    overridden = by_line if line else _number(recorded, online)
-    rules = {by_line} if 0 < major <= 11 else {overridden} if major >= 14 else {overridden, _number(line + recorded, online)}
-    return rules if major else rules | {by_line}
+
+    __slots__ = ("facts", "found", "major", "online")
+
+    def __init__(self, facts: Facts, found: Findings, major: int, online: int) -> None:
+        self.facts = facts
+        self.found = found
+        self.major = major
+        self.online = online
+
+    def may_choose(self, number: int) -> set[int]:
+        """Return what GCC may start without a jobserver, once the link line's requests are replaced by number; -1 for what nobody knows."""
+        facts, major, online = self.facts, self.major, self.online
+        line = [b"%d" % number if _is_replaced(facts, said) else said.value for said in facts.flto if said.value is not None]
+        recorded = [word[6:] for word in self.found.recorded if word.startswith(b"-flto=")]
+        if not self.found.complete or facts.sources or facts.unread:
+            recorded.append(b"jobserver")  # nobody knows
+        by_line = _number(line[-1:], online)
+        overridden = by_line if line else _number(recorded, online)
+        rules = {by_line} if 0 < major <= 11 else {overridden} if major >= 14 else {overridden, _number(line + recorded, online)}
+        return rules if major else rules | {by_line}
+
+
+def tell(edits: Edits, gcc: Gcc, number: int, auth: bytes, make: Sequence[bytes], environment: Environment) -> None:
+    """Add to the edits what passes the number to such a make. auth: the private jobserver's `R,W`; make: the words of $MAKE."""
+    # With one job GCC would warn that it compiles serially.
+    if number > 1 and gcc.may_choose(number) == {number}:
+        hide(edits, environment)
+    else:
+        show_gcc_only(edits, auth, number, make, environment)
 
 
 def _is_replaced(facts: Facts, said: Said) -> bool:
@@ -62,6 +85,7 @@ def _number(values: Sequence[bytes], online: int) -> int:
 def hide(edits: Edits, environment: Environment) -> None:
     """Leave no jobserver to be seen."""
     for name in (b"MAKEFLAGS", b"MFLAGS", b"CARGO_MAKEFLAGS"):
+        edits.variables.pop(name, None)
         if name in environment:
             edits.variables[name] = b""
 

@@ -24,6 +24,8 @@ ARCHIVE, THIN_ARCHIVE = b"!<arch>\n", b"!<thin>\n"
 COFF = (b"\x4c\x01", b"\x64\x86", b"\xc4\x01", b"\x64\xaa", b"\x41\xa6", b"\x4e\xa6", b"\0\0\xff\xff")
 PE_IMAGE = b"MZ"
 
+RESPONSE_FILE_BYTES = 64 << 20
+
 # One read gets the header, and all of a small object.
 HEAD = 4096
 
@@ -104,6 +106,41 @@ def stat_regular(path: bytes) -> os.stat_result | None:
     except (OSError, ValueError):  # ValueError: a NUL in the path
         return None
     return found if found.st_mode & S_IFMT == S_IFREG else None
+
+
+def is_read_once(path: bytes) -> bool:
+    """Tell whether path is a pipe, FIFO, socket, terminal or another device: reading it, or opening it, takes something from the tool.
+
+    /dev/null is none: everybody finds the same there.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return False
+    kind = found.st_mode & S_IFMT
+    return kind not in (S_IFREG, 0o040000) and not (kind == 0o020000 and found.st_rdev == os.makedev(1, 3))
+
+
+def read_regular(path: bytes, most: int = RESPONSE_FILE_BYTES) -> bytes | None:
+    """Read a whole regular file, a response file say; None when there is none, or it is too large."""
+    if stat_regular(path) is None:
+        return None
+    try:
+        fd = os.open(path, _FLAGS)
+    except OSError:
+        return None
+    text = b""
+    try:
+        while len(text) <= most:
+            part = os.read(fd, 1 << 20)
+            if not part:
+                return text
+            text += part
+    except OSError:
+        pass  # it became a directory or a FIFO meanwhile
+    finally:
+        os.close(fd)
+    return None
 
 
 def open_regular(path: bytes, size: int, meter: Meter) -> Extent:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         def has_code(self) -> bool:
             """Tell whether any section holds instructions."""
 
+
 _CLAIM = b".gnu.lto_.symtab"
 _HEADER = b".gnu.lto_.lto."
 _OPTIONS = b".gnu.lto_.opts\0"

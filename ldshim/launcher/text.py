@@ -9,16 +9,14 @@ directory of the package, the directory where pyelftools was found (`-IS` hides 
 both exec the real tool; when the interpreter is gone only the shell script can: the kernel knows no second choice behind `#!`, so a
 linker's launcher then fails with "not found" until `ldshim link-farm --refresh` has run under the new one.
 
-What costs a link most is to import us. So a launcher takes our modules out of a bundle beside it (bundle.py), if that is for this
-interpreter and nobody but the launcher's own owner can have written it: no more is trusted than the launcher itself. And it turns
-the collection of garbage off, which would look at every new function and find none (1.4 ms; the warden turns it on again).
+A launcher turns the collection of garbage off, which would look at every new function and find none (1.4 ms; the warden turns it on
+again).
 
 Everything here is pure; `ldshim link-farm` (cli/link_farm.py) writes it down.
 """
 
 from __future__ import annotations
 
-from .. import bundle
 from ..call.real_tool import MAGIC, MARK, variable_for
 from ..command import probes
 
@@ -33,7 +31,7 @@ SHEBANG_BYTES = 127  # Linux before 5.1 reads no more of a first line (BINPRM_BU
 PYTHON = """\
 sys.path += {places!a}
 try:
-{bundle}{quick}    import gc
+{quick}    import gc
     gc.disable()
     from ldshim.entry import run_baked
 except Exception as failure:
@@ -44,21 +42,6 @@ except Exception as failure:
         _signal.signal(number, _signal.SIG_DFL)
     os.execv({real!a}, [{argv0!a}, *sys.argv[1:]])
 run_baked({name!a}, {real!a})
-"""
-BUNDLE = """\
-    try:
-        import _frozen_importlib_external, marshal, posix
-        opened = posix.open({bundle!a}, posix.O_RDONLY | posix.O_CLOEXEC)
-        seen, text = posix.fstat(opened), posix.read(opened, {head})
-        if text[:4] == _frozen_importlib_external.MAGIC_NUMBER and seen.st_uid == posix.stat(sys.argv[0]).st_uid and not seen.st_mode & 18:
-            code, *listed = marshal.loads(memoryview(text)[8:])
-            ours = {{'__name__': 'ldshim.bundle'}}
-            exec(code, ours)
-            ours['install'](opened, text, *listed)
-        else:
-            posix.close(opened)
-    except (OSError, ValueError, EOFError, TypeError):
-        pass
 """
 QUICK = """\
     if not any(word.startswith({never!a}) for word in sys.argv):
@@ -73,10 +56,10 @@ class Launcher:
 
     name: the tool's; kind: "driver" or "linker"; real: the tool, absolute; argv0: what it is to see as argv[0]; python: the interpreter,
     absolute; places: directories for sys.path, the package's first; family, identity: what the tool was when this was written, for
-    quick.link; "" when that is not certain; bundle: the path of the farm's, b"" for none.
+    plain_link.link; "" when that is not certain.
     """
 
-    __slots__ = ("argv0", "bundle", "family", "identity", "kind", "name", "places", "python", "real")
+    __slots__ = ("argv0", "family", "identity", "kind", "name", "places", "python", "real")
 
     def __init__(self, name: bytes, kind: str, tool: tuple[bytes, bytes], python: bytes, places: list[str]) -> None:
         self.name = name
@@ -84,7 +67,6 @@ class Launcher:
         self.real, self.argv0 = tool
         self.python = python
         self.places = places
-        self.bundle = b""
         self.family = ""
         self.identity: tuple[int, ...] = ()
 
@@ -127,8 +109,7 @@ class Launcher:
     def _code(self) -> bytes:
         values = {"places": self.places, "name": self.name, "real": self.real, "argv0": self.argv0}
         quick = QUICK.format(never=NEVER_PLAIN[self.kind], family=self.family, identity=self.identity, **values) if self.family else ""
-        packed = BUNDLE.format(bundle=self.bundle, head=bundle.HEAD) if self.bundle else ""
-        return PYTHON.format(quick=quick, bundle=packed, **values).encode("ascii")
+        return PYTHON.format(quick=quick, **values).encode("ascii")
 
 
 def fits_shebang(python: bytes) -> bool:

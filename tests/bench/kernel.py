@@ -47,7 +47,7 @@ class Kernel:
         self.ld = place / "ld"
         self.make = [tools.make43(), "-s", f"LLVM={options.llvm}", f"LD={self.ld}"]
         prefix = place / "ldshim"
-        prefix.write_text(f"#!{PYTHON}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom ldshim.entry import main\nmain()\n")
+        prefix.write_text(f"#!{PYTHON}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom ldshim.__main__ import main\nmain()\n")
         prefix.chmod(0o755)
         self.prefix = str(prefix)
         self.become(AUTO)

@@ -151,7 +151,7 @@ def cases(place: Place, jobserver_exec: str) -> list[Case]:
     real_dash = place.script("real-dash", need("dash"), f'exec {real} "$@"')
     execv = "import os, sys\nos.execv({0!r}, [{0!r}, *sys.argv[1:]])"
     isolated, usual = (place.script(f"py{flags}", f"{PYTHON}{flags}", execv.format(ld)) for flags in (" -IS", ""))
-    prefix = place.script("ldshim", PYTHON, f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom ldshim.entry import main\nmain()")
+    prefix = place.script("ldshim", PYTHON, f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom ldshim.__main__ import main\nmain()")
     c = place.compile(place.root / "c-exec", f'#include <unistd.h>\nint main(int c, char **v) {{ v[0] = "{gcc}"; return execv(v[0], v); }}')
     link = ["-o", "out", *inputs["plain"]]
     lto = ["-flto=auto", "-o", "out", *inputs["slim"]]
@@ -180,7 +180,7 @@ def cases(place: Place, jobserver_exec: str) -> list[Case]:
         Case("a link: ldshim, gcc (sh first)", [farm + "gcc", *link], ISOLATED),
         Case("LTO, nothing to reserve: ldshim, gcc", [farm + "gcc", "-flto-partition=none", *lto], ISOLATED),
         Case("LTO, host's slots: ldshim, gcc", [farm + "gcc", *lto], ISOLATED),
-        Case("LTO with tokens: ldshim, gcc", [farm + "gcc", *lto], ISOLATED, 1.6, pool=True),
+        Case("LTO with tokens: ldshim, gcc", [farm + "gcc", *lto], ISOLATED, 2.0, pool=True),
         Case(THOUSAND, [isolated, "-o", "out", *inputs["1000"]]),
         Case("1000 objects: ldshim, ld.lld", [farm + "ld.lld", "-o", "out", *inputs["1000"]], THOUSAND),
         Case("1000 objects: ldshim, gcc", [farm + "gcc", "-o", "out", *inputs["1000"]], THOUSAND),
