@@ -13,6 +13,7 @@ import pytest
 
 from ldshim.analysis import find_make
 from ldshim.call import lto_make, tool_family
+from ldshim.call.banner import NEWEST
 from ldshim.call.environment import Environment
 from ldshim.command.argv import IN_FILE, Facts, Said
 from ldshim.decide import fixed_number, rewrite
@@ -228,7 +229,7 @@ RULES = [
     (gcc_line(None), ["-flto=3"], 12, {3}),
     (gcc_line(), ["-flto=auto"], 16, {ONLINE}),
     (gcc_line(), ["-flto=jobserver"], 16, {-1}),
-    (gcc_line("auto"), ["-flto=auto"], 0, {3, ONLINE}),  # nobody knows which
+    (gcc_line("auto"), ["-flto=auto"], NEWEST, {3, ONLINE}),  # nobody knows which
     (gcc_line("auto", at=IN_FILE), ["-flto"], 14, {ONLINE}),  # what stands in a response file stays
     (gcc_line("1"), ["-flto=5"], 14, {1}),
 ]

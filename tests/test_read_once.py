@@ -13,7 +13,7 @@ import pytest
 
 from ldshim import plain_link
 from ldshim.call import real_tool
-from ldshim.call.tool_family import Tool
+from ldshim.call.banner import Tool
 from ldshim.command import read
 from ldshim.command.argv import Input
 from ldshim.decide import mode

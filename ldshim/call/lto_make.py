@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 
+from . import banner as banners
 from . import tool_family
 from .real_tool import path_entries, program_name, show
 
@@ -44,7 +45,7 @@ def _why_no_client(words: list[bytes], banner: bytes) -> str:
     first = banner.split(b"\n", 1)[0].strip()
     if not first.startswith(_GNU):
         return f"{show(words[0])} is no GNU make"
-    version = tool_family.numbers(first[len(_GNU) :])
+    version = banners.numbers(first[len(_GNU) :].partition(b" ")[0])
     if version and version < CLIENT_SINCE:  # an unknown version is the newest
         return f"{show(first)} knows no --jobserver-auth"
     return "$MAKE has arguments" if len(words) > 1 else ""

@@ -16,6 +16,7 @@ Pure: facts in, Edits out.
 
 from __future__ import annotations
 
+from ..call.banner import NEWEST
 from .rewrite import asks_for_jobs
 
 TYPE_CHECKING = False
@@ -34,7 +35,7 @@ _UNKNOWN = -1
 class Gcc:
     """What decides how many jobs GCC starts by itself.
 
-    facts: of the link line, or of COLLECT_GCC_OPTIONS; found: what the objects recorded; major: of the GCC that links, 0 for unknown;
+    facts: of the link line, or of COLLECT_GCC_OPTIONS; found: what the objects recorded; major: of the GCC that links, NEWEST for unknown;
     online: CPUs online, which is what auto means.
     """
 
@@ -55,8 +56,8 @@ class Gcc:
             recorded.append(b"jobserver")  # nobody knows
         by_line = _number(line[-1:], online)
         overridden = by_line if line else _number(recorded, online)
-        rules = {by_line} if 0 < major <= 11 else {overridden} if major >= 14 else {overridden, _number(line + recorded, online)}
-        return rules if major else rules | {by_line}
+        rules = {by_line} if major <= 11 else {overridden} if major >= 14 else {overridden, _number(line + recorded, online)}
+        return rules if major != NEWEST else rules | {by_line, _number(line + recorded, online)}
 
 
 def tell(edits: Edits, gcc: Gcc, number: int, auth: bytes, make: Sequence[bytes], environment: Environment) -> None:

@@ -53,11 +53,11 @@ def depends_on_linker(command: Command, found: Findings) -> bool:
 def decide(command: Command, found: Findings, linker: str, major: int) -> Mode:
     """Say what kind of link this is.
 
-    linker: family of the linker that a driver runs, "" where it is not certain; major: of a GCC driver, 0 when unknown or none.
+    linker: family of the linker that a driver runs, "" where it is not certain; major: of a GCC driver (banner.Tool).
     """
     facts = command.facts
     if command.compiler == "gcc":
-        return for_gcc(command.gcc_facts, found, major)
+        return for_gcc(command.gcc_facts, found, gcc_major(found, major))
     if command.compiler != "llvm":
         return without_plugin(facts)
     decided = for_llvm(facts, found)
@@ -69,8 +69,8 @@ def decide(command: Command, found: Findings, linker: str, major: int) -> Mode:
     return decided
 
 
-def for_gcc(facts: Facts, found: Findings, major: int = 0) -> Mode:
-    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the driver, 0 when unknown."""
+def for_gcc(facts: Facts, found: Findings, major: int) -> Mode:
+    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the GCC that compiles (gcc_major)."""
     objects = found.gcc_slim + found.gcc_fat
     if facts.no_lto:
         return Mode("none", 1, "-fno-lto is in force: the driver leaves the plugin out")
@@ -83,7 +83,7 @@ def for_gcc(facts: Facts, found: Findings, major: int = 0) -> Mode:
     if _stays_ir(facts, found):
         return Mode("gcc", 1, "-r on IR alone gives IR again: nothing is compiled")
     asked, serial, origin = gcc_asked(facts, found)
-    demand = _gcc_partitions(facts, found, major or found.gcc_major)
+    demand = _gcc_partitions(facts, found, major)
     foreign = found.thin + found.full
     count = f"{objects}" if _saw_all(facts, found) else f"{objects} or more"
     beside = f" (GCC's plugin governs: {foreign} modules of LLVM bitcode are nothing to it)" if foreign else ""
@@ -135,6 +135,14 @@ def _flto_value(value: bytes) -> tuple[int, bool]:
     return (number, False) if number > 1 else (0, True)
 
 
+def gcc_major(found: Findings, major: int) -> int:
+    """Return the major of the GCC that compiles. major: of the driver by its banner (banner.Tool.gcc_major).
+
+    The objects say it exactly: GCC refuses the IR of another major (gcc/lto-streamer-in.cc).
+    """
+    return found.gcc_major or major
+
+
 def _gcc_partitions(facts: Facts, found: Findings, major: int) -> int:
     """Bound the number of LTRANS jobs from above, by the IR's size where that is known (findings.gcc_partitions has the measurements).
 
@@ -158,13 +166,13 @@ def gcc_ignores_inputs(facts: Facts) -> bool:
 def enough_for_gcc(facts: Facts, major: int) -> tuple[int, bool]:
     """Say when for_gcc has seen enough: at how many bytes of IR, 0 for never, and whether the link line settles what was asked for.
 
-    major: of the driver; 0, unknown, counts as the newest.
+    major: of the driver.
     Once the IR fills all partitions there can be, no object makes it more. Then only what else the inputs decide keeps us reading:
     whether `-r` stays IR, and how many objects there are where each is a partition.
     """
     if (facts.relocatable and not facts.linker_output) or facts.partition in (b"1to1", b"max") or facts.sources:
         return 0, False
-    partitions = facts.params.get(b"lto-partitions", 0) or (findings.default_partitions(major) if major else findings.LTO_PARTITIONS_16)
+    partitions = facts.params.get(b"lto-partitions", 0) or findings.default_partitions(major)
     said = any(flto.value is not None for flto in facts.flto)
     return findings.enough_for(partitions, facts.params.get(b"lto-min-partition", 0)), said
 

@@ -15,7 +15,7 @@ from .extent import S_IFMT, S_IFREG, is_read_once, read_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..call.tool_family import Tool
+    from ..call.banner import Tool
     from ..command.argv import Facts
 
 # What a driver hands to the linker, or only compares: these options, and what follows them.
