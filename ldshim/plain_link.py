@@ -59,9 +59,9 @@ def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[in
         entries = _slurp(b"/proc/self/environ").split(b"\0")[:-1]
         words = _slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
         if len(words) >= len(sys.argv) > 0 and identity == identity_of(tool[0]):
-            args = words[len(words) - len(sys.argv) + 1 :]
+            met, *args = words[len(words) - len(sys.argv) :]
             if is_plain(family, args, entries):
-                _become(name, tool, args, entries)
+                _become(name, tool, met, args, entries)
     except Exception:  # C1: whatever it was, the long way decides, and says what is to be said
         return
 
@@ -141,7 +141,7 @@ def _within_bounds(family: str, entries: list[bytes]) -> bool:
             return False
         if entry.startswith(b"MAKEFLAGS="):
             jobs = [word[2:] for word in entry[10:].split(b" ") if word.startswith(b"-j") and word[2:].isdigit()]
-            if any(int(number) < own for number in jobs):
+            if any(len(number) < 10 and int(number) < own for number in jobs):
                 return False
     return own == 1 or _without_quota()
 
@@ -173,7 +173,7 @@ def _without_quota() -> bool:
     return seen
 
 
-def _become(name: bytes, tool: tuple[bytes, bytes], args: list[bytes], entries: list[bytes]) -> None:
+def _become(name: bytes, tool: tuple[bytes, bytes], met: bytes, args: list[bytes], entries: list[bytes]) -> None:
     """Exec, with the environment and signals of a bare call, but without our directories in PATH, and with the markers against loops."""
     environment: dict[bytes, bytes] = {}
     for entry in entries:
@@ -192,7 +192,15 @@ def _become(name: bytes, tool: tuple[bytes, bytes], args: list[bytes], entries: 
         _signal.signal(number, _signal.SIG_DFL)
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    posix.execve(tool[0], [tool[1], *args], environment)
+    posix.execve(tool[0], [name if _is_found_by(name, met, directories, kept, tool[0]) else tool[1], *args], environment)
+
+
+def _is_found_by(name: bytes, met: bytes, directories: list[bytes], kept: list[bytes], real: bytes) -> bool:
+    """Tell whether our entry was met by its name, and the name leads to the tool from here on: then it is argv[0] (real_tool.stand_in)."""
+    if not any(met == (place.rstrip(b"/") + b"/" + name if place else name) for place in directories):
+        return False
+    first = next((place for place in kept if _exists((place or b".") + b"/" + name)), b"")
+    return first.rstrip(b"/") + b"/" + name == real
 
 
 def _exists(path: bytes) -> bool:

@@ -17,10 +17,10 @@ from ldshim.call import real_tool
 from ldshim.call.environment import Environment, read_settings
 from ldshim.launcher import text
 from tests.launchers import Dump, build_dump, call, launcher
-from tests.tools import need
+from tests.tools import CLANG, LLD, need
 
 PYTHON = getattr(sys, "_base_executable", sys.executable)
-TOOLS = {"bfd": "ld.bfd", "gold": "ld.gold", "lld": "ld.lld-16", "mold": "ld.mold", "gcc": "gcc", "clang": "clang-16"}
+TOOLS = {"bfd": "ld.bfd", "gold": "ld.gold", "lld": LLD, "mold": "ld.mold", "gcc": "gcc", "clang": CLANG}
 
 FILES = ["plain.o", "slim.o", "thin.o", "plain.a", "thin.a", "script.ld", "words", ".", "missing.o"]
 OPTIONS = b"""-flto -flto=2 -fuse-ld=lld -Wl,thin.o -Wl,-plugin,x -Wl,slim.o -x c -Xlinker -Wl,--as-needed -lm
@@ -42,7 +42,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Provide files of every kind that a link may name."""
     place = tmp_path_factory.mktemp("inputs")
     (place / "f.c").write_text("int f(void) { return 0; }\n")
-    for name, words in (("plain", ["gcc"]), ("slim", ["gcc", "-flto"]), ("thin", ["clang-16", "-flto=thin"])):
+    for name, words in (("plain", ["gcc"]), ("slim", ["gcc", "-flto"]), ("thin", [CLANG, "-flto=thin"])):
         subprocess.run([need(words[0]), *words[1:], "-c", "f.c", "-o", f"{name}.o"], cwd=place, check=True)
         subprocess.run([need("ar"), "rcS", f"lib{name}.a", f"{name}.o"], cwd=place, check=True)
         (place / f"{name}.a").symlink_to(f"lib{name}.a")

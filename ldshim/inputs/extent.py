@@ -121,6 +121,17 @@ def is_read_once(path: bytes) -> bool:
     return kind not in (S_IFREG, 0o040000) and not (kind == 0o020000 and found.st_rdev == os.makedev(1, 3))
 
 
+def why_not_regular(path: bytes) -> str:
+    """Say why stat_regular has nothing."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.strerror or "unreadable"
+    except ValueError:
+        return "a NUL in its name"
+    return "no regular file: not read"
+
+
 def read_regular(path: bytes, most: int = RESPONSE_FILE_BYTES) -> bytes | None:
     """Read a whole regular file, a response file say; None when there is none, or it is too large."""
     if stat_regular(path) is None:

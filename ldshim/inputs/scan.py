@@ -37,6 +37,7 @@ from .extent import (
     Meter,
     open_regular,
     stat_regular,
+    why_not_regular,
 )
 from .findings import ENDS_THE_QUESTION, Findings
 
@@ -146,6 +147,7 @@ class _Walk:
         found = stat_regular(path)
         if found is None:
             self.findings.other += 1
+            self.findings.note(f"{path.decode('utf-8', 'backslashreplace')}: {why_not_regular(path)}")
         else:
             self._file(path, found, depth)
 

@@ -136,6 +136,62 @@ if [ -n "$_ldshim_doubt" ] && [ $_ldshim_way = python ]; then
     _ldshim_become "$@"
 fi
 
+# What a configure script links is known by the names of what goes in and what comes out (command/probes.py, CONFIGURE): every word that
+# names a file is looked at, up to the first that is nobody's. `came` is none, nothing (/dev/null) or known, `went` none, other or known.
+if [ $_ldshim_way = python ] && [ $# -lt @CONFIGURE_MOST@ ]; then
+    _ldshim_before=
+    _ldshim_came=none
+    _ldshim_went=none
+    case $PWD in
+    @PLACES@) _ldshim_went=known ;;
+    *)
+        for _ldshim_word do
+            _ldshim_option=$_ldshim_before
+            _ldshim_before=
+            case $_ldshim_option in
+            -o)
+                case $_ldshim_word in
+                @OUTPUTS@) _ldshim_went=known ;;
+                *) _ldshim_went=other ;;
+                esac
+                continue
+                ;;
+            esac
+            case $_ldshim_word in
+            @LINKER_ASKED@) _ldshim_came=known ;;
+            -- | -o?* | --ou*)
+                _ldshim_came=other
+                break
+                ;;
+            esac
+            case $_ldshim_word in
+            -?*)
+                _ldshim_before=$_ldshim_word
+                continue
+                ;;
+            esac
+            case '@TAKES_NEXT@' in
+            *" $_ldshim_option "*) continue ;;
+            esac
+            case $_ldshim_word in
+            @NOTHING@) [ $_ldshim_came = known ] || _ldshim_came=nothing ;;
+            @NEUTRAL@) ;;
+            @INPUTS@) _ldshim_came=known ;;
+            *)
+                _ldshim_came=other
+                break
+                ;;
+            esac
+        done
+        ;;
+    esac
+    case $_ldshim_came:$_ldshim_went in
+    other:* | none:none | none:other | known:other) ;;
+    *) _ldshim_way=straight ;;
+    esac
+    _ldshim_become "$@"
+fi
+
 # A shell ends when exec fails, so what it would exec is looked at first.
 if [ -x @PYTHON@ ] && [ -r @PACKAGE@/ldshim/entry.py ]; then
     exec @PYTHON@ -IS -c @CODE@ "$0" "$@"
