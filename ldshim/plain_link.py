@@ -104,15 +104,15 @@ def _only_objects(args: list[bytes], without: bytes = b"") -> bool:
 
 
 def _is_harmless(path: bytes, without: bytes) -> bool:
-    """Tell whether a word names no file, or an ELF object. Only a regular file is read: what we took out of a pipe the tool would miss."""
+    """Tell whether a word names no file, or an ELF object. Only a regular file is opened: a pipe's writer would lose us as its reader."""
     try:
+        kind = posix.stat(path).st_mode & 0o170000
+        if kind != 0o100000:
+            return kind == 0o040000
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
     except FileNotFoundError:
         return True
     try:
-        kind = posix.fstat(fd).st_mode & 0o170000
-        if kind != 0o100000:
-            return kind == 0o040000
         head = posix.read(fd, 64)
         return head.startswith(b"\x7fELF") and not (without and _may_name(fd, head, without))
     finally:

@@ -97,7 +97,7 @@ def test_gcc_links_that_run_nothing_side_by_side() -> None:
     assert mode.for_gcc(facts, gcc_objects(native=1), 12).demand > 1
     facts.linker_output = b"nolto-rel"
     assert mode.for_gcc(facts, gcc_objects(), 12).demand > 1
-    assert mode.for_gcc(Facts(), gcc_objects(), 12, make_found=False).demand == 1
+    assert mode.without_make().demand == 1
     facts = Facts()
     facts.no_lto = True
     assert mode.for_gcc(facts, gcc_objects(), 12).lto == "none"
@@ -271,5 +271,5 @@ def test_inputs_that_decide_nothing_are_not_read(
     command = Command(family, facts)
     found = analysis.look_at_inputs(command, tool, Environment([]), Settings())
     assert reads == bool(asked)
-    decided, empty = (mode.decide(command, each, "lld", NEWEST, make_found=True) for each in (seen, found))
+    decided, empty = (mode.decide(command, each, "lld", NEWEST) for each in (seen, found))
     assert (decided.lto, decided.demand, decided.asked) == (empty.lto, empty.demand, empty.asked)

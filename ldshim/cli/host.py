@@ -16,7 +16,7 @@ import sys
 from .. import __version__, analysis
 from ..call import clock, descriptors, own_directory, processes
 from ..call.environment import VARIABLES, slurp
-from ..call.real_tool import program_on_path, show
+from ..call.real_tool import show
 from ..decide import budget, memory_estimate, mode
 from ..reserve import cgroups, cpus, jobserver, limits, makeflags, memory, memory_ledger, recover
 from ..reserve.lease import Lease
@@ -257,7 +257,7 @@ def installation(environment: Environment) -> Report:
         "python_version": ".".join(map(str, sys.version_info[:3])),
         "package": package,
         "compiled": {**states, "writable": os.access(package, os.W_OK)},
-        "make": program_on_path(environment.get(b"MAKE"), environment),
+        "make": analysis.find_make(environment) is not None,
     }
 
 

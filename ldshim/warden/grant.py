@@ -140,7 +140,7 @@ def _reserve(decision: Decision, order: Reservation, inherited: Inherited, avoid
 def _reserve_for_gcc(decision: Decision, order: Reservation, inherited: Inherited, avoid: Collection[int]) -> Grant:
     """Fill GCC's private jobserver at once, or leave a warden that feeds it."""
     try:
-        pipe = inherited.pipe = private_jobserver.create(avoid)
+        pipe = inherited.pipe = private_jobserver.create(avoid, decision.make.name if decision.make is not None else b"")
     except OSError:
         return Grant()  # the kernel gives no descriptor: the number can only be enforced with a pipe
     number, left = decision.number, None

@@ -27,7 +27,7 @@ import time
 
 from ..call import clock, processes
 from ..call.descriptors import nowhere
-from ..call.real_tool import kind_of, program_name, unversioned
+from ..call.real_tool import kind_of, unversioned
 from .history import History
 
 TYPE_CHECKING = False
@@ -153,9 +153,8 @@ def _begin(link: Link, reservation: Reservation) -> Policy | str:
         from .gcc_valve import Valve  # noqa: PLC0415  termios, and only GCC needs it
 
         lease.grow(0)  # where slots are shared, the implicit thread counts as well
-        make = program_name((environment.get(b"MAKE").split() or [b"make"])[0])
         confine_wpa = None if reservation.wpa_asks else _confine_wpa(reservation, lease)
-        return Valve(link.pid, reservation.pipe, lease, reservation.most, make, confine_wpa)
+        return Valve(link.pid, reservation.pipe, lease, reservation.most, reservation.pipe.make, confine_wpa)
     if reservation.policy == "confine":
         from .confinement import confine  # noqa: PLC0415  only linkers with a fixed number of threads need it
 
