@@ -101,7 +101,7 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
         before = Analysis(Decision(decided, "", linker=behind, make=make), tool, command, found)
         return _bound_jobs(before, behind_tool or tool, environment, settings, promise_memory)
     if bounded == "threads":
-        return Analysis(_bound_threads(command, linker, behind, decided, found, environment, settings), tool, command, found)
+        return Analysis(_bound_threads(command, behind, behind_tool or tool, decided, found, environment, settings), tool, command, found)
     return Analysis(Decision(decided, decided.reason), tool, command, found)
 
 
@@ -130,11 +130,11 @@ def look_at_inputs(command: Command, tool: Tool, environment: Environment, setti
     if command.compiler == "gcc":
         enough = scan.EnoughOfGcc(*mode.enough_for_gcc(command.gcc_facts, tool.gcc_major))
     elif tool.family in ("lld", "clang"):
-        from .reserve import cpus  # noqa: PLC0415  a GCC link below a jobserver counts none
+        from .reserve import cpus  # noqa: PLC0415  GCC's IR is counted by its size
 
-        # A jobserver that does not say how large it is (cargo's): no more than four threads for a CPU could be of use.
-        own = cpus.affinity() * (4 if makeflags.named_in(environment) else 1)
-        enough = settings.jobs or settings.max_jobs or makeflags.pool_size(environment) or own
+        bounds = (settings.max_jobs, makeflags.pool_size(environment), settings.cpus or cpus.affinity())
+        # Where full LTO is generated in partitions, a single module of it counts, wherever it stands.
+        enough = 0 if command.facts.partitions > 1 else settings.jobs or min(bound for bound in bounds if bound)
     facts = command.facts
     return scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, enough)
 
@@ -188,9 +188,10 @@ def _why_the_number_stays(command: Command, linker: str, decided: Mode, settings
 
 
 def _bound_threads(
-    command: Command, linker: str, behind: str, decided: Mode, found: Findings, environment: Environment, settings: Settings
+    command: Command, behind: str, tool: Tool, decided: Mode, found: Findings, environment: Environment, settings: Settings
 ) -> Decision:
-    """Bound what a linker's own pool may use, without a token and without a warden (C23)."""
+    """Bound what a linker's own pool may use, without a token and without a warden (C23). tool: the linker; its driver where unknown."""
+    linker = behind or command.family
     if linker == "wild" and not decided.asked:
         from .reserve import source  # noqa: PLC0415  only a link that may run jobs needs it
 
@@ -201,9 +202,9 @@ def _bound_threads(
             return Decision(decided, f"wild asks the jobserver itself: {there.lease.name}")
     from .reserve import cpus, limits  # noqa: PLC0415  as above
 
-    own = budget.own_threads(linker, cpus.affinity(), len(command.facts.inputs))
+    own = budget.own_threads(linker, tool.major, cpus.affinity(), command.facts)
     useful = budget.lld_useful(found) if linker == "lld" and decided.lto == "none" else budget.UNLIMITED
-    bound = budget.for_plain(own, decided.asked, settings, limits.collect(environment), useful)
+    bound = budget.for_plain(own, decided.asked, settings, limits.collect(environment, settings), useful)
     return Decision(decided, decided.reason + (f"; {bound.reason}" if bound else ""), bound, linker=behind)
 
 
@@ -211,12 +212,16 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     """Find whose threads there are, unless they are pinned, and bound the jobs of an LTO link (C11). linker: or the driver that runs it."""
     decided, behind, make = before.decision.mode, before.decision.linker, before.decision.make
     fixed = f"; {make.reason}: the number is fixed" if make is not None and make.reason else ""
+    shares = make is not None and make.client and settings.elastic
     assert decided is not None
     assert before.tool is not None
     assert before.found is not None
     if settings.jobs:
         bound = budget.for_lto(decided, settings, None, budget.Limits(0, "", []), 0)
-        decision = Decision(decided, f"{decided.reason}; {bound.reason}{fixed}", bound, linker=behind, make=make)
+        obstacle = _obstacle(settings) if _outgrows(decided, bound.number) else ""
+        policy = budget.choose_policy(decided, shares, "pin", bound.number, False, obstacle, _affinity(decided))
+        reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(decided, obstacle)}"
+        decision = Decision(decided, reason, bound, policy, behind, make)
         return Analysis(decision, before.tool, before.command, before.found)
     from .decide import memory_estimate  # noqa: PLC0415  as above
     from .reserve import limits, memory_ledger, source  # noqa: PLC0415  as above
@@ -227,30 +232,58 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
         there.let_go()
         decision = Decision(decided, f"{decided.reason}; {refused}", budget.Budget(1, "none", refused), linker=behind)
         return Analysis(decision, before.tool, before.command, before.found, there)
-    # A jobserver is the build's own word: CPUs are counted, and their cgroups read, only where there is none.
-    bounds = limits.collect(environment) if there.client is None else budget.Limits(0, "", [])
+    bounds = limits.collect(environment, settings)
+    if decided.lto == "thin" and not (decided.asked or settings.cpus):
+        bounds.own = limits.own_jobs(1 + there.client.available() if there.client is not None else 0)
     if there.lease.source == "none" and not decided.serial:
         there = source.share_host(environment.get, bounds.cpus, there.reasons)
     make_jobs = there.client.jobs if there.client is not None else 0
     most = budget.for_lto(decided, settings, there.lease, bounds, make_jobs)
-    confinable = budget.may_confine(linker, settings)
+    # On one CPU, too, LLVM starts a thread a partition: lld 14, 16 and 19; bfd and gold 2.40, mold 1.10 with LLVMgold 16.
+    confinable = settings.elastic if decided.unbound else budget.may_confine(linker, settings)
+    follows = there.lease.source != "none" and most.number > 1 and decided.lto != "gcc"
     obstacle = ""
-    if confinable and there.lease.source != "none" and most.number > 1 and decided.lto != "gcc":
-        from .warden import confinement  # noqa: PLC0415  only a linker with something to share gets here
-
-        obstacle = confinement.obstacle(os.getpid())
+    if (follows and (confinable or decided.unbound)) or _outgrows(decided, most.number):
+        obstacle = _obstacle(settings)
     elif decided.lto == "gcc" and there.lease.source != "none" and not processes.is_ours():
         obstacle = processes.FOREIGN
-    policy = budget.choose_policy(settings, there.lease.source, most.number, confinable, obstacle, make)
-    need = memory_estimate.of_link(decided.lto, before.found, decided.demand, settings.mem_per_job)
-    promise = memory_ledger.promise(environment.get, need, os.getpid())
-    # Confined threads run one after the other, but each of them holds a module: memory is taken for all that the linker is told.
-    wanted = most.number if policy == "confine" else 1
-    room = promise.claim(wanted) if promise_memory else promise.ceiling()
+    policy = budget.choose_policy(decided, shares, there.lease.source, most.number, confinable, obstacle, _affinity(decided))
+    promise: Promise | None = None
+    room: list[tuple[int, str]] = []
+    if decided.lto != "full":  # what full LTO takes, its partitions included, no number changes
+        need = memory_estimate.of_link(decided.lto, before.found, decided.demand, settings.mem_per_job)
+        promise = memory_ledger.promise(environment.get, need, os.getpid())
+        # Confined threads run one after the other, but each of them holds a module: memory is taken for all that the linker is told.
+        wanted = most.number if policy == "confine" else 1
+        room = promise.claim(wanted) if promise_memory else promise.ceiling()
     bound = budget.for_lto(decided, settings, there.lease, bounds.within(room), make_jobs)
-    if bound.number == 1 and policy != "valve":
+    if bound.number == 1 and policy not in ("valve", "enclose"):
         policy = "none"
-    reason = f"{decided.reason}; {bound.reason}{fixed}" + (
-        f"; not {'elastic' if decided.lto == 'gcc' else 'confined'}: {obstacle}" if obstacle else ""
-    )
-    return Analysis(Decision(decided, reason, bound, policy, behind, make), before.tool, before.command, before.found, there, promise)
+    reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(decided, obstacle)}"
+    decision = Decision(decided, reason, bound, policy, behind, make)
+    return Analysis(decision, before.tool, before.command, before.found, there, promise)
+
+
+def _affinity(decided: Mode) -> int:
+    """Count the CPUs of the mask where threads that no number bounds could use them; 0 elsewhere."""
+    from .reserve import cpus  # noqa: PLC0415  as above
+
+    return cpus.affinity() if decided.unbound else 0
+
+
+def _outgrows(decided: Mode, number: int) -> bool:
+    return budget.outgrows(decided, number, _affinity(decided))
+
+
+def _obstacle(settings: Settings) -> str:
+    """Say why this process cannot be confined, "" when it can: the kernel refuses, or LDSHIM_CPUS is above what a mask could name."""
+    from .reserve import cpus  # noqa: PLC0415  as above
+    from .warden import confinement  # noqa: PLC0415  only a linker with something to share, or more threads than its number, gets here
+
+    mask = cpus.affinity()
+    larger = f"LDSHIM_CPUS={settings.cpus}, and its affinity mask has {mask}" if settings.cpus > mask else ""
+    return confinement.obstacle(os.getpid()) or larger
+
+
+def _not_followed(decided: Mode, obstacle: str) -> str:
+    return f"; not {'elastic' if decided.lto == 'gcc' else 'confined'}: {obstacle}" if obstacle else ""

@@ -2,7 +2,8 @@
 
 The problem: most links are no LTO links, and what ldshim needs to find that out costs such a link more than Python's own start: 39 modules,
 each a few system calls, an unmarshal and its classes, together as much again as `python3 -IS`. The consequence: this one module, which
-imports nothing but what the interpreter has loaded already (so no os, and no __future__), and knows these cases well enough:
+imports nothing but what the interpreter has loaded already (so no os, and no __future__; below a make the parser of MAKEFLAGS), and knows
+these cases well enough:
 
     bfd, gold   no -plugin, so nothing that could compile IR is there; no --threads
     mold        no -plugin, no --threads, and its own number of threads is within bounds
@@ -50,7 +51,6 @@ _DRIVER_OPTIONS = (
 _FORWARDED = (b"@", b"-L", b"--l", b"-pl", b"--pl", b"-thread", b"--thread", b"-thinlto", b"--thinlto", b"--fat-lto")
 _GCC_IR = b".gnu.lto_"
 _HEADER = ((16, 2), (40, 8), (58, 2), (60, 2), (62, 2))  # e_type, e_shoff, e_shentsize, e_shnum, e_shstrndx: offset and size
-_OWN_MOST = {"lld": 16, "mold": 32}  # threads that a linker starts by itself at most
 
 
 def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[int, ...]) -> None:
@@ -81,9 +81,9 @@ def is_plain(family: str, args: list[bytes], entries: list[bytes]) -> bool:
     if family == "gold":
         return not any(word.startswith(_GOLD_OPTIONS) for word in args)
     if family == "mold":
-        return not any(word.startswith(_MOLD_OPTIONS) for word in args) and _within_bounds(family, entries)
+        return not any(word.startswith(_MOLD_OPTIONS) for word in args) and _within_bounds(entries)
     if family == "lld":
-        return not any(word.startswith(_LLD_OPTIONS) for word in args) and _only_objects(args) and _within_bounds(family, entries)
+        return not any(word.startswith(_LLD_OPTIONS) for word in args) and _only_objects(args) and _within_bounds(entries)
     if family in ("gcc", "clang"):
         forwarded = [piece for word in args if word.startswith(b"-Wl,") for piece in word[4:].split(b",")]
         if any(word.startswith(_DRIVER_OPTIONS) for word in args) or any(piece.startswith(_FORWARDED) for piece in forwarded):
@@ -133,15 +133,16 @@ def _may_name(fd: int, head: bytes, prefix: bytes) -> bool:
     return size > 1 << 20 or prefix in posix.pread(fd, size, start)
 
 
-def _within_bounds(family: str, entries: list[bytes]) -> bool:
+def _within_bounds(entries: list[bytes]) -> bool:
     """Tell whether the linker's own number of threads is certainly no more than anybody allows (budget.for_plain)."""
-    own = min(len(posix.sched_getaffinity(0)), _OWN_MOST[family])
+    own = len(posix.sched_getaffinity(0))  # at most: lld from 17 on stops at 16, mold mostly at 32 (budget.own_most)
     for entry in entries:
         if entry.startswith(_CEILINGS):
             return False
         if entry.startswith(b"MAKEFLAGS="):
-            jobs = [word[2:] for word in entry[10:].split(b" ") if word.startswith(b"-j") and word[2:].isdigit()]
-            if any(len(number) < 10 and int(number) < own for number in jobs):
+            from .reserve import makeflags  # noqa: PLC0415  only below a make
+
+            if 0 < makeflags.parse(entry[10:]).jobs < own:
                 return False
     return own == 1 or _without_quota()
 

@@ -12,7 +12,8 @@ the review.
     files         {response file: its text}
     linker        [path, banner] of the linker behind a driver
     granted       [source, name, tokens] of what can be had; a record without one has the host's slots
-    cpus, paid_by, make    the host's CPUs (16), the ancestor that paid for an explicit number (""), what make says ("GNU Make 4.3")
+    cpus, cores, paid_by, make    the host's CPUs (16), its cores (the CPUs), the ancestor that paid for an explicit number (""), what
+                  make says ("GNU Make 4.3")
     expect        the answer, with the keys of `ldshim explain --json`
 
 `answer` asks the very plan that a call goes through, with every door to the system closed by `Doors`.
@@ -176,7 +177,8 @@ class Doors:
         patch.setattr(extent, "read_regular", contents.get)
         patch.setattr(scan, "scan", lambda given, _dirs, _root, enough=0: findings(record, given, enough))
         patch.setattr(cpus, "affinity", lambda: number)
-        patch.setattr(cpus, "counted", lambda: (number, f"{number} CPUs in the affinity mask"))
+        patch.setattr(cpus, "quota", lambda *_: None)
+        patch.setattr(cpus, "cores", lambda: record.get("cores", number))
         patch.setattr(source, "find_jobserver", self.find_jobserver)
         patch.setattr(source, "share_host", lambda _get, count, reasons: Source(Lease("slots", f"{count} slots"), reasons))
         patch.setattr(memory_ledger, "promise", lambda *_: Plenty())

@@ -182,12 +182,12 @@ def test_explicit_numbers_are_ceilings(value: bytes | None, ceiling: int) -> Non
 
 
 def test_ceilings_of_builders_apply_without_a_jobserver() -> None:
-    """C11: DEB_BUILD_OPTIONS and the like bound our own choice, LDSHIM_MAX_JOBS bounds everything but the pin."""
+    """C11: DEB_BUILD_OPTIONS and the like bound our own choice, the CPUs and LDSHIM_MAX_JOBS bound everything but the pin."""
     decided = mode.Mode("thin", 100, "")
     limits = Limits(8, "8 CPUs", [(3, "DEB_BUILD_OPTIONS")])
     settings = Settings()
     assert budget.for_lto(decided, settings, Lease("slots", "8 slots"), limits, 0).number == 3
-    assert budget.for_lto(decided, settings, Lease("recovered", "fifo /x"), limits, 0).number == 100
+    assert budget.for_lto(decided, settings, Lease("recovered", "fifo /x"), limits, 0).number == 8
     settings.max_jobs = 2
     assert budget.for_lto(decided, settings, Lease("recovered", "fifo /x"), limits, 0).number == 2
     settings.jobs = 50

@@ -102,14 +102,18 @@ class Call:
         return [self.argv0, *self.front, *args]
 
 
+def unversioned(name: bytes) -> bytes:
+    """Take a version suffix off a program's name: ld.lld of ld.lld-16, gcc of gcc-12.3."""
+    stem, dash, version = name.rpartition(b"-")
+    return stem if dash and version.replace(b".", b"").isdigit() else name
+
+
 def kind_of(name: bytes) -> str:
     """Tell driver from linker by a name with any target prefix and version suffix: x86_64-linux-gnu-gcc-12, ld.lld-16, gcc13."""
     for model in _THREAD_MODELS:
         if name.endswith(model):
             name = name[: -len(model)]
-    stem, dash, version = name.rpartition(b"-")
-    if dash and version.replace(b".", b"").isdigit():
-        name = stem
+    name = unversioned(name)
     if name in _OTHERS:
         return ""
     if name not in DRIVERS and name not in LINKERS:

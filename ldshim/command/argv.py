@@ -223,9 +223,9 @@ class Facts:
     """
 
     __slots__ = (
-        "add_at", "distributed", "fat_lto", "flto", "fuse_ld", "index_only", "inputs", "jobs", "ld_path", "library_dirs", "linker_output",
-        "linker_plugin", "links", "lto_kind", "no_codegen", "no_lto", "params", "partition", "pending", "plugins", "relocatable",
-        "sources", "sysroot", "threads", "unread", "why_not",
+        "add_at", "compresses", "distributed", "fat_lto", "flto", "fuse_ld", "index_only", "inputs", "jobs", "ld_path", "library_dirs",
+        "linker_output", "linker_plugin", "links", "lto_kind", "no_codegen", "no_lto", "params", "partition", "partitions", "pending",
+        "plugins", "relocatable", "sources", "sysroot", "threads", "unread", "why_not",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -252,6 +252,8 @@ class Facts:
         self.plugins: list[Said] = []  # value: the plugin's path
         self.threads: list[Said] = []  # --threads=N, --thread-count N; value None for a bare --threads; b"1" for --no-threads
         self.jobs: list[Said] = []  # --thinlto-jobs=N, -plugin-opt=jobs=N, -flto-jobs=N
+        self.partitions = 0  # of full LTO: --lto-partitions=, -plugin-opt=lto-partitions=, -flto-partitions=; 0: none is said
+        self.compresses = False  # mold's --compress-debug-sections
         self.lto_kind = b""  # --lto=
         self.fat_lto = False  # --fat-lto-objects
         self.index_only = False  # --thinlto-index-only

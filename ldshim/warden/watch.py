@@ -27,7 +27,7 @@ import time
 
 from ..call import clock, processes
 from ..call.descriptors import nowhere
-from ..call.real_tool import kind_of
+from ..call.real_tool import kind_of, unversioned
 from .history import History
 
 TYPE_CHECKING = False
@@ -165,6 +165,14 @@ def _begin(link: Link, reservation: Reservation) -> Policy | str:
             return confinement
         refused = confinement
     lease.grow(reservation.most - lease.held)
+    if reservation.policy == "enclose":
+        from ..reserve.wrapped import Kept  # noqa: PLC0415
+        from .confinement import confine  # noqa: PLC0415  as above
+
+        confinement = confine(link.pid, Kept(lease.held), lease.held, environment.get)
+        if not isinstance(confinement, str):
+            return confinement
+        refused = confinement
     if reservation.pipe is not None and not reservation.wpa_asks:
         from ..reserve.wrapped import Kept  # noqa: PLC0415
         from .gcc_valve import Writers  # noqa: PLC0415
@@ -332,7 +340,5 @@ def _held_by_a_tool(link: Link) -> bool:
 
 def is_tool(name: bytes) -> bool:
     """Tell whether an executable's base name is one of a link's tools, with any target prefix and version suffix."""
-    stem, dash, version = name.rpartition(b"-")
-    if dash and version.replace(b".", b"").isdigit():
-        name = stem
+    name = unversioned(name)
     return name in _TOOLS or name.rpartition(b"-")[2] in _TOOLS or bool(kind_of(name))
