@@ -212,6 +212,7 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     """Find whose threads there are, unless they are pinned, and bound the jobs of an LTO link (C11). linker: or the driver that runs it."""
     decided, behind, make = before.decision.mode, before.decision.linker, before.decision.make
     fixed = f"; {make.reason}: the number is fixed" if make is not None and make.reason else ""
+    shares = make is not None and make.client and settings.elastic
     assert decided is not None
     assert before.tool is not None
     assert before.found is not None
@@ -240,9 +241,9 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     most = budget.for_lto(decided, settings, there.lease, bounds, make_jobs)
     # On one CPU, too, LLVM starts a thread a partition: lld 14, 16 and 19; bfd and gold 2.40, mold 1.10 with LLVMgold 16.
     confinable = settings.elastic if decided.unbound else budget.may_confine(linker, settings)
-    shares = there.lease.source != "none" and most.number > 1 and decided.lto != "gcc"
+    follows = there.lease.source != "none" and most.number > 1 and decided.lto != "gcc"
     obstacle = ""
-    if (shares and (confinable or decided.unbound)) or _outgrows(decided, most.number):
+    if (follows and (confinable or decided.unbound)) or _outgrows(decided, most.number):
         obstacle = _obstacle(settings)
     elif decided.lto == "gcc" and there.lease.source != "none" and not processes.is_ours():
         obstacle = processes.FOREIGN

@@ -67,7 +67,7 @@ def test_the_number_holds(kind: str, pinned: str, peak: int, recorded: str, shim
     line = ["-O1", "-flto=auto", "-frandom-seed=1", *PARTITIONS, *objects, "-o"]
     said = tmp_path / "said"
     with Pool(b"\x00a") as pool, said.open("wb") as stderr:
-        env = shim.environment(MAKEFLAGS=pool.makeflags, MAKE=value, **({"LDSHIM_JOBS": pinned} if pinned else {}))
+        env = shim.on(16, MAKEFLAGS=pool.makeflags, MAKE=value, **({"LDSHIM_JOBS": pinned} if pinned else {}))
         command = [shim.named(gcc), gate.flag, *line, str(tmp_path / "shim")]
         link = subprocess.Popen(command, env=env, pass_fds=pool.pass_fds, stderr=stderr)
         status = gate.watch(link, lambda: peak)
@@ -86,7 +86,7 @@ def test_a_linker_below_collect2_passes_the_number_too(gcc: str, shim: Shim, pro
     objects = program.objects(tools.need(gcc), "-O1", "-flto=auto")
     log, said = tmp_path / "log", tmp_path / "said"
     with Pool(b"a") as pool, said.open("wb") as stderr:
-        env = shim.environment(MAKEFLAGS=pool.makeflags, MAKE=bmake, LDSHIM_LOG=str(log))
+        env = shim.on(16, MAKEFLAGS=pool.makeflags, MAKE=bmake, LDSHIM_LOG=str(log))
         command = [tools.need(gcc), gate.flag, f"-B{linkers}/", "-O1", "-flto=auto", *PARTITIONS, *objects, "-o", str(tmp_path / "out")]
         link = subprocess.Popen(command, env=env, pass_fds=pool.pass_fds, stderr=stderr)
         status = gate.watch(link, lambda: 2)

@@ -66,7 +66,7 @@ def test_the_number_holds_for_windows_too(words: dict[str, str], peak: int, shim
     line = ["-O1", "-flto=8", "-frandom-seed=1", "-Wl,--no-insert-timestamp", *PARTITIONS, *objects, "-o"]
     log, said = tmp_path / "log", tmp_path / "said"
     with Pool(b"a") as pool, said.open("wb") as stderr:
-        env = shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_LOG=str(log), **words)
+        env = shim.on(16, MAKEFLAGS=pool.makeflags, LDSHIM_LOG=str(log), **words)
         command = [shim.command, GCC, gate.flag, *line, str(tmp_path / "shim.exe")]
         link = subprocess.Popen(command, env=env, pass_fds=pool.pass_fds, stderr=stderr)
         status = gate.watch(link, lambda: peak)

@@ -207,6 +207,6 @@ def test_the_number_holds_for_objects_that_only_the_linker_finds(gcc: str, shim:
     names.write_text("\n".join(program.objects(tools.need(gcc), "-O1", "-flto=7")))
     command = [shim.named(gcc), gate.flag, "-O1", "-flto=7", *PARTITIONS, f"-Wl,@{names}", "-o", str(tmp_path / "out")]
     with Pool(b"a") as pool:
-        link = subprocess.Popen(command, env=shim.environment(MAKEFLAGS=pool.makeflags), pass_fds=pool.pass_fds)
+        link = subprocess.Popen(command, env=shim.on(16, MAKEFLAGS=pool.makeflags), pass_fds=pool.pass_fds)
         status = gate.watch(link, lambda: 2)
     assert [0, 2] == [status, gate.peak()]
