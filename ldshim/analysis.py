@@ -212,7 +212,6 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     """Find whose threads there are, unless they are pinned, and bound the jobs of an LTO link (C11). linker: or the driver that runs it."""
     decided, behind, make = before.decision.mode, before.decision.linker, before.decision.make
     fixed = f"; {make.reason}: the number is fixed" if make is not None and make.reason else ""
-    shares = make is not None and make.client and settings.elastic
     assert decided is not None
     assert before.tool is not None
     assert before.found is not None
