@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import sys
 
+from .call.environment import ASIDE_PREFIX
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
@@ -26,6 +28,8 @@ LAST = b"_LDSHIM_LAST"  # pid of a process that has been here: the second time, 
 def run(name: bytes, args: Sequence[bytes], known: bytes = b"") -> NoReturn:
     """Become the tool called name. known: where it is, if anybody has found that out."""
     environment = dict(os.environb)
+    for moved in [variable for variable in environment if variable.startswith(ASIDE_PREFIX)]:
+        environment[moved[len(ASIDE_PREFIX) :]] = environment.pop(moved)
     pid = b"%d" % os.getpid()
     if environment.get(LAST) == pid:
         os._exit(111)
