@@ -50,6 +50,10 @@ _DRIVER_OPTIONS = (
 _FORWARDED = (b"@", b"-L", b"--l", b"-pl", b"--pl", b"-thread", b"--thread", b"-thinlto", b"--thinlto", b"--fat-lto")
 _GCC_IR = b".gnu.lto_"
 _HEADER = ((16, 2), (40, 8), (58, 2), (60, 2), (62, 2))  # e_type, e_shoff, e_shentsize, e_shnum, e_shstrndx: offset and size
+_FILES = (
+    *((b"ld.bfd", "bfd"), (b"ld.gold", "gold"), (b"ld.lld", "lld"), (b"lld", "lld"), (b"mold", "mold")),
+    *((b"gcc", "gcc"), (b"g++", "gcc"), (b"gfortran", "gcc"), (b"clang", "gcc"), (b"clang++", "gcc")),
+)  # how the names of files end, version and dash taken off, and by which rule they are judged
 _OWN_MOST = {"lld": 16, "mold": 32}  # threads that a linker starts by itself at most
 
 
@@ -63,6 +67,34 @@ def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[in
             if is_plain(family, args, entries):
                 _become(name, tool, args, entries)
     except Exception:  # C1: whatever it was, the long way decides, and says what is to be said
+        return
+
+
+def link_found(tool: str, before: int) -> None:
+    """Do what link does for the installed command, which has found the tool and not asked it. before: words in front of the arguments.
+
+    A linker is taken for what the name of its file says, symbolic links resolved; a compiler driver for gcc, whose rule is the strictest.
+    Nothing is added to a command line for it: one that is something else would at most be passed through.
+    """
+    try:
+        path = tool.encode("ascii")
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
+        try:
+            file = posix.readlink(b"/proc/self/fd/%d" % fd).rpartition(b"/")[2]
+            is_elf = posix.read(fd, 4) == b"\x7fELF"
+        finally:
+            posix.close(fd)
+        name = path.rpartition(b"/")[2]
+        families = [family for end, family in _FILES if file.rstrip(b"0123456789.").rstrip(b"-").endswith(end)]
+        if not (is_elf and families):
+            return
+        entries = _slurp(b"/proc/self/environ").split(b"\0")[:-1]
+        words = _slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
+        if len(words) >= len(sys.argv) > before:
+            args = words[len(words) - len(sys.argv) + 1 + before :]
+            if is_plain(families[0], args, entries):
+                _become(name, (path, path), args, entries)
+    except Exception:  # C1: as above
         return
 
 

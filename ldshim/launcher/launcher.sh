@@ -139,9 +139,9 @@ _ldshim_walk() {
     _ldshim_kept=
     _ldshim_rest=$PATH:
     while [ -n "$_ldshim_rest" ]; do
-        _ldshim_place=${_ldshim_rest%%:*}
+        _ldshim_part=${_ldshim_rest%%:*}
         _ldshim_rest=${_ldshim_rest#*:}
-        _ldshim_at=${_ldshim_place:-.}
+        _ldshim_at=${_ldshim_part:-.}
         if [ -f "$_ldshim_at/$_ldshim_name" ]; then
             if _ldshim_is_ours "$_ldshim_at/$_ldshim_name" "$_ldshim_at"; then
                 [ -z "$_ldshim_found" ] || _ldshim_doubt=tool
@@ -154,7 +154,7 @@ _ldshim_walk() {
                 esac
             fi
         fi
-        _ldshim_kept=$_ldshim_kept:$_ldshim_place
+        _ldshim_kept=$_ldshim_kept:$_ldshim_part
     done
     _ldshim_kept=${_ldshim_kept#:}
 }
@@ -175,22 +175,63 @@ _ldshim_become() {
     exec "$_ldshim_tool" "$@"
 }
 
-# Do that for a call that certainly does not link, unless Python has to look at the tool first: for a pin that it must refuse, for what may
-# be a loop or a masquerade, below collect2.
+# Do that for a call that certainly does not link, unless Python has to look for the tool: for a pin that it must refuse, for what may be a
+# loop or a masquerade, below collect2.
 _ldshim_straight() {
-    case $_ldshim_way:$_ldshim_doubt:${COLLECT_GCC+collect}:${_LDSHIM_VIA-} in
-    python:* | straight:tool:* | straight:*:collect:* | straight:*:$$.*) return ;;
-    esac
-    _ldshim_walk
-    case $_ldshim_doubt:$_ldshim_tool in
-    tool:* | *:) return ;;
-    esac
-    _ldshim_count
-    [ $_ldshim_depth -lt 9 ] || return 0
-    [ -z "$_ldshim_found" ] || [ $_ldshim_depth = 1 ] || return 0
+    [ $_ldshim_way = straight ] && _ldshim_search || return 0
     _LDSHIM_VIA=$$.
     _ldshim_become "$@"
 }
+
+# Find the tool, and PATH for it; where Python has to, there is no tool.
+_ldshim_search() {
+    case $_ldshim_doubt:${COLLECT_GCC+collect}:${_LDSHIM_VIA-} in
+    tool:* | *:collect:* | *:$$.*) _ldshim_doubt=tool ;;
+    *) _ldshim_walk ;;
+    esac
+    _ldshim_count
+    case $_ldshim_doubt:$_ldshim_depth:$_ldshim_found in
+    tool:* | *:9:* | *:10:* | *:[2-8]:yes) _ldshim_tool= ;;
+    esac
+    [ -n "$_ldshim_tool" ]
+}
+
+case ${LDSHIM_DISABLE-}:$_ldshim_kind in
+1:?*) _ldshim_way=straight ;;
+esac
+_ldshim_taken=
+_ldshim_before=
+#[probes]
+if [ $_ldshim_way:$_ldshim_kind = python:@KIND@ ]; then
+    case :${1-} in
+    @FIRST@) _ldshim_way=straight ;;
+    esac
+    case $#:${1-} in
+    @ALONE@) _ldshim_way=straight ;;
+    esac
+    if [ $_ldshim_way = python ]; then
+        for _ldshim_word do
+            case $_ldshim_word in
+            # Most words of a compile, sorted out before the longer list.
+            [!-]* | -[!@SECOND@]* | -f[!s]*) ;;
+            --) break ;;
+            @PROBES@)
+                case $_ldshim_before in
+                # Most words that stand before a probe, and take no value. The list of those that do is not even parsed for them.
+                '' | [!-@]* | -[DILOUW]?*)
+                    _ldshim_way=straight
+                    break
+                    ;;
+                *) _ldshim_taken=perhaps ;;
+                esac
+                ;;
+            esac
+            _ldshim_before=$_ldshim_word
+        done
+    fi
+fi
+#[both]
+_ldshim_straight "$@"
 
 # Variables by which the dynamic linker and the C library would change what Python loads; Python's part gives them their names back
 # (environment.ASIDE).
@@ -257,10 +298,10 @@ _ldshim_below() {
             ! _ldshim_runs "$_ldshim_python" || return 0
         done
         _ldshim_check=yes
-        _ldshim_search=$PATH:
-        while [ -n "$_ldshim_search" ]; do
-            _ldshim_python=${_ldshim_search%%:*}
-            _ldshim_search=${_ldshim_search#*:}
+        _ldshim_left=$PATH:
+        while [ -n "$_ldshim_left" ]; do
+            _ldshim_python=${_ldshim_left%%:*}
+            _ldshim_left=${_ldshim_left#*:}
             case $_ldshim_python in
             /*) ! _ldshim_runs "$_ldshim_python/$_ldshim_rest" || break ;;
             esac
@@ -280,26 +321,25 @@ _ldshim_find() {
     */*) _ldshim_here=${0%/*} ;;
     *) _ldshim_here=. ;;
     esac
+    [ -L "$0" ] || ! _ldshim_below "$_ldshim_here" || return 0
+    # A link of any kind: where the command has its own name, as far as that is found without a fork, and where a symbolic link ends.
+    _ldshim_links=$PATH:/usr/local/bin:/usr/bin:${HOME:-/root}/.local/bin:
+    while [ -n "$_ldshim_links" ]; do
+        _ldshim_rest=${_ldshim_links%%:*}
+        _ldshim_links=${_ldshim_links#*:}
+        [ "$_ldshim_rest/ldshim" -ef "$0" ] || continue
+        ! _ldshim_below "$_ldshim_rest" || return 0
+    done
     if [ -L "$0" ]; then
         _ldshim_here=$(command -p readlink -f -- "$0") || return 1
         _ldshim_here=${_ldshim_here%/*}
+        ! _ldshim_below "$_ldshim_here" || return 0
     fi
-    ! _ldshim_below "$_ldshim_here" || return 0
     # An editable install: only the interpreter beside us knows where the package is.
     _ldshim_place=
     _ldshim_flags=-I
     _ldshim_python=$_ldshim_here/python3
-    ! _ldshim_runs "$_ldshim_python" || return 0
-    # A hard link: the command has another name, in a directory that Python knows of.
-    _ldshim_flags=-IS
-    _ldshim_links=$PATH:/usr/local/bin:/usr/bin:${HOME:-/root}/.local/bin:
-    while [ -n "$_ldshim_links" ]; do
-        _ldshim_here=${_ldshim_links%%:*}
-        _ldshim_links=${_ldshim_links#*:}
-        [ "$_ldshim_here/ldshim" -ef "$0" ] || continue
-        ! _ldshim_below "$_ldshim_here" || return 0
-    done
-    return 1
+    _ldshim_runs "$_ldshim_python"
 }
 #[both]
 
@@ -315,46 +355,13 @@ _ldshim_start() {
     #[farm]
     exec "$_ldshim_python" -IS "$0" "$@"
     #[command]
-    exec "$_ldshim_python" $_ldshim_flags ${_ldshim_place:+-X "ldshim=$_ldshim_place"} "$0" ${_ldshim_first:+"$_ldshim_first"} "$@"
+    # The tool, where it is found without Python: plain_link needs no more to exec it.
+    _ldshim_search
+    exec "$_ldshim_python" $_ldshim_flags ${_ldshim_place:+-X "ldshim=$_ldshim_place"} ${_ldshim_tool:+-X "ldshim_tool=$_ldshim_tool"} \
+        "$0" ${_ldshim_first:+"$_ldshim_first"} "$@"
     #[both]
 }
 
-case ${LDSHIM_DISABLE-}:$_ldshim_kind in
-1:?*) _ldshim_way=straight ;;
-esac
-_ldshim_taken=
-_ldshim_before=
-#[probes]
-if [ $_ldshim_way:$_ldshim_kind = python:@KIND@ ]; then
-    case :${1-} in
-    @FIRST@) _ldshim_way=straight ;;
-    esac
-    case $#:${1-} in
-    @ALONE@) _ldshim_way=straight ;;
-    esac
-    if [ $_ldshim_way = python ]; then
-        for _ldshim_word do
-            case $_ldshim_word in
-            # Most words of a compile, sorted out before the longer list.
-            [!-]* | -[!@SECOND@]* | -f[!s]*) ;;
-            --) break ;;
-            @PROBES@)
-                case $_ldshim_before in
-                # Most words that stand before a probe, and take no value. The list of those that do is not even parsed for them.
-                '' | [!-@]* | -[DILOUW]?*)
-                    _ldshim_way=straight
-                    break
-                    ;;
-                *) _ldshim_taken=perhaps ;;
-                esac
-                ;;
-            esac
-            _ldshim_before=$_ldshim_word
-        done
-    fi
-fi
-#[both]
-_ldshim_straight "$@"
 [ $_ldshim_way:$_ldshim_taken = python:perhaps ] || _ldshim_start "$@"
 
 #[doubt]

@@ -45,6 +45,9 @@ import sys
 try:
     if 'ldshim' in sys._xoptions:
         sys.path.append(sys._xoptions['ldshim'])
+    if 'ldshim_tool' in sys._xoptions and not any(word.startswith(('-flto', '-plugin')) for word in sys.argv):
+        from ldshim import plain_link
+        plain_link.link_found(sys._xoptions['ldshim_tool'], 1 if sys.argv[0].endswith('/ldshim') else 0)
     import gc
     gc.disable()
     from ldshim.entry import main
