@@ -10,9 +10,8 @@ travels through these rooms, in this order:
     inputs       what the files are
     decide       the mode, the number, the memory estimate, the rewriting
     reserve      whose threads there are, and how to take them
-    plan         these steps in their order, without a token taken
-    carryout     the reservation and the edits
-    warden       exec of the real tool, and what stays behind: holds the tokens, gives every byte back
+    analysis     these steps in their order, before anything is taken
+    warden       the reservation, exec of the real tool, and what stays behind: holds the tokens, gives every byte back
     record       what was decided, for the log and for people
     fallback     exec of the real tool when ldshim itself has failed
     launcher     the files of a link farm

@@ -1,15 +1,13 @@
 """The story of one call, top to bottom.
 
-Find the tool we stand in for; let probes and compiles through at once; learn what the tool is, what the line says and what the inputs
-are; decide whether this is an LTO link and how many jobs it could use; find whose threads there are; leave a warden behind that holds
-them; write the number in the tool's own words; become the tool.
+Find the tool we stand in for; let probes and compiles through at once; find out what the call is and what it is to get (analysis.py);
+reserve that, and leave a warden behind that holds it; write the number into the arguments; exec the tool.
 
 Whatever fails on the way, the tool runs with its original arguments and environment, and one line on stderr says what failed.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 
@@ -22,32 +20,22 @@ if TYPE_CHECKING:
     import signal as _signal
     from typing import NoReturn
 
+    from .analysis import Analysis
     from .call.environment import Environment, Settings
     from .call.real_tool import Call
-    from .carryout import Outcome
-    from .plan import Plan
+    from .decide.rewrite import Edits
+    from .warden.grant import Grant
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
 OWN_NAMES = frozenset((b"ldshim", b"__main__.py"))
-_reported: list[Exception] = []
 COMMANDS = frozenset((b"explain", b"doctor", b"link-farm", b"pool", b"report"))
+_reported: list[Exception] = []
 
 
-def main() -> NoReturn:
-    """Run as the console script, under our own name or a tool's."""
-    gc.disable()  # nothing that a link does makes garbage in circles, and to look for it costs 1.4 ms (the launchers do it themselves)
-    default_interrupt()
-    argv, environment = gather()
-    name = os.path.basename(argv[0])
-    if name not in OWN_NAMES:
-        run(name, argv[1:], environment)
-    if len(argv) < 2 or argv[1].startswith(b"-") or argv[1] in COMMANDS:
-        from .cli import main as cli  # noqa: PLC0415  argparse costs a link 6 ms
-
-        gc.enable()
-        sys.exit(cli.main(argv[1:], environment))
-    run(os.path.basename(argv[1]), argv[2:], environment, argv[1] if b"/" in argv[1] else b"")
+def prefix_form(args: list[bytes], environment: Environment) -> NoReturn:
+    """Run as `ldshim TOOL ARGS…`."""
+    run(os.path.basename(args[0]), args[1:], environment, args[0] if b"/" in args[0] else b"")
 
 
 def run_baked(name: bytes, real: bytes) -> NoReturn:
@@ -62,13 +50,13 @@ def gather(name: bytes = b"", known: bytes = b"") -> tuple[list[bytes], Environm
     try:
         return command_line(), read_environment()
     except Exception as error:
-        words = [os.fsencode(word) for word in sys.argv]
-        if not name and os.path.basename(words[0]) in OWN_NAMES:
-            words = words[1:]
-            known = words[0] if words and b"/" in words[0] else b""
-        if not words or words[0] in COMMANDS or words[0].startswith(b"-"):
+        argv = [os.fsencode(argument) for argument in sys.argv]
+        if not name and os.path.basename(argv[0]) in OWN_NAMES:
+            argv = argv[1:]
+            known = argv[0] if argv and b"/" in argv[0] else b""
+        if not argv or argv[0] in COMMANDS or argv[0].startswith(b"-"):
             raise  # a command of ours: nobody's build
-        become(name or os.path.basename(words[0]), words[1:], known, error)
+        become(name or os.path.basename(argv[0]), argv[1:], known, error)
 
 
 def become(name: bytes, args: list[bytes], known: bytes, error: Exception) -> NoReturn:
@@ -107,7 +95,7 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
     """Do what run does, as long as nothing fails that must not."""
     try:
         call = real_tool.stand_in(name, args, environment, tool, baked)
-        edits: dict[bytes, bytes | None] = {
+        markers: dict[bytes, bytes | None] = {
             real_tool.VIA: real_tool.via(call, environment, processes.own_stamp()),
             real_tool.DEPTH: real_tool.depth(call, environment),
         }
@@ -115,9 +103,10 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
         say(str(error))
         os._exit(error.status)
     if call.path is not None:
-        edits[b"PATH"] = call.path
-    below = environment.changed(edits)
-    outcome: Outcome | None = None
+        markers[b"PATH"] = call.path
+    below = environment.changed(markers)
+    grant: Grant | None = None
+    args, variables = call.args, below
     try:
         for line in call.complaints:
             say(line)
@@ -126,29 +115,59 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
         if is_worth_a_look(call, environment, settings) and (baked or not is_certainly_plain(call, environment)):
             for line in settings.complaints:
                 say(line)
-            from . import carryout, plan  # noqa: PLC0415  compiles and probes stop above
+            from .analysis import analyse  # noqa: PLC0415  compiles and probes stop above
 
-            outcome = carryout.Outcome(args, below)
-            understood = plan.make(call, environment, settings, brief=not (settings.log or settings.explain))
-            carryout.carry_out(understood, outcome)
-            tell(understood, outcome)
+            analysis = analyse(call, environment, settings, promise_memory=True)
+            grant = reserve(analysis, environment, settings)
+            edits = edits_of(analysis, grant, environment)
+            args, variables = edits.apply(call.args), below.changed(edits.variables)
+            tell(call, settings, analysis, grant, edits)
     except Exception as error:  # C1
         report(name, error)
-        if outcome is not None:
-            outcome.undo()
-        outcome = None
-    execute(call, below, environment, outcome)
+        if grant is not None:
+            grant.inherited.undo()
+        grant, args, variables = None, call.args, below
+    execute(call, args, variables, environment, grant)
 
 
-def tell(plan: Plan, outcome: Outcome) -> None:
-    """Log and explain, where that was asked for; never in the way of the link."""
-    if plan.settings.log or plan.settings.explain:
+def reserve(analysis: Analysis, environment: Environment, settings: Settings) -> Grant:
+    """Take what was decided, if anything was."""
+    from .reserve.lease import Lease  # noqa: PLC0415  as above
+    from .warden import grant  # noqa: PLC0415  as above
+
+    decision, source, epilogue = analysis.decision, analysis.source, None
+    lease = source.lease if source is not None else Lease()
+    if analysis.promise is not None and decision.policy != "none":
+        from .reserve.memory_ledger import GuardedLease  # noqa: PLC0415  whoever has a promise has imported it
+
+        lease = GuardedLease(lease, analysis.promise, follows=decision.policy != "confine")
+    if settings.log and decision.policy != "none":
         from . import record  # noqa: PLC0415  json costs 6 ms
 
-        if plan.settings.log:
-            record.log(plan.settings.log, record.record(plan, outcome, "handover"))
-        if plan.settings.explain:
-            for line in record.lines(plan, outcome):
+        epilogue = record.epilogue(settings.log, os.getpid())
+    callers_fds = source.callers_fds if source is not None else ()
+    return grant.reserve(decision, lease, callers_fds, environment, analysis.gcc_major, epilogue)
+
+
+def edits_of(analysis: Analysis, grant: Grant, environment: Environment) -> Edits:
+    """Return the edits that pass what was granted to the tool."""
+    from .decide import rewrite  # noqa: PLC0415  as above
+
+    decision, command = analysis.decision, analysis.command
+    if not decision.number or command is None:
+        return rewrite.Edits()
+    return rewrite.edits_for(command, decision, grant.told, grant.auth, environment, grant.variables)
+
+
+def tell(call: Call, settings: Settings, analysis: Analysis, grant: Grant, edits: Edits) -> None:
+    """Log and explain, where that was asked for; never in the way of the link."""
+    if settings.log or settings.explain:
+        from . import record  # noqa: PLC0415  as above
+
+        if settings.log:
+            record.log(settings.log, record.record(call, analysis, grant, edits, "handover"))
+        if settings.explain:
+            for line in record.lines(call, analysis, grant, edits):
                 say("ldshim: " + line)
 
 
@@ -177,22 +196,21 @@ def is_certainly_plain(call: Call, environment: Environment) -> bool:
         return False
 
 
-def execute(call: Call, below: Environment, original: Environment, outcome: Outcome | None = None) -> NoReturn:
-    """Become the tool; where our edits are what makes it fail (E2BIG), become it unedited."""
+def execute(call: Call, args: list[bytes], environment: Environment, original: Environment, grant: Grant | None) -> NoReturn:
+    """Exec the tool; where our edits are what makes that fail (E2BIG), exec it unedited. original: the environment of the call."""
     try:
-        if outcome is None:
-            handover.replace_process(call.real, [call.argv0, *call.args], below)
-        outcome.before_exec()
-        handover.replace_process(call.real, [call.argv0, *outcome.args], outcome.environment)
+        if grant is not None:
+            grant.inherited.before_exec()
+        handover.replace_process(call.real, [call.argv0, *args], environment)
     except (OSError, ValueError) as error:
         failure = error
     except Exception:
-        if outcome is not None:
-            outcome.undo()
+        if grant is not None:
+            grant.inherited.undo()
         raise
     try:
-        if outcome is not None:
-            outcome.undo()
+        if grant is not None:
+            grant.inherited.undo()
         handover.replace_process(call.real, [call.argv0, *call.args], original)
     except (OSError, ValueError) as error:
         failure = error

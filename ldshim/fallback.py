@@ -12,8 +12,6 @@ from __future__ import annotations
 import os
 import sys
 
-from .call.environment import ASIDE_PREFIX
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
+ASIDE_PREFIX = b"_LDSHIM_ASIDE_"  # as call.environment has it
 LAST = b"_LDSHIM_LAST"  # pid of a process that has been here: the second time, the tool that was found is ldshim
 
 

@@ -16,45 +16,53 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .carryout import Outcome
-    from .plan import Plan
+    from .analysis import Analysis
+    from .call.real_tool import Call
+    from .decide.budget import Decision
+    from .decide.rewrite import Edits
+    from .warden.grant import Grant
     from .warden.history import History
 
 
-def record(plan: Plan, outcome: Outcome, event: str = "") -> dict[str, object]:
+def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: str = "") -> dict[str, object]:
     """Return the facts of one call. event: "handover" for the log, "" for explain, which has no time, pid and cwd."""
     out: dict[str, object] = {}
     if event:
         out.update(event=event, time=round(time.time(), 3), pid=os.getpid(), cwd=_cwd())
-    mode, budget = plan.mode, plan.budget
+    decision, source = analysis.decision, analysis.source
     out.update(
-        tool=os.fsdecode(plan.call.real),
-        family=plan.family,
-        lto=mode.lto if mode is not None else "none",
-        asked=_asked(plan),
-        demand=mode.demand if mode is not None else 1,
-        granted=outcome.granted or 1,
-        source=budget.source if budget is not None else "none",
-        policy=outcome.policy,
-        pool=plan.source.lease.pool if budget is not None and plan.source is not None else "",
-        reason=plan.reason,
-        argv=[os.fsdecode(word) for word in (plan.call.argv0, *outcome.args)],
-        env={os.fsdecode(name): None if value is None else os.fsdecode(value) for name, value in _variables(plan, outcome).items()},
+        tool=os.fsdecode(call.real),
+        family=analysis.family,
+        lto=decision.lto,
+        asked=_asked(analysis),
+        demand=decision.mode.demand if decision.mode is not None else 1,
+        granted=grant.number or 1,
+        source=decision.source,
+        policy=grant.policy,
+        pool=source.lease.pool if source is not None else "",
+        reason=_reason(decision, grant),
+        argv=[os.fsdecode(argument) for argument in (call.argv0, *edits.apply(call.args))],
+        env={os.fsdecode(name): None if value is None else os.fsdecode(value) for name, value in _variables(call, edits).items()},
     )
     return out
 
 
-def _asked(plan: Plan) -> int | str:
+def _reason(decision: Decision, grant: Grant) -> str:
+    return decision.reason + (f"; not confined: {grant.reason}" if grant.reason else "")
+
+
+def _asked(analysis: Analysis) -> int | str:
     """Return what the caller, or else the objects, asked for: a number, or GCC's words auto and jobserver, or "default" for none."""
-    if plan.mode is None or plan.facts is None:
+    mode, command, found = analysis.decision.mode, analysis.command, analysis.found
+    if mode is None or command is None:
         return "default"
-    if plan.mode.asked or plan.mode.lto != "gcc":
-        return plan.mode.asked or "default"
-    said = [flto.value for flto in (plan.collected or plan.facts).flto if flto.value is not None]
-    recorded = [word[6:] for word in plan.found.recorded if word.startswith(b"-flto=")] if plan.found is not None else []
-    for word in (b"auto", b"jobserver", b"1"):
-        if word in (said[-1:] or recorded):
-            return 1 if word == b"1" else word.decode()
+    if mode.asked or mode.lto != "gcc":
+        return mode.asked or "default"
+    said = [flto.value for flto in command.gcc_facts.flto if flto.value is not None]
+    recorded = [option[6:] for option in found.recorded if option.startswith(b"-flto=")] if found is not None else []
+    for value in (b"auto", b"jobserver", b"1"):
+        if value in (said[-1:] or recorded):
+            return 1 if value == b"1" else value.decode()
     return "default"
 
 
@@ -65,11 +73,8 @@ def _cwd() -> str:
         return ""  # removed while we stand in it
 
 
-def _variables(plan: Plan, outcome: Outcome) -> dict[bytes, bytes | None]:
-    variables = dict(outcome.edits.variables)
-    if plan.call.path is not None:
-        variables[b"PATH"] = plan.call.path
-    return variables
+def _variables(call: Call, edits: Edits) -> dict[bytes, bytes | None]:
+    return {**edits.variables, **({b"PATH": call.path} if call.path is not None else {})}
 
 
 def log(path: bytes, entry: dict[str, object]) -> None:
@@ -84,10 +89,11 @@ def log(path: bytes, entry: dict[str, object]) -> None:
         return
 
 
-def epilogue(plan: Plan) -> Callable[[History, float], None]:
-    """Return what the warden calls when the link is over and every token is back: it logs the course of the link, and its own CPU time."""
-    link = os.getpid()
-    path = plan.settings.log
+def epilogue(path: bytes, link: int) -> Callable[[History, float], None]:
+    """Return what the warden calls when the link is over and every token is back: it logs the course of the link, and its own CPU time.
+
+    path: of the log; link: pid of the process that becomes the tool.
+    """
 
     def over(history: History, cpu: float) -> None:
         entry: dict[str, object] = {"event": "end", "time": round(time.time(), 3), "pid": link, "peak": history.peak}
@@ -97,47 +103,48 @@ def epilogue(plan: Plan) -> Callable[[History, float], None]:
     return over
 
 
-def lines(plan: Plan, outcome: Outcome, *, confirm: bool = False) -> list[str]:
+def lines(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm: bool = False) -> list[str]:
     """Explain one call for people, in plain lines; see `rows`."""
-    return [f"{label:<10}{text}" for label, text in rows(plan, outcome, confirm=confirm)]
+    return [f"{label:<10}{text}" for label, text in rows(call, analysis, grant, edits, confirm=confirm)]
 
 
-def rows(plan: Plan, outcome: Outcome, *, confirm: bool = False) -> list[tuple[str, str]]:
+def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm: bool = False) -> list[tuple[str, str]]:
     """Explain one call for people: (label, text) each.
 
     confirm: ask pyelftools, too, about the first object with IR; for `ldshim explain` only, a link has no 32 ms to import it.
     """
-    facts = record(plan, outcome)
-    tool = plan.tool
+    facts = record(call, analysis, grant, edits)
+    tool, found, source = analysis.tool, analysis.found, analysis.source
     banner = f" ({show(tool.banner)})" if tool is not None and tool.banner else ""
     out = [
-        ("tool", show(plan.call.real)),
-        ("family", f"{plan.family or 'not certain'}{banner}"),
+        ("tool", show(call.real)),
+        ("family", f"{facts['family'] or 'not certain'}{banner}"),
         ("lto", f"{facts['lto']}, at most {facts['demand']} at once"),
     ]
-    out.extend(("passed", reason) for reason in (plan.source.reasons if plan.source is not None else ()))
+    out.extend(("passed", reason) for reason in (source.reasons if source is not None else ()))
     out.append(("granted", f"{facts['granted']} from {facts['source']}"))
-    out.append(("reason", plan.reason or "a compile, a probe, or a link below one that has its number"))
-    if plan.found is not None:
-        out.extend(("input", reason) for reason in plan.found.reasons)
+    out.append(("reason", str(facts["reason"]) or "a compile, a probe, or a link below one that has its number"))
+    if found is not None:
+        out.extend(("input", reason) for reason in found.reasons)
     if confirm:
-        out.extend(("confirm", opinion) for opinion in _second_opinion(plan))
-    out.append(("before", _line(plan.call.args)))
-    out.append(("after", "the same" if outcome.args == plan.call.args else _line(outcome.args)))
-    for name, value in _variables(plan, outcome).items():
+        out.extend(("confirm", opinion) for opinion in _second_opinion(analysis))
+    out.append(("before", _line(call.args)))
+    after = edits.apply(call.args)
+    out.append(("after", "the same" if after == call.args else _line(after)))
+    for name, value in _variables(call, edits).items():
         if not name.startswith(b"_"):
             out.append(("env", f"{show(name)} " + ("dropped" if value is None else f"= {show(value)}")))
     return out
 
 
-def _second_opinion(plan: Plan) -> list[str]:
+def _second_opinion(analysis: Analysis) -> list[str]:
     """Say what pyelftools sees in the first operand that is an ELF object with IR: one line, or none where there is no such operand."""
-    found, facts = plan.found, plan.facts
-    if found is None or facts is None or not found.gcc_slim + found.gcc_fat + found.fat_thin + found.fat_full:
+    found, command = analysis.found, analysis.command
+    if found is None or command is None or not found.gcc_slim + found.gcc_fat + found.fat_thin + found.fat_full:
         return []
     from .inputs import elf, scan  # noqa: PLC0415  where there was something to scan they are imported already
 
-    for item in facts.inputs:
+    for item in command.facts.inputs:
         one = scan.scan([item], want_libraries=False)
         if one.gcc_slim + one.gcc_fat + one.fat_thin + one.fat_full and _starts_with(item.name, elf.MAGIC):
             return [f"{show(item.name)}: {elf.confirm(item.name)}"]
@@ -152,8 +159,8 @@ def _starts_with(path: bytes, magic: bytes) -> bool:
         return False
 
 
-def _line(words: list[bytes]) -> str:
-    return " ".join(shown(word) for word in words)
+def _line(args: list[bytes]) -> str:
+    return " ".join(shown(argument) for argument in args)
 
 
 def shown(word: bytes) -> str:

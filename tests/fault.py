@@ -15,7 +15,7 @@ import sys
 from types import FrameType, FunctionType, ModuleType
 
 import ldshim
-from ldshim import entry
+from ldshim import __main__
 
 
 def everything() -> list[ModuleType]:
@@ -67,7 +67,7 @@ def main() -> None:
         # Its code is replaced, not its name: tables and other modules hold the function itself.
         functions([importlib.import_module(what.partition(":")[0])])[what].__code__ = fail.__code__
     sys.argv = argv
-    entry.main()
+    __main__.main()
 
 
 if __name__ == "__main__":

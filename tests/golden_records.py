@@ -26,13 +26,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldshim import plan
-from ldshim import record as record_module
+from ldshim import analysis
+from ldshim import record as journal
 from ldshim.call import prepaid, real_tool, tool_family
 from ldshim.call.environment import Environment, read_settings
 from ldshim.cli import explain as cli
-from ldshim.command import read
-from ldshim.inputs import scan
+from ldshim.inputs import extent, scan
 from ldshim.inputs.findings import Findings
 from ldshim.reserve import cpus, makeflags, memory_ledger, source
 from ldshim.reserve.lease import Lease
@@ -170,9 +169,9 @@ class Doors:
         patch.setattr(tool_family, "identify", self.identify)
         patch.setattr(tool_family, "linker_behind", lambda *_: self.linker[0].encode())
         patch.setattr(tool_family, "ask", lambda *_, **__: self.linker[0].encode() + b"\n")
-        patch.setattr(plan, "is_ldshim", lambda *_: False)
-        patch.setattr(plan, "_make_found", lambda _: record.get("make", True))
-        patch.setattr(read, "read_regular_file", contents.get)
+        patch.setattr(analysis, "is_ldshim", lambda *_: False)
+        patch.setattr(analysis, "program_on_path", lambda *_: record.get("make", True))
+        patch.setattr(extent, "read_regular", contents.get)
         patch.setattr(scan, "scan", lambda given, _dirs, _root, enough=0: findings(record, given, enough))
         patch.setattr(cpus, "affinity", lambda: number)
         patch.setattr(cpus, "counted", lambda: (number, f"{number} CPUs in the affinity mask"))
@@ -209,6 +208,5 @@ def answer(record: Record, patch: pytest.MonkeyPatch) -> Record:
     Doors(record, patch)
     call = the_call(record)
     environment = Environment([(os.fsencode(name), os.fsencode(value)) for name, value in record.get("env", {}).items()])
-    understood, outcome = cli.foresee(call, environment, read_settings(environment))
-    said = record_module.record(understood, outcome)
+    said = journal.record(call, *cli.foresee(call, environment, read_settings(environment)))
     return {key: said[key][1:] if key == "argv" else said[key] for key in ANSWER}  # type: ignore[index]

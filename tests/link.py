@@ -19,6 +19,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from ldshim.call.environment import read_environment
 from ldshim.warden import handover
+from ldshim.warden.reservation import Reservation
 from ldshim.reserve import jobserver, makeflags
 from ldshim.reserve.lease import JobserverLease
 client = jobserver.connect(makeflags.parse(os.environb[b"MAKEFLAGS"]))
@@ -32,11 +33,9 @@ if os.environ.get("STAGE") == "second fork fails":
         os.fork = refuse
         return first()
     os.fork = fork
-left = handover.leave_warden(handover.Reservation(JobserverLease(client), int(sys.argv[2]), os.environ["POLICY"], read_environment()))
+left = handover.leave_warden(Reservation(JobserverLease(client), int(sys.argv[2]), os.environ["POLICY"], read_environment()))
 if os.environ.get("STAGE") == "before exec":
     os.kill(os.getpid(), 9)
-if left:
-    left.reap()
 with open(sys.argv[3], "w") as report:
     report.write(f"{left.taken} {left.elastic}" if left else "none none")
 handover.replace_process(b"/bin/sh", [b"sh", b"-c", os.fsencode(sys.argv[4])], read_environment())

@@ -220,10 +220,11 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from ldshim.call.environment import read_environment
 from ldshim.warden import handover
+from ldshim.warden.reservation import Reservation
 from ldshim.reserve import slots
 environment = read_environment()
 lease = slots.connect(environment.get, int(sys.argv[2]))
-left = handover.leave_warden(handover.Reservation(lease, int(sys.argv[3]), "fixed", environment))
+left = handover.leave_warden(Reservation(lease, int(sys.argv[3]), "fixed", environment))
 os.write(1, b"%d\\n" % left.taken)
 handover.replace_process(b"/bin/sh", [b"a-link", b"-c", b"read end"], environment)
 """

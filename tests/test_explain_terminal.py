@@ -170,10 +170,10 @@ def test_marks_come_from_the_edits_themselves(explained: Explained) -> None:
     """Taken without what goes the marked text is the line after, without what comes it is the line before."""
     environment = Environment([(key.encode(), value.encode()) for key, value in explained.env.items()])
     call = real_tool.stand_in(b"gcc", [word.encode() for word in explained.call[1:]], environment, explained.call[0].encode())
-    _, outcome = explain.foresee(call, environment, read_settings(environment))
+    _, _, edits = explain.foresee(call, environment, read_settings(environment))
     coloured = terminal.Screen.__new__(terminal.Screen)
     coloured.coloured = True
-    marked = explain.differing(coloured, call.args, outcome.edits)
+    marked = explain.differing(coloured, call.args, edits)
     assert [word or b"''" for word in call.args] == [word.encode() for word, style in marked if style != "added"]
-    assert [word or b"''" for word in outcome.args] == [word.encode() for word, style in marked if style != "removed"]
-    assert call.args != outcome.args
+    assert [word or b"''" for word in edits.apply(call.args)] == [word.encode() for word, style in marked if style != "removed"]
+    assert call.args != edits.apply(call.args)

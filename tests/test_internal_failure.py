@@ -102,27 +102,3 @@ def test_a_raise_in_any_function_costs_one_line_and_no_link(kind: str, calls: di
         if (status, settled) != (0, True) or not (as_it_was or (name.startswith(READERS) and argv and said == [])):
             wrong.append(f"{name}: status {status}, tokens back: {settled}, original argv: {argv == original}, said: {said}")
     assert [] == wrong, "\n".join(wrong)
-
-
-@pytest.mark.matrix
-def test_a_raise_in_what_is_left_to_the_warden_costs_its_tokens_only(calls: dict[str, Call]) -> None:
-    """C1 C14: where nobody reads the reasons the warden of a GCC link looks at the memory; if that fails, the link runs, and alone."""
-    call = calls["gcc"]
-    with Pool(b"ab") as pool:
-        here = set(call.run("trace", pool)[2])
-        del call.env["LDSHIM_LOG"]
-        left = here - set(call.run("trace", pool)[2])
-    left = {
-        name
-        for name in left
-        if name.startswith(("ldshim.reserve.memory_ledger:", "ldshim.reserve.memory:", "ldshim.decide.memory_estimate:"))
-    }
-    assert len(left) > 5, left
-    wrong = []
-    for name in sorted(left):
-        with Pool(b"ab") as pool:
-            status, said, _, argv = call.run(name, pool)
-            settled = pool.settled()
-        if (status, settled, said, argv[-2:]) != (0, True, [], ["-o", "out"]):
-            wrong.append(f"{name}: status {status}, tokens back: {settled}, argv: {argv}, said: {said}")
-    assert [] == wrong, "\n".join(wrong)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim import plan
+from ldshim import analysis
 from ldshim.call.environment import Environment, Settings
-from ldshim.call.real_tool import Call
+from ldshim.call.tool_family import Tool
 from ldshim.command.argv import Facts, Input
+from ldshim.command.read import Command
 from ldshim.inputs import bitcode, summary
 from ldshim.reserve import cpus
 from tests.ir_objects import CLANG, CLANGS, SOURCE, TARGETS, clang, counts, look, reader, run
@@ -175,9 +176,7 @@ def test_a_jobserver_of_unknown_size_does_not_make_us_read_everything(tmp_path: 
     nothing: dict[bytes, bytes] = {}
     for variables, read in ((cargo, 8), (nothing, 2)):
         environment = Environment(list(variables.items()))
-        understood = plan.Plan(Call.__new__(Call), environment, Settings())
-        understood.family = "lld"
-        found = plan._look_at_inputs(understood, facts)
+        found = analysis.look_at_inputs(Command("lld", facts), Tool(b"LLD 16.0.6 (compatible with GNU linkers)"), environment, Settings())
         assert (read, False) == (found.thin, found.complete)
 
 

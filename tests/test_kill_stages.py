@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DRIVER = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-from ldshim import carryout, entry, handover, plan, warden
+from ldshim import __main__, analysis, entry
+from ldshim.warden import handover
 from ldshim.reserve import jobserver, source
 
 LINK = os.getpid()
@@ -63,8 +64,8 @@ def quiet(fork=os.fork):
     return pid
 
 stage = sys.argv[1]
-if stage == "before the plan":
-    then(plan, "make", before=die)
+if stage == "before the analysis":
+    then(analysis, "analyse", before=die)
 elif stage == "with the jobserver open":
     then(source, "find_jobserver", after=die)
 elif stage == "before the fork":
@@ -87,11 +88,11 @@ def words(argv=[os.fsencode(word) for word in sys.argv]):
 entry.command_line = words
 sys.argv[0] = "ldshim"
 words.__defaults__[0][0] = b"ldshim"
-entry.main()
+__main__.main()
 """
 
 STAGES = [
-    "before the plan",
+    "before the analysis",
     "with the jobserver open",
     "before the fork",
     "before the acquisition",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ldshim import plan
+from ldshim import analysis
 from ldshim.call.environment import Environment, Settings
-from ldshim.call.real_tool import Call
+from ldshim.call.tool_family import Tool
 from ldshim.command.argv import Facts, Said
+from ldshim.command.read import Command
 from ldshim.decide import budget, mode
 from ldshim.decide.budget import Limits
 from ldshim.inputs import scan
@@ -263,12 +264,12 @@ def test_inputs_that_decide_nothing_are_not_read(
         return seen
 
     monkeypatch.setattr(scan, "scan", answer)
-    monkeypatch.setattr(plan, "linker_family_behind", lambda *_: "lld")
-    understood = plan.Plan(Call.__new__(Call), Environment([]), Settings())
-    understood.family = family
     facts = Facts()
     setattr(facts, fact, value)
-    found = plan._look_at_inputs(understood, facts)
+    tool = Tool(b"")
+    tool.family = family
+    command = Command(family, facts)
+    found = analysis.look_at_inputs(command, tool, Environment([]), Settings())
     assert reads == bool(asked)
-    decided, empty = (plan._decide_mode(understood, facts, each) for each in (seen, found))
+    decided, empty = (mode.decide(command, each, "lld", 0, make_found=True) for each in (seen, found))
     assert (decided.lto, decided.demand, decided.asked) == (empty.lto, empty.demand, empty.asked)

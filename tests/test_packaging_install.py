@@ -32,7 +32,7 @@ mount --bind "$2" root/mnt
 exec chroot root sh -euc "cd /mnt; $3"
 """
 SYSTEM_PYTHON = "/usr/bin/python3"
-COMMAND = f"#!{SYSTEM_PYTHON}\nimport sys\nfrom ldshim.entry import main\nsys.exit(main())\n"
+COMMAND = f"#!{SYSTEM_PYTHON}\nimport sys\nfrom ldshim.__main__ import main\nsys.exit(main())\n"
 TOOL = "#!/bin/sh\necho a new compiler\n"
 # What happens on a machine: each step leaves in a file what the directory then holds.
 STORY = """

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ldshim import plan
 from ldshim.call.environment import Environment
-from ldshim.reserve import source
+from ldshim.reserve import makeflags, source
 from tests.pool import Pool
 
 
@@ -22,7 +21,7 @@ from tests.pool import Pool
 def test_the_size_of_the_pool_is_known_only_if_every_variable_tells(variables: dict[str, str], expected: int) -> None:
     """C11: cargo's jobserver under `make -j1` is not one job wide."""
     environment = Environment([(name.encode(), value.encode()) for name, value in variables.items()])
-    assert expected == plan.pool_size(environment)
+    assert expected == makeflags.pool_size(environment)
 
 
 def test_a_client_knows_the_j_of_its_own_variable() -> None:

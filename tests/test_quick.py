@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldshim import plain_link, plan
+from ldshim import plain_link
+from ldshim.analysis import analyse
 from ldshim.call import real_tool
 from ldshim.call.environment import Environment, read_settings
 from ldshim.launcher import text
@@ -69,10 +70,10 @@ def test_what_is_plain_has_nothing_to_be_decided(inputs: Path, family: str, monk
         pairs = [(b"PATH", b"/usr/bin:/bin"), (b"XDG_RUNTIME_DIR", bytes(inputs))]
         environment = Environment([*pairs, *((name, value) for name, _, value in (entry.partition(b"=") for entry in variables))])
         call = real_tool.stand_in(name, args, environment, real)
-        understood = plan.make(call, environment, read_settings(environment))
-        assert understood.family == family
-        assert understood.budget is None, understood.reason
-        assert understood.mode is None or understood.mode.lto == "none"
+        found = analyse(call, environment, read_settings(environment), promise_memory=False)
+        assert found.family == family
+        assert found.decision.number == 0, found.decision.reason
+        assert found.decision.lto == "none"
         taken.append(args)
 
     inputs.chmod(0o700)

@@ -20,7 +20,8 @@ BROUGHT = {"stat", "_stat", "posixpath", "genericpath", "_collections_abc", "_st
 # A compile or a probe that came to Python (`ldshim gcc -c`) stops in entry.
 COMPILE = {
     f"ldshim.{name}" for name in (
-        "call", "call.descriptors", "call.environment", "call.processes", "call.real_tool", "command", "command.probes", "entry", "warden", "warden.handover",
+        "call", "call.descriptors", "call.environment", "call.processes", "call.real_tool", "command", "command.probes", "entry",
+        "warden", "warden.handover", "warden.reservation",
     )
 }  # fmt: skip
 # Only a link that holds tokens, or was asked to talk, needs these.
@@ -59,7 +60,7 @@ def test_a_plain_link_imports_nothing_slow(place: Path, name: str) -> None:
     assert (place / "out.o").is_file()
     ours = {module for module in found if module == "ldshim" or module.startswith("ldshim.")}
     assert set() == found - ours - ALLOWED - BROUGHT
-    assert "ldshim.plan" in ours
+    assert "ldshim.analysis" in ours
     assert set() == ours & {f"ldshim.{module}" for module in NOT_PLAIN}
     assert set() == {module for module in ours if module.startswith("ldshim.cli")}
     assert set() == ours & {f"ldshim.command.{family}" for family in ("gcc", "clang", "wild")}
@@ -68,7 +69,7 @@ def test_a_plain_link_imports_nothing_slow(place: Path, name: str) -> None:
 def prefix(place: Path) -> str:
     """Write what pip writes; not where the directory of ours is to be, which has the same name."""
     (place / "bin").mkdir()
-    (place / "bin" / "ldshim").write_text(f"import sys; sys.path.append({str(ROOT)!r}); from ldshim.entry import main; main()")
+    (place / "bin" / "ldshim").write_text(f"import sys; sys.path.append({str(ROOT)!r}); from ldshim.__main__ import main; main()")
     return "bin/ldshim"
 
 
@@ -78,9 +79,9 @@ def test_a_plain_link_in_the_prefix_form_plans_nothing(place: Path, name: str, w
     own = prefix(place)
     first, found = (imported(own, need(name), *words, "-o", "out.o", cwd=place) for _ in range(2))
     assert (place / "out.o").is_file()
-    assert "ldshim.plan" in first  # the tool had to be asked what it is
+    assert "ldshim.analysis" in first  # the tool had to be asked what it is
     assert COMPILE | {"ldshim.plain_link", "ldshim.call.tool_family"} <= found
-    assert set() == found & {"ldshim.plan", "ldshim.carryout", "ldshim.command.read", "ldshim.decide.mode"}
+    assert set() == found & {"ldshim.analysis", "ldshim.warden.grant", "ldshim.command.read", "ldshim.decide.mode"}
 
 
 def test_words_that_no_file_can_have_are_left_to_the_plan(place: Path) -> None:
@@ -99,5 +100,5 @@ def test_a_compile_that_comes_to_python_stops_early(place: Path) -> None:
     """C5: `ldshim gcc -c` reads no table, no input and no hardware: it imports entry and what entry always needs."""
     found = imported(prefix(place), need("gcc"), "-c", "m.c", "-o", "again.o", cwd=place)
     assert (place / "again.o").is_file()
-    assert COMPILE | {"ldshim"} == {module for module in found if module.startswith("ldshim")}
-    assert set() == found - imported("-c", "pass", cwd=place) - COMPILE - {"ldshim"} - ALLOWED - BROUGHT
+    assert COMPILE | {"ldshim", "ldshim.__main__"} == {module for module in found if module.startswith("ldshim")}
+    assert set() == found - imported("-c", "pass", cwd=place) - COMPILE - {"ldshim", "ldshim.__main__"} - ALLOWED - BROUGHT

@@ -18,7 +18,7 @@ import pytest
 
 from ldshim.reserve import jobserver, makeflags
 from ldshim.reserve.lease import JobserverLease
-from ldshim.warden import handover, watch
+from ldshim.warden import reservation, watch
 from ldshim.warden.history import History
 from tests.link import Link
 from tests.pool import Pool
@@ -133,11 +133,11 @@ def test_a_shim_killed_at_any_stage_loses_nothing(pool: Pool, tmp_path: Path, st
     assert pool.settled(2)
 
 
-@pytest.mark.parametrize(("policy", "told"), [("valve", ["0", "False"]), ("confine", ["none", "none"]), ("fixed", ["none", "none"])])
-def test_a_warden_that_cannot_be_forked_holds_nothing(pool: Pool, tmp_path: Path, policy: str, told: list[str]) -> None:
+@pytest.mark.parametrize("policy", ["valve", "confine", "fixed"])
+def test_a_warden_that_cannot_be_forked_holds_nothing(pool: Pool, tmp_path: Path, policy: str) -> None:
     """C14, C18: where the second fork is refused (a limit of processes) nothing is taken, the link runs and is told so, no child stays."""
     link = Link(pool, tmp_path, "wait; exit 7", stage="second fork fails", policy=policy)
-    assert (told, 7, 4) == (link.told(), link.process.wait(), pool.available())
+    assert (["none", "none"], 7, 4) == (link.told(), link.process.wait(), pool.available())
     assert wardens(pool) == []
 
 
@@ -173,7 +173,7 @@ def test_a_warden_that_waits_wakes_when_a_token_is_there() -> None:
         client = jobserver.connect(makeflags.parse(os.fsencode(pool.makeflags)))
         assert isinstance(client, jobserver.Jobserver)
         ours, theirs = os.pipe()
-        link = handover.Link(ours)
+        link = reservation.Link(ours)
         os.close(link.pidfd)
         link.pid, link.pidfd = child.pid, os.pidfd_open(child.pid)
         policy = Waiter(pool, child, theirs)

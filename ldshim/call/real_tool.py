@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Every launcher that we write carries this line; any ldshim knows any other's by it.
 MAGIC = b"ldshim launcher: https://pypi.org/project/ldshim"
 # What pip, uv and distlib write into a console script.
-_CONSOLE_SCRIPT = b"from ldshim.entry import"
+_CONSOLE_SCRIPT = (b"from ldshim.__main__ import", b"from ldshim.entry import")
 MARK = b".ldshim"  # a file of this name marks a directory as ours
 VIA = b"_LDSHIM_VIA"  # pid.starttime:path:path…: the tools this very process has been handed to
 DEPTH = b"_LDSHIM_DEPTH"  # n:path: so many calls, one below the other, were handed to that same tool
@@ -101,7 +101,7 @@ def is_ldshim(path: bytes, own: os.stat_result | None = None) -> bool:
         return False
     finally:
         os.close(fd)
-    return head.startswith(b"#!") and (MAGIC in head or _CONSOLE_SCRIPT in head)
+    return head.startswith(b"#!") and any(ours in head for ours in (MAGIC, *_CONSOLE_SCRIPT))
 
 
 def own_stat() -> os.stat_result | None:

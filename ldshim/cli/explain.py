@@ -3,7 +3,7 @@
 Into a pipe go plain lines, the same as LDSHIM_EXPLAIN writes. On a terminal a person compares two command lines that are a screen long and
 differ in one word; so there they are one text, in which the words that would go and come are painted, or bracketed as `git diff
 --word-diff` does where there is no colour, and of many words that stay only the first and the last are shown. Which words those are is
-not guessed by comparing: the plan's own edits say it (decide/rewrite.py). The rows stand in the order of the journey (entry.py).
+not guessed by comparing: the edits say it (decide/rewrite.py). The rows stand in the order of the journey (entry.py).
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from __future__ import annotations
 import json
 import sys
 
-from .. import carryout, entry, plan, record
+from .. import entry, record
+from ..analysis import Analysis, analyse
 from ..call import real_tool
 from ..call.environment import read_settings
+from ..decide.budget import Decision
+from ..warden.grant import foresee as foresee_grant
 from . import terminal
 
 TYPE_CHECKING = False
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from ..call.environment import Environment, Settings
     from ..call.real_tool import Call
     from ..decide.rewrite import Edits
+    from ..warden.grant import Grant
 
 _JOURNEY = ("tool", "family", "input", "confirm", "lto", "passed", "granted", "reason")
 _LONG_LINES = 8  # of the terminal: a text that takes more is cut in its middle
@@ -45,21 +49,21 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
     return explain_call(call, environment, as_json=options.json)
 
 
-def foresee(call: Call, environment: Environment, settings: Settings) -> tuple[plan.Plan, carryout.Outcome]:
-    """Make the plan of one call and what it would come to, without reserving; a call that is not worth a look stays as it is."""
-    outcome = carryout.Outcome(call.args, environment)
+def foresee(call: Call, environment: Environment, settings: Settings) -> tuple[Analysis, Grant, Edits]:
+    """Say what one call would become, without reserving; a call that is not worth a look stays as it is."""
     if not entry.is_worth_a_look(call, environment, settings):
-        return plan.Plan(call, environment, settings), outcome
-    understood = plan.make(call, environment, settings)
-    carryout.preview(understood, outcome)
-    return understood, outcome
+        analysis = Analysis(Decision(None, ""))
+    else:
+        analysis = analyse(call, environment, settings, promise_memory=False)
+    grant = foresee_grant(analysis.decision, analysis.source.client if analysis.source is not None else None)
+    return analysis, grant, entry.edits_of(analysis, grant, environment)
 
 
-def explain_call(words: list[bytes], environment: Environment, *, as_json: bool) -> int:
-    """Make the plan of one call and print it."""
-    name, tool = real_tool.program_name(words[0]), words[0] if b"/" in words[0] else b""
+def explain_call(argv: list[bytes], environment: Environment, *, as_json: bool) -> int:
+    """Analyse one call and print what would become of it."""
+    name, tool = real_tool.program_name(argv[0]), argv[0] if b"/" in argv[0] else b""
     try:
-        call = real_tool.stand_in(name, words[1:], environment, tool)
+        call = real_tool.stand_in(name, argv[1:], environment, tool)
     except real_tool.UnfoundError as error:
         print(error, file=sys.stderr)
         return error.status
@@ -67,22 +71,22 @@ def explain_call(words: list[bytes], environment: Environment, *, as_json: bool)
     for line in [*call.complaints, *settings.complaints]:
         print(line, file=sys.stderr)
     with terminal.Progress(environment) as progress:
-        progress.say(f"looking at {real_tool.show(name)} and {len(call.args)} words")
-        understood, outcome = foresee(call, environment, settings)
+        progress.say(f"looking at {real_tool.show(name)} and {len(call.args)} arguments")
+        foreseen = foresee(call, environment, settings)
         screen = terminal.Screen(sys.stdout, environment)
         if as_json:
-            lines = [json.dumps(record.record(understood, outcome), indent=2)]
+            lines = [json.dumps(record.record(call, *foreseen), indent=2)]
         elif screen.is_terminal:
-            lines = for_terminal(screen, understood, outcome)
+            lines = for_terminal(screen, call, *foreseen)
         else:
-            lines = record.lines(understood, outcome, confirm=True)
+            lines = record.lines(call, *foreseen, confirm=True)
     screen.write(lines)
     return 0
 
 
-def for_terminal(screen: terminal.Screen, understood: plan.Plan, outcome: carryout.Outcome) -> list[str]:
+def for_terminal(screen: terminal.Screen, call: Call, analysis: Analysis, grant: Grant, edits: Edits) -> list[str]:
     """Explain one call on a terminal: filled lines behind painted labels, in the order of the journey."""
-    rows = record.rows(understood, outcome, confirm=True)
+    rows = record.rows(call, analysis, grant, edits, confirm=True)
     out: list[str] = []
     hidden = 0
 
@@ -96,10 +100,10 @@ def for_terminal(screen: terminal.Screen, understood: plan.Plan, outcome: carryo
                 shortened = terminal.middle(text, _REASON_LINES * screen.width)
                 hidden += shortened != text
                 row(label, [(word, _style(label, text)) for word in shortened.split(" ")])
-    words, left_out = elided(screen, differing(screen, understood.call.args, outcome.edits))
+    words, left_out = elided(screen, differing(screen, call.args, edits))
     hidden += left_out
     row("words", words or [("none", "dim")])
-    if outcome.args == understood.call.args:
+    if edits.apply(call.args) == call.args:
         row("", [(word, "dim") for word in ("the", "same", "afterwards")])
     for label, text in rows:
         if label == "env":

@@ -14,12 +14,12 @@ import importlib.util
 import os
 import sys
 
-from .. import __version__, plan
+from .. import __version__
 from ..call import own_directory
 from ..call.environment import VARIABLES, slurp
 from ..call.real_tool import program_on_path, show
 from ..decide import budget, memory_estimate, mode
-from ..reserve import cgroups, cpus, jobserver, makeflags, memory, memory_ledger, recover
+from ..reserve import cgroups, cpus, jobserver, limits, makeflags, memory, memory_ledger, recover
 from ..reserve.lease import Lease
 from . import holders
 
@@ -39,7 +39,7 @@ _NO_LIMIT = 1 << 62  # cgroup v1 says "none" as 0x7FFFFFFFFFFFF000
 def jobservers(environment: Environment, settings: Settings) -> list[Report]:
     """Try each jobserver that a link would try, in its order. The tokens are counted, and none is taken."""
     out = []
-    for variable in plan.AUTH_VARIABLES:
+    for variable in makeflags.VARIABLES:
         name, value = variable.decode(), environment.get(variable)
         if not value:
             out.append(_candidate(name, NOT_SET))
@@ -131,12 +131,10 @@ def next_link(environment: Environment, settings: Settings, report: Report) -> R
     """
     if settings.disable:
         return {"threads": None, "most": None, "source": "none", "reason": "LDSHIM_DISABLE=1: every tool runs unchanged"}
-    bounds = plan.limits(environment)
+    bounds = limits.collect(environment)
     if settings.mem_per_job:
-        left = memory_ledger.promise(
-            environment.get, memory_estimate.Footprint(0, settings.mem_per_job, " (LDSHIM_MEM_PER_JOB)"), os.getpid()
-        )
-        bounds.memory = left.ceiling()
+        need = memory_estimate.Footprint(0, settings.mem_per_job, " (LDSHIM_MEM_PER_JOB)")
+        bounds = bounds.within(memory_ledger.promise(environment.get, need, os.getpid()).ceiling())
     usable = [each for each in report["jobservers"] if each["usable"]]
     lease, jobs = Lease(), 0
     if settings.jobs:

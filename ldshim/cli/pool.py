@@ -8,13 +8,11 @@ What is named where:
     MAKEFLAGS       as make writes it; words of the caller's own stay, another jobserver and its -j go
     CARGO_MAKEFLAGS in cargo's spelling, since cargo and ldshim ask it first
     MFLAGS          is dropped: it could only name another jobserver
-    _LDSHIM_POOL    for our own wardens: where they write down what they hold (reserve/register.py)
 
 A pool that is started below another jobserver does as a make with its own -j does: it serves N of its own, and says so in one line.
 
 At the end it counts. A build that loses tokens becomes slower and slower and nobody knows why; so what is missing is named, with what is
-known about it. What a killed warden of ours held is put back as soon as its link is over. All this goes to stderr, one line each, and only
-when something is wrong; the exit status stays CMD's.
+known about it. All this goes to stderr, one line each, and only when something is wrong; the exit status stays CMD's.
 """
 
 from __future__ import annotations
@@ -25,8 +23,7 @@ import subprocess
 
 from ..call import processes, real_tool
 from ..entry import say
-from ..plan import AUTH_VARIABLES
-from ..reserve import cpus, jobserver, register
+from ..reserve import cpus, jobserver, makeflags
 from . import terminal
 from .foreground import Foreground, StartError
 from .served import MOST, Served, UnservedError
@@ -38,7 +35,7 @@ if TYPE_CHECKING:
 
     from ..call.environment import Environment
 
-LOOK_SECONDS = 0.2  # how often the register is read
+LOOK_SECONDS = 0.2  # how often the tokens are counted for a terminal
 SETTLE_SECONDS = 0.3  # a warden gives back and is gone in 0.2 s; who is still there after that is a server
 PATIENCE_SECONDS = 5.0  # for tokens that are still with somebody alive
 UNSERVED = 120
@@ -98,13 +95,9 @@ class Watch:
         self.progress = terminal.Progress(environment)
 
     def look(self) -> None:
-        """Put back what can be proved to be lost, and show what is in use."""
-        for entry in self.served.refill():
-            self.say(f"tokens put back for a warden that was killed: {entry.tokens}: {describe(entry)}")
+        """Show on a terminal what is in use."""
         if self.verbose:
-            links = sum(entry.tokens for entry in self.served.holding())
-            used = self.served.tokens - self.served.available()
-            self.progress.say(f"of {self.served.tokens} tokens in use: {used}" + (f", {links} by LTO links" if links else ""))
+            self.progress.say(f"of {self.served.tokens} tokens in use: {self.served.tokens - self.served.available()}")
 
     def settle(self) -> None:
         """Wait until nobody can give a token back any more, or who could is a server, or nobody's patience lasts."""
@@ -121,19 +114,13 @@ class Watch:
 
     def missing(self) -> int:
         """Count the tokens that are not there; negative: as many are too many."""
-        return self.served.tokens - self.served.available() - self.served.proved
+        return self.served.tokens - self.served.available()
 
     def conclude(self) -> None:
         """Say what is wrong, a line each; with -v also that nothing is."""
         missing, total = self.missing(), self.served.tokens
         if missing > 0:
-            known = self.served.holding()
-            rest = missing - sum(entry.tokens for entry in known)
-            parts = [f"{entry.tokens} with {describe(entry)}" for entry in known] + (
-                [f"{rest} taken by nobody we know"] if rest > 0 else []
-            )
-            advice = "a client was killed, or gives back less than it takes" if rest > 0 else "a link outlived the build"
-            self.say(f"tokens missing at the end: {missing} of {total}: {', '.join(parts)}; {advice}")
+            self.say(f"tokens missing at the end: {missing} of {total}: a client was killed, outlived the build, or gives back too few")
         elif missing < 0:
             self.say(f"tokens too many at the end: {-missing} beyond {total}: a client gives back more than it takes")
         elif self.verbose:
@@ -154,13 +141,11 @@ def below(served: Served, environment: Environment) -> Environment:
     both = b"--jobserver-fds=%s --jobserver-auth=%s" % (served.auth, served.auth)
     # make up to 4.1 knows only the first spelling; later ones drop it. A fifo needs 4.4 anyway.
     words = both if served.style == "pipe" else b"--jobserver-auth=" + served.auth
-    pool = register.value(served.directory, served.read_fd) if served.directory else b""
     return environment.changed(
         {
             b"MAKEFLAGS": flags(environment.get(b"MAKEFLAGS"), b"-j%d %s" % (served.jobs, words)),
             b"CARGO_MAKEFLAGS": b"-j%d %s" % (served.jobs, both),
             b"MFLAGS": None,
-            register.VARIABLE: pool or None,
         }
     )
 
@@ -195,7 +180,7 @@ def without_jobs(letters: bytes) -> bytes:
 
 def leave_outer(environment: Environment) -> tuple[int, ...]:
     """Say that a jobserver which works here is left aside, as make does; return its descriptors, which nothing below may keep open."""
-    client, _ = jobserver.find([(name.decode(), environment.get(name)) for name in AUTH_VARIABLES])
+    client, _ = jobserver.find(makeflags.named_in(environment))
     if client is None:
         return ()
     say(f"ldshim: pool: another jobserver is left aside: {client.name}; the build gets this pool's instead")
@@ -225,13 +210,6 @@ def hint_at_old_make(environment: Environment) -> None:
     version = make_version(b"make", environment)
     if (0,) < version < (4, 4):
         say(f"ldshim: pool: the make on PATH cannot read a fifo: {version[0]}.{version[1]}; if that is why the build failed: --style=pipe")
-
-
-def describe(entry: register.Entry) -> str:
-    """Name a warden and its link for people."""
-    state = ", killed" if entry.is_dead() else ""
-    warden, link = (stamp.partition(b".")[0].decode() for stamp in (entry.warden, entry.link))
-    return f"warden {warden}{state} of {real_tool.show(entry.tool) or 'a link'} (pid {link})"
 
 
 def _jobs(text: str) -> int:

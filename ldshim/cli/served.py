@@ -10,8 +10,6 @@ about, and the edge cases are theirs:
     and never ends. Both hold a write end. So ours is closed and the pipe hangs up when nobody is left.
   - A killed pool leaves its directory. It is locked while the pool lives, so the next pool can tell, and removes it, unless an
     orphaned build still has the fifo open.
-
-The directory holds the register (reserve/register.py), by which the tokens of a killed warden come back.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ import re
 import select
 
 from ..call import descriptors, own_directory, processes
-from ..reserve import register
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +39,7 @@ class UnservedError(Exception):
 class Served:
     """One jobserver. jobs: N, tokens: N-1; style: "fifo" or "pipe"; owner: the process that made it, which calls `close`.
 
-    directory: ours, b"" when there is none (then no token of a killed warden comes back); proved: tokens of dead wardens that belong
-    to the count but were not put back, because the write end was closed by then.
+    directory: ours, where the fifo stands, b"" when there is none.
     """
 
     def __init__(self, jobs: int, style: str, get: Callable[[bytes], bytes]) -> None:
@@ -51,7 +47,6 @@ class Served:
         self.jobs = jobs
         self.tokens = jobs - 1
         self.style = style
-        self.proved = 0
         self.directory = b""
         self._lock = self.read_fd = self.write_fd = -1
         place = _make_directory(get)
@@ -79,21 +74,6 @@ class Served:
     def available(self) -> int:
         """Count the tokens that lie there now, whatever their bytes; GCC writes `G`, and that is a token, too."""
         return descriptors.waiting(self.read_fd)
-
-    def refill(self) -> list[register.Entry]:
-        """Put back the tokens of wardens that died while they held some: their entries, those with none left out."""
-        found = [entry for entry in register.settled(self.directory) if entry.tokens] if self.directory else []
-        for entry in found:
-            if self.write_fd >= 0:
-                # There is room: they were in it before.
-                os.write(self.write_fd, _TOKEN * entry.tokens)
-            else:
-                self.proved += entry.tokens
-        return found
-
-    def holding(self) -> list[register.Entry]:
-        """Return the entries of wardens that have tokens now."""
-        return [entry for entry in register.entries(self.directory) if entry.tokens] if self.directory else []
 
     def stop_writing(self) -> None:
         """Close our own write end, so that `is_over` tells about everybody else's."""
@@ -230,7 +210,7 @@ def _remove(path: bytes, fd: int) -> None:
             os.unlink(name, dir_fd=fd)
         os.rmdir(path)
     except OSError:
-        pass  # a warden wrote itself down in this very moment; the next pool removes it
+        pass  # the next pool removes it
 
 
 def _other(style: str) -> str:

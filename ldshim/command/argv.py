@@ -257,3 +257,7 @@ class Facts:
         self.index_only = False  # --thinlto-index-only
         self.distributed = False  # --thinlto-distributor=
         self.no_codegen = False  # --lto-emit-llvm and kin
+
+    def loads(self, plugin: bytes) -> bool:
+        """Tell whether a -plugin is given whose file name begins so: LLVMgold, liblto_plugin."""
+        return any((said.value or b"").rpartition(b"/")[2].startswith(plugin) for said in self.plugins)

@@ -1,35 +1,69 @@
-"""Read one command line as its tool will: the right table, the right quoting, files read without harm.
+"""Read the arguments of one call as its tool will: the right table, the right quoting.
 
-The tables and parsers under `command` are pure; this is the hand that feeds them. It reads a response file only when reading it twice is
-possible: `@/dev/fd/63` is a pipe, and what we took out of it the tool would miss.
+Everything here is pure: a response file's content comes through a function that the caller hands in (inputs/extent.py has one that reads
+nothing that can be read only once).
 """
 
 from __future__ import annotations
-
-import os
 
 from . import argv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..call.environment import Environment
+    from collections.abc import Callable
+
     from ..call.tool_family import Tool
     from .argv import Facts, Words
 
-RESPONSE_FILE_BYTES = 64 << 20
+
+class Command:
+    """What the arguments of one call say.
+
+    family: of the tool that reads them; facts: of its own arguments; collected: of COLLECT_GCC_OPTIONS, for a linker below collect2, whose
+    own arguments say nothing of -flto, None elsewhere; compiler: whose IR this link compiles, "gcc", "llvm", or "" where nobody would.
+    """
+
+    __slots__ = ("collected", "compiler", "facts", "family")
+
+    def __init__(self, family: str, facts: Facts, collected: Facts | None = None) -> None:
+        self.family = family
+        self.facts = facts
+        self.collected = collected
+        self.compiler = _compiler(family, facts, collected)
+
+    @property
+    def gcc_facts(self) -> Facts:
+        """Return the facts that GCC's LTO goes by."""
+        return self.collected or self.facts
 
 
-def read_command(tool: Tool, args: list[bytes]) -> Facts:
-    """Read the line by the family's table, response files unfolded in the tool's own quoting (C7)."""
+def _compiler(family: str, facts: Facts, collected: Facts | None) -> str:
+    """Name the plugin that compiles: GCC's IR is inert under lld, and LLVM's under GCC's plugin."""
+    if family == "gcc" and facts.fuse_ld != b"lld":
+        return "gcc"
+    if family in ("gcc", "clang", "lld") or facts.loads(b"LLVMgold"):
+        return "llvm"
+    return "gcc" if collected is not None and facts.loads(b"liblto_plugin") else ""
+
+
+def read_command(tool: Tool, args: list[bytes], collect_gcc_options: bytes, read_file: Callable[[bytes], bytes | None]) -> Command:
+    """Read the arguments by the family's table, response files expanded in the tool's own quoting (C7).
+
+    collect_gcc_options: the variable's value for a linker, b"" for a driver; read_file: returns a response file's content, None for one
+    that cannot be read twice.
+    """
     words = argv.Words.plain(args)
     if any(word.startswith(b"@") for word in args):
         from . import rspfile  # noqa: PLC0415
 
-        words = rspfile.expand(args, rsp_dialect(tool, args), read_regular_file)
+        words = rspfile.expand(args, rsp_dialect(tool, args), read_file)
     facts = parse(tool.family, words)
-    # Positions of additions are the caller's: words out of a response file do not count.
+    # Positions of additions are the caller's: arguments out of a response file do not count.
     facts.add_at = min(facts.add_at, len(args))
-    return facts
+    collected = _collected(collect_gcc_options) if collect_gcc_options else None
+    if collected is not None:
+        collected.relocatable = facts.relocatable
+    return Command(tool.family, facts, collected)
 
 
 def parse(family: str, words: Words) -> Facts:
@@ -86,34 +120,8 @@ def rsp_dialect(tool: Tool, args: list[bytes]) -> str:
     return next(dialect for family, since, dialect in DIALECTS if family == tool.family and tool.version >= since)
 
 
-def read_regular_file(path: bytes) -> bytes | None:
-    """Read a response file; None when it is none that can be read twice: a pipe would be empty when the tool comes to it."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return None
-    try:
-        found = os.fstat(fd)
-        if found.st_mode & 0o170000 != 0o100000 or found.st_size > RESPONSE_FILE_BYTES:
-            return None
-        parts: list[bytes] = []
-        while sum(map(len, parts)) <= RESPONSE_FILE_BYTES:
-            part = os.read(fd, 1 << 20)
-            if not part:
-                return b"".join(parts)
-            parts.append(part)
-        return None
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-
-
-def collected_facts(environment: Environment) -> Facts | None:
-    """Read COLLECT_GCC_OPTIONS for a linker below collect2: -flto never reaches its argv. None when there is none, or it is malformed."""
-    value = environment.get(b"COLLECT_GCC_OPTIONS")
-    if not value:
-        return None
+def _collected(value: bytes) -> Facts | None:
+    """Read COLLECT_GCC_OPTIONS; None when it is malformed."""
     from . import collect, gcc  # noqa: PLC0415
 
     options = collect.split(value)

@@ -10,10 +10,20 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
     from ..call.environment import Settings
+    from ..command.read import Command
     from ..inputs.findings import Findings
-    from ..reserve.lease import Lease
     from .mode import Mode
+
+    class Pool(Protocol):
+        """Where threads can be had: a lease (reserve/lease.py), of which only the names matter here."""
+
+        source: str
+        name: str
+
 
 UNLIMITED = 1 << 30
 
@@ -31,11 +41,15 @@ class Limits:
 
     __slots__ = ("cpus", "cpus_reason", "memory", "named")
 
-    def __init__(self, cpus: int, cpus_reason: str, named: list[tuple[int, str]]) -> None:
+    def __init__(self, cpus: int, cpus_reason: str, named: list[tuple[int, str]], memory: Sequence[tuple[int, str]] = ()) -> None:
         self.cpus = cpus
         self.cpus_reason = cpus_reason
         self.named = named
-        self.memory: list[tuple[int, str]] = []
+        self.memory = memory
+
+    def within(self, memory: Sequence[tuple[int, str]]) -> Limits:
+        """Return the same limits with those of memory."""
+        return Limits(self.cpus, self.cpus_reason, self.named, memory)
 
 
 class Budget:
@@ -55,7 +69,98 @@ class Budget:
         self.told = max(self.number, told)
 
 
-def for_lto(mode: Mode, settings: Settings, lease: Lease | None, limits: Limits, make_jobs: int) -> Budget:
+class Decision:
+    """What one link is to get, decided before anything is taken.
+
+    mode: None for a call that is no link of ours; number: threads at most, the implicit one counted, 0 where the tool runs as it was
+    called; before_memory: the same but for the memory limit, which a link behind a valve is told, for it is fed as memory allows; source:
+    as Budget; policy: what is to move tokens, "valve", "confine" or "fixed", "none" where none are shared; linker: family of the linker
+    that runs in the end; reason: for people.
+    """
+
+    __slots__ = ("before_memory", "linker", "mode", "number", "policy", "reason", "source")
+
+    def __init__(self, mode: Mode | None, reason: str, budget: Budget | None = None, policy: str = "none", linker: str = "") -> None:
+        self.mode = mode
+        self.reason = reason
+        self.number = budget.number if budget is not None else 0
+        self.before_memory = budget.told if budget is not None else 0
+        self.source = budget.source if budget is not None else "none"
+        self.policy = policy
+        self.linker = linker
+
+    @property
+    def lto(self) -> str:
+        """Return the mode's word for the log."""
+        return self.mode.lto if self.mode is not None else "none"
+
+
+def explicit_kinds(command: Command, linker: str, mode: Mode) -> list[str]:
+    """Name the kinds of explicit numbers that bound this link's jobs, of flto, jobs and threads (prepaid.PAYERS); [] for none."""
+    if mode.lto == "gcc":
+        # What the objects recorded is an explicit number too, but nobody who is running now has paid for it.
+        return ["flto"] if any(flto.value for flto in command.gcc_facts.flto) else []
+    if command.facts.jobs:
+        return ["jobs"]
+    if command.facts.threads and not (mode.lto == "thin" and linker in ("gold", "mold", "bfd")):
+        return ["threads"]
+    return []  # --threads does not bind the jobs of LLVM's plugin
+
+
+def why_the_number_stays(kinds: list[str], mode: Mode, settings: Settings, payer: str) -> str:
+    """Say why an explicit number is left alone, with no token taken under it (C9); "" when it is a ceiling as usual.
+
+    payer: the ancestor that has paid for it (call/prepaid.py), "" for none.
+    """
+    if not mode.asked or not (kinds or mode.lto == "gcc"):
+        return ""
+    if settings.keep_explicit:
+        return f"LDSHIM_EXPLICIT=keep: {mode.asked} stays, and no token is taken"
+    return f"{payer} has paid for its {mode.asked}: it stays, and no token is taken" if payer else ""
+
+
+def kept(mode: Mode, why: str) -> Decision:
+    """Decide for a number that stays. GCC's is enforced by nothing but a private jobserver; the other tools obey their own arguments."""
+    budget = Budget(mode.asked, "none", why) if mode.lto == "gcc" and mode.demand > 1 else None
+    return Decision(mode, f"{mode.reason}; {why}", budget)
+
+
+def bounds(command: Command, linker: str, mode: Mode) -> str:
+    """Say what of this link is bounded: "jobs" of LTO, "threads" of the linker itself, "" for nothing."""
+    if linker == "wild" and mode.lto == "none":
+        return "threads"
+    if mode.lto in ("none", "full") and (linker in ("lld", "mold") or (command.family == "gold" and command.facts.threads)):
+        return "threads"
+    return "jobs" if mode.demand > 1 else ""
+
+
+# family: the first major seen to start as many threads as it is told under a mask of one CPU, 0 for all. Behind a driver nobody knows it.
+_OBEYS = {
+    "lld": 0,  # 14, 15, 16, 19, 21, 23: LLVM takes an explicit number as it is (llvm/lib/Support/Threading.cpp)
+    "mold": 3,  # 3.0.0, with and without --fork; 1.10.1 starts no more than the mask has CPUs
+    "gold": 0,  # 2.40, its own threads; its LTO is LLVM's
+}
+
+
+def may_confine(linker: str, major: int, behind_driver: bool, settings: Settings) -> bool:
+    """Tell whether a linker was seen to obey an explicit number of threads whatever CPUs it may use. major: 0 when unknown."""
+    first = _OBEYS.get(linker)
+    return settings.elastic and first is not None and (first == 0 if behind_driver else major >= first)
+
+
+def choose_policy(mode: Mode, settings: Settings, source: str, before_memory: int, confinable: bool, obstacle: str) -> str:
+    """Choose what is to move the tokens of a link. before_memory: its number, 1 where there is nothing to take.
+
+    confinable: may_confine; obstacle: why this process cannot be confined all the same, "" when it can.
+    """
+    if source == "none" or before_memory == 1:
+        return "none"
+    if mode.lto == "gcc" and settings.elastic:
+        return "valve"
+    return "confine" if confinable and not obstacle else "fixed"
+
+
+def for_lto(mode: Mode, settings: Settings, lease: Pool | None, limits: Limits, make_jobs: int) -> Budget:
     """Decide the most that an LTO link may use.
 
     lease: where threads can be had, None or of source "none" where nothing is shared; make_jobs: make's -jN, 0 when unknown. With a lease
@@ -82,6 +187,16 @@ def for_lto(mode: Mode, settings: Settings, lease: Lease | None, limits: Limits,
 
 def _asked(mode: Mode) -> str:
     return "; serial was asked for" if mode.serial else f"; asked for at most {mode.asked}" if mode.asked else ""
+
+
+_OWN_MOST = {"lld": 16, "mold": 32, "wild": UNLIMITED}  # threads that a linker starts by itself at most
+
+
+def own_threads(linker: str, cpus: int, inputs: int) -> int:
+    """Return how many threads a linker would start by itself. cpus: of the affinity mask; inputs: files on its command line."""
+    most = _OWN_MOST.get(linker)
+    # gold's own choice, once --threads is given, is a thread for every input (gold/options.cc).
+    return min(cpus, most) if most else max(2, inputs)
 
 
 def lld_useful(found: Findings) -> int:

@@ -14,6 +14,7 @@ from ..inputs import findings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..command.argv import Facts, Said
+    from ..command.read import Command
     from ..inputs.findings import Findings
 
 
@@ -33,6 +34,40 @@ class Mode:
         self.reason = reason
         self.asked = asked
         self.serial = serial
+
+
+def reads_inputs(command: Command) -> bool:
+    """Tell whether the inputs can still decide anything about this link."""
+    if command.compiler == "gcc":
+        return not gcc_ignores_inputs(command.gcc_facts)
+    return command.compiler == "llvm" and stand_aside(command.facts) is None
+
+
+def depends_on_linker(command: Command, found: Findings) -> bool:
+    """Tell whether the linker that a driver would run must be known: it compiles LLVM's IR, or takes a number of threads of its own."""
+    if command.compiler != "llvm" or command.family not in ("gcc", "clang") or command.facts.sources:
+        return False
+    return bool(command.facts.fuse_ld or command.facts.ld_path) or for_llvm(command.facts, found).lto != "none"
+
+
+def decide(command: Command, found: Findings, linker: str, major: int, make_found: bool) -> Mode:
+    """Say what kind of link this is.
+
+    linker: family of the linker that a driver runs, "" where it is not certain; major: of a GCC driver, 0 when unknown or none;
+    make_found: lto-wrapper could run a make.
+    """
+    facts = command.facts
+    if command.compiler == "gcc":
+        return for_gcc(command.gcc_facts, found, major, make_found)
+    if command.compiler != "llvm":
+        return without_plugin(facts)
+    decided = for_llvm(facts, found)
+    if command.family in ("gcc", "clang"):
+        if facts.sources:
+            return Mode(decided.lto, 1, "the call also compiles: its arguments may be recorded, so they stay")
+        if decided.lto == "thin" and not linker and not (facts.flto and command.family == "clang"):
+            return Mode(decided.lto, 1, "ThinLTO modules, but the linker behind the driver is not certain")
+    return decided
 
 
 def for_gcc(facts: Facts, found: Findings, major: int = 0, make_found: bool = True) -> Mode:

@@ -10,12 +10,12 @@ Pure: facts and a number in, Edits out. A line that ends in an option waiting fo
 
 from __future__ import annotations
 
-from ..call.real_tool import program_name
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..call.environment import Environment
     from ..command.argv import Facts, Said
+    from ..command.read import Command
+    from .budget import Decision
 
 
 class Edits:
@@ -47,6 +47,28 @@ class Edits:
         """Append words where additions go, unless the line's last option would swallow them."""
         if not facts.pending:
             self.behind.setdefault(facts.add_at, []).extend(words)
+
+
+def edits_for(
+    command: Command, decision: Decision, number: int, auth: bytes, environment: Environment, variables: dict[bytes, bytes | None]
+) -> Edits:
+    """Return the edits that pass a number to the tool.
+
+    auth: the private jobserver's `R,W`, b"" where there is none; environment: of the call; variables: of ours, for the tool.
+    """
+    edits, facts, thin, linker = Edits(), command.facts, decision.lto == "thin", decision.linker
+    edits.variables.update(variables)
+    if auth:
+        show_private(edits, auth, number, environment)
+        if command.collected is None:
+            for_gcc(edits, facts, number)
+        else:
+            for_collected(edits, command.collected, number, environment.get(b"COLLECT_GCC_OPTIONS"))
+    elif command.family in ("clang", "gcc"):
+        for_driver(edits, facts, number, thin, linker, clang=command.family == "clang")
+    else:
+        for_linker(edits, facts, number, command.family, thin)
+    return edits
 
 
 def for_gcc(edits: Edits, facts: Facts, number: int) -> None:
@@ -117,7 +139,7 @@ def _tell_plugin(edits: Edits, facts: Facts, number: int) -> None:
             _replace_value(edits, said, number)
         return
     for plugin in facts.plugins:
-        if plugin.at >= 0 and program_name(plugin.value or b"").startswith(b"LLVMgold"):
+        if plugin.at >= 0 and (plugin.value or b"").rpartition(b"/")[2].startswith(b"LLVMgold"):
             separate = plugin.spelling in (b"-plugin", b"--plugin")
             edits.behind.setdefault(plugin.at + (2 if separate else 1), []).append(b"-plugin-opt=jobs=%d" % number)
 

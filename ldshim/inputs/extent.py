@@ -20,6 +20,8 @@ S_IFREG = 0o100000
 BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")
 ARCHIVE, THIN_ARCHIVE = b"!<arch>\n", b"!<thin>\n"
 
+RESPONSE_FILE_BYTES = 64 << 20
+
 # One read gets the header, and all of a small object.
 HEAD = 4096
 
@@ -100,6 +102,28 @@ def stat_regular(path: bytes) -> os.stat_result | None:
     except (OSError, ValueError):  # ValueError: a NUL in the path
         return None
     return found if found.st_mode & S_IFMT == S_IFREG else None
+
+
+def read_regular(path: bytes, most: int = RESPONSE_FILE_BYTES) -> bytes | None:
+    """Read a whole regular file, a response file say; None when there is none, or it is too large."""
+    if stat_regular(path) is None:
+        return None
+    try:
+        fd = os.open(path, _FLAGS)
+    except OSError:
+        return None
+    text = b""
+    try:
+        while len(text) <= most:
+            part = os.read(fd, 1 << 20)
+            if not part:
+                return text
+            text += part
+    except OSError:
+        pass  # it became a directory or a FIFO meanwhile
+    finally:
+        os.close(fd)
+    return None
 
 
 def open_regular(path: bytes, size: int, meter: Meter) -> Extent:

@@ -50,7 +50,7 @@ try:
         plain_link.link_found(sys._xoptions['ldshim_tool'], 1 if sys.argv[0].endswith('/ldshim') else 0)
     import gc
     gc.disable()
-    from ldshim.entry import main
+    from ldshim.__main__ import main
 except Exception as failure:
     hint = 'install ldshim again'
 {restart}main()

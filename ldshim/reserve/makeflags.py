@@ -13,12 +13,19 @@ Seen, each a row of tests/test_makeflags.py:
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..call.environment import Environment
+
 # The closed set of reasons why a text names no jobserver. WITHHELD and STYLE are about one that exists all the same.
 ABSENT = "no jobserver is named"
 WITHHELD = "make kept the jobserver for recipes marked with +"
 MALFORMED = "the jobserver's descriptors are not two numbers"
 EMPTY_PATH = "the jobserver's fifo has no name"
 STYLE = "the jobserver is of a kind that no Linux tool speaks"
+
+# In the order in which jobserver-rs tries them: cargo's own pipe is the one that works.
+VARIABLES = (b"CARGO_MAKEFLAGS", b"MAKEFLAGS", b"MFLAGS")
 
 _AUTH = (b"--jobserver-auth=", b"--jobserver-fds=")
 _VALUED = b"CEIWfjloO"  # one-letter options of make that take the rest of the word (or nothing) as their value
@@ -44,6 +51,17 @@ class Auth:
         self.dry_run = False
         self.withheld = False
         self.reason = ABSENT
+
+
+def named_in(environment: Environment) -> list[tuple[str, bytes]]:
+    """List the variables that may name a jobserver, those that are set, in the order in which they are tried."""
+    return [(name.decode(), environment.get(name)) for name in VARIABLES if environment.get(name)]
+
+
+def pool_size(environment: Environment) -> int:
+    """Return the most jobs that any jobserver named in the environment has, 0 when one does not say (cargo's text holds a bare -j)."""
+    said = [parse(value).jobs for _, value in named_in(environment)]
+    return max(said) if said and all(said) else 0
 
 
 def parse(makeflags: bytes) -> Auth:

@@ -56,27 +56,40 @@ class Promise:
         self._name = PREFIX + processes.stamp(link)
         self._fd = -1
 
+    def claim(self, jobs: int) -> list[tuple[int, str]]:
+        """Promise memory for so many jobs, as far as there is room: [(jobs that fit, clause for people)], [] if nobody knows."""
+        left, known = self._promise(jobs)
+        if not known:
+            return [(self.jobs, "memory: the ledger of promises is locked by a stopped process")]
+        return [] if left is None else [self.footprint.ceiling(left)]
+
     def resize(self, jobs: int) -> int:
         """Promise memory for so many jobs, or for as many as there is room for; return how many, at least 1. Fewer than now always are."""
         if jobs <= self.jobs:
             self.jobs = max(1, jobs)
             self._write()
-            return self.jobs
+        else:
+            self._promise(jobs)
+        return self.jobs
+
+    def _promise(self, jobs: int) -> tuple[int | None, bool]:
+        """Grow to so many jobs as far as there is room: (bytes there were, None when nobody can tell; whether the ledger could be read)."""
         directory = self._open_directory()
         lock = _lock(directory) if directory >= 0 else -1
+        left, known = None, lock >= 0 or not self._directory
         try:
-            if lock < 0 and self._directory:
-                self.jobs = max(1, self.jobs)  # unknown what others were promised
-            else:
+            if known:
                 left = self._available(directory, tidy=True)
                 self.jobs = max(1, self.jobs, jobs if left is None else min(jobs, self.footprint.jobs_in(left)))
+            else:
+                self.jobs = max(1, self.jobs)  # unknown what others were promised
             if lock >= 0:
                 self._create(directory)
         finally:
             for fd in (lock, directory):
                 if fd >= 0:
                     os.close(fd)
-        return self.jobs
+        return left, known
 
     def available(self) -> int | None:
         """Return the bytes that this link may use, other links' promises and its own use taken into account; None when nobody can tell."""

@@ -8,8 +8,7 @@ The order when tokens are wanted: a pidfd of ourselves and a life pipe, then two
 linker meets no child it does not know), then the warden takes what is there and tells the number through a pipe. Only then are the words
 written that carry the number. If the warden cannot be left, the link has one thread and holds nothing.
 
-Words that do not depend on what is taken need not wait: behind a valve nothing is told, and the intermediate child is reaped when the words
-are written (1.5 ms of an LTO link's 10).
+Behind a valve nothing depends on what is taken, so that link does not wait for the warden's report.
 """
 
 from __future__ import annotations
@@ -19,17 +18,16 @@ import time
 
 from ..call import processes
 from ..call.descriptors import raised
+from .reservation import Left, Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
     from typing import NoReturn
 
     from ..call.environment import Environment
-    from ..reserve.lease import Lease
-    from .history import History
-    from .private_jobserver import Private
+    from .reservation import Reservation
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
@@ -37,81 +35,12 @@ AFTER_YOU_SECONDS = 0.003  # a link that waits for nothing is not to share its c
 HELD = b"_LDSHIM_HELD"  # pid.starttime:fd.inode of a pipe: below this process a link of ours already has its number
 
 
-class Reservation:
-    """What a warden shall hold for one link.
-
-    lease: where tokens come from; most: tokens at most; policy: "fixed" takes once and keeps, "valve" feeds GCC's private pipe, "confine"
-    follows the threads of a linker by the CPUs it may use; pipe: GCC's private pipe; wpa_asks: GCC's WPA takes a token for each of its
-    forks; environment: of the call, for names ($MAKE, our directory); prepare: called by the warden before it takes anything, to finish
-    this reservation; epilogue: called by the warden when all is returned, with the course of the link and the CPU seconds of the warden.
-    """
-
-    __slots__ = ("environment", "epilogue", "lease", "most", "pipe", "policy", "prepare", "wpa_asks")
-
-    def __init__(self, lease: Lease, most: int, policy: str, environment: Environment, pipe: Private | None = None) -> None:
-        self.lease = lease
-        self.most = most
-        self.policy = policy
-        self.environment = environment
-        self.pipe = pipe
-        self.wpa_asks = False
-        self.prepare: Callable[[Reservation], None] | None = None
-        self.epilogue: Callable[[History, float], None] | None = None
-
-
-class Link:
-    """The process that make started, as it can be watched: pid, start time stamp, session, pidfd (-1: none), the life pipe's read end."""
-
-    __slots__ = ("life_fd", "pid", "pidfd", "session", "stamp")
-
-    def __init__(self, life_fd: int) -> None:
-        """Describe the calling process; call it before the first fork. life_fd: owner is the warden."""
-        self.pid = os.getpid()
-        self.stamp = processes.own_stamp()
-        self.session = os.getsid(0)
-        self.life_fd = life_fd
-        try:
-            self.pidfd = raised(os.pidfd_open(self.pid))
-        except (AttributeError, OSError):
-            self.pidfd = -1  # Linux before 5.3: the start time is compared now and then (warden/watch.py)
-
-
-class Left:
-    """A warden that was left behind.
-
-    taken: tokens held for the link now; policy: what will move them, "valve" or "confine", or "fixed", or "none" where nothing is held;
-    reason: why they are fixed although something else was ordered, else ""; life_fd: the life pipe's write end, to be inherited.
-    It owns the intermediate child until `reap`.
-    """
-
-    __slots__ = ("_child", "_pending", "life_fd", "policy", "reason", "taken")
-
-    def __init__(self, taken: int, policy: str, reason: str, life_fd: int, child: int, pending: bool) -> None:
-        self.taken = taken
-        self.policy = policy
-        self.reason = reason
-        self.life_fd = life_fd
-        self._child = child
-        self._pending = pending  # processes.child_is_pending before the fork
-
-    def reap(self) -> None:
-        """Wait for the intermediate child, if that was not done yet; should it have been unable to fork the warden, nothing is held."""
-        child, self._child = self._child, 0
-        if child and processes.reap(child, self._pending) != 0:
-            self.taken, self.policy = 0, "none"
-
-    @property
-    def elastic(self) -> bool:
-        """Tell whether the tokens will follow the needs of the link."""
-        return self.policy in ("valve", "confine")
-
-
 def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left | None:
     """Fork the warden and wait for the number of tokens it took, unless a valve moves them: then none is told.
 
-    None: no warden, nothing is held. avoid: numbers *MAKEFLAGS names. Whoever gets a Left calls its `reap` before exec.
+    None: no warden, nothing is held. avoid: numbers *MAKEFLAGS names.
     """
-    # GCC is told no number that depends on what is taken: that link need not wait for it.
+    # What GCC is told does not depend on what is taken: that link need not wait for it.
     tells = reservation.policy != "valve"
     try:
         life_read, life_write = (raised(fd, avoid) for fd in os.pipe())
@@ -129,11 +58,10 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     os.close(life_read)
     if link.pidfd >= 0:
         os.close(link.pidfd)
-    answer = b"0 valve " if child > 0 and not tells else b""
+    # The intermediate child has forked the warden when its status is 0.
+    answer = b"0 valve " if child > 0 and processes.reap(child, pending) == 0 else b""
     if tells:
         os.close(report_write)
-        if child > 0:
-            processes.reap(child, pending)
         answer = os.read(report_read, 512)
         os.close(report_read)
     if not answer:
@@ -141,7 +69,7 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
         return None
     os.set_inheritable(life_write, True)
     taken, policy, reason = answer.split(b" ", 2)
-    return Left(int(taken), policy.decode(), reason.decode(), life_write, 0 if tells else child, pending)
+    return Left(int(taken), policy.decode(), reason.decode(), life_write)
 
 
 def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoReturn:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ..reserve.lease import Lease
     from .confinement import Confinement
-    from .handover import Link, Reservation
+    from .reservation import Link, Reservation
 
     class Policy(Protocol):
         """What moves tokens while the link runs."""
@@ -66,8 +66,8 @@ _TOOLS = frozenset((b"as", b"collect2", b"lto-wrapper", b"lto1", b"cc1", b"cc1pl
 def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
     """Live the warden's life, in the process that was forked for it: take, report, watch, return.
 
-    report_fd: where `TAKEN POLICY REASON` is written (handover.Left says what they are); -1: nobody waits for that. A reservation that got
-    nothing and never will has nothing to watch.
+    report_fd: where `TAKEN POLICY REASON` is written (reservation.Left says what they are); -1: nobody waits for that. A reservation that
+    got nothing and never will has nothing to watch.
     """
     lease, pipe = reservation.lease, reservation.pipe
     keep = [link.life_fd, report_fd, *lease.fds()]
@@ -78,9 +78,6 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
     become_warden(keep)
     history = History(time.monotonic())
     try:
-        if reservation.prepare is not None:
-            reservation.prepare(reservation)
-            lease = reservation.lease
         policy = _begin(link, reservation)
         held = b"fixed" if lease.held or lease.counted else b"none"
         elastic = reservation.policy in ("valve", "confine") and not isinstance(policy, str)

@@ -21,7 +21,6 @@ from pathlib import Path
 
 from tests import tools
 from tests.bench import run, samples
-from tests.bench.meter import Meter
 from tests.bench.workload import PYTHON, ROOT, environment, make_farm
 
 OPTIONS = {"-e": ("64BIT", "LTO_CLANG_THIN"), "-d": ("LTO_NONE",)}
@@ -44,12 +43,11 @@ class Kernel:
         self.tree = place / "tree"
         self.out = place / "out"
         self.farm = make_farm(place, [self.linker])
-        self.meter = Meter(place)
         self.env = environment(place, KBUILD_OUTPUT=str(self.out))
         self.ld = place / "ld"
         self.make = [tools.make43(), "-s", f"LLVM={options.llvm}", f"LD={self.ld}"]
         prefix = place / "ldshim"
-        prefix.write_text(f"#!{PYTHON}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom ldshim.entry import main\nmain()\n")
+        prefix.write_text(f"#!{PYTHON}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom ldshim.__main__ import main\nmain()\n")
         prefix.chmod(0o755)
         self.prefix = str(prefix)
         self.become(AUTO)
@@ -82,7 +80,7 @@ class Kernel:
         self.become(row[2])
         for name in ("vmlinux.o", "vmlinux"):
             (self.out / name).unlink(missing_ok=True)
-        return run.timed(start, self.meter) if samples.timed(number) else run.watched(start)
+        return run.timed(start) if samples.timed(number) else run.watched(start)
 
     def become(self, variant: str) -> None:
         """Make LD= what a row wants."""
@@ -102,10 +100,10 @@ class Kernel:
 
 def tables(found: samples.Samples) -> str:
     """Write a table of all rows; those of ldshim beside the best of the others."""
-    columns = ["linker", "make", "row", "wall s", "even s", "CPU s", "to the best other", f"at most {TARGET}", "occupied CPUs", "memory MB"]
+    columns = ["linker", "make", "row", "wall s", "CPU s", "to the best other", f"at most {TARGET}", "occupied CPUs", "memory MB"]
     lines = []
     for group in found.groups():
-        rows = sorted((row for row in found.rows() if row[:-1] == group), key=found.even_median)
+        rows = sorted((row for row in found.rows() if row[:-1] == group), key=lambda row: found.median(row, "wall"))
         for row in rows:
             fine = found.seconds(row)
             compared = found.against(row, [other for other in rows if other[-1] not in OURS]) if row[-1] in OURS else None

@@ -39,14 +39,16 @@ SHIM = """
 import _signal, os, sys
 _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # as entry does
 sys.path.insert(0, sys.argv[1])
-from ldshim import environ, handover
+from ldshim.call.environment import read_environment
+from ldshim.warden import handover
+from ldshim.warden.reservation import Reservation
 from ldshim.reserve import jobserver, makeflags, slots
 from ldshim.reserve.lease import JobserverLease
 _, _, report, most, policy, seconds, count = sys.argv
-environment = environ.read()
+environment = read_environment()
 auth = environment.get(b"MAKEFLAGS")
 lease = JobserverLease(jobserver.connect(makeflags.parse(auth))) if auth else slots.connect(environment.get, int(count))
-left = handover.leave_warden(handover.Reservation(lease, int(most), policy, environment))
+left = handover.leave_warden(Reservation(lease, int(most), policy, environment))
 if policy == "fixed":
     # Not before the link is one: what is told is what it uses from here on.
     fd = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

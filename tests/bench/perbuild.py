@@ -52,7 +52,7 @@ class Builds(Bench):
         tool, jobs, links, variant = row
         load = self.loads[tool]
         if samples.timed(number):
-            return run.timed(partial(self.start, load, jobs, int(links.split()[0]), variant), self.meter)
+            return run.timed(partial(self.start, load, jobs, int(links.split()[0]), variant))
         place = self.root / "gate"
         shutil.rmtree(place, ignore_errors=True)
         gate = None if load.lld else Gate(place, tool)
@@ -79,10 +79,10 @@ class Builds(Bench):
 
 def tables(found: samples.Samples) -> str:
     """Write a table of all rows, and one that compares ldshim with the best of the others."""
-    columns = ["link", "make", "at once", "row", "wall s", "even s", "CPU s", "threads", "occupied CPUs", "LTRANS", "memory MB", "switches"]
+    columns = ["link", "make", "at once", "row", "wall s", "CPU s", "threads", "occupied CPUs", "LTRANS", "memory MB", "switches"]
     lines, verdicts = [], []
     for group in found.groups():
-        rows = sorted((row for row in found.rows() if row[:-1] == group), key=found.even_median)
+        rows = sorted((row for row in found.rows() if row[:-1] == group), key=lambda row: found.median(row, "wall"))
         for row in rows:
             fine = found.seconds(row)
             peaks = [f"{found.most(row, name):.0f}" for name in ("threads", "occupied", "ltrans", "memory")]
@@ -94,8 +94,7 @@ def tables(found: samples.Samples) -> str:
         "at once",
         "ldshim",
         "best other",
-        "its even s",
-        "even s",
+        "its wall s",
         "ratio",
         f"at most {TARGET}",
         "peak at most -j",
@@ -133,7 +132,9 @@ def verdict(found: samples.Samples, ours: samples.Key, rows: list[samples.Key]) 
     memory, bare = found.most(ours, "memory"), found.most((*ours[:-1], auto), "memory")
     compared = found.against(ours, [row for row in rows if row[-1] not in OURS])
     walls = (
-        [f"{compared.wall:.2f}", f"{found.even_median(ours):.2f}", f"{compared.ratio:.3f}", compared.said(TARGET)] if compared else [""] * 4
+        [f"{compared.wall:.2f}", f"{found.median(ours, 'wall'):.2f}", f"{compared.ratio:.3f}", compared.said(TARGET)]
+        if compared
+        else [""] * 4
     )
     return [
         *ours[:3], ours[3].partition(", ")[2], compared.best[-1] if compared else "", *walls, f"{samples.said(peak <= most)} ({peak:.0f})",

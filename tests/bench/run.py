@@ -2,9 +2,8 @@
 
 The problem: who samples /proc thirty times a second takes the CPU that he measures. The consequence: two kinds of runs. A timed one is let
 alone, and its figures are the kernel's: wall, CPU and involuntary context switches of everything below, wardens of ldshim included, because
-this process adopts what its children leave behind (PR_SET_CHILD_SUBREAPER), waits for it, and leaves nobody alive. Beside it runs the
-meter (meter.c), which says how quick the machine was meanwhile. A watched one
-gives the peaks: threads that wanted to run, CPUs they could occupy, memory.
+this process adopts what its children leave behind (PR_SET_CHILD_SUBREAPER), waits for it, and leaves nobody alive. A watched one gives
+the peaks: threads that wanted to run, CPUs they could occupy, memory.
 
 threads: threads in state R at both ends of ten milliseconds, so that neither one that ends and one that follows it nor a driver that is
 about to wait for what it has started are counted beside those that compute. make, shells and the watcher do not count, nor does a driver
@@ -25,14 +24,11 @@ import resource
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING, Callable, NamedTuple
+from typing import Callable, NamedTuple
 
 from ldshim.call import processes
 from ldshim.call.real_tool import kind_of
 from tests.bench.memory import anonymous
-
-if TYPE_CHECKING:
-    from tests.bench.meter import Meter
 
 Started = Callable[[], "list[subprocess.Popen[bytes]]"]
 SAMPLE_SECONDS = 0.02
@@ -165,17 +161,15 @@ def finish(running: list[subprocess.Popen[bytes]]) -> None:
             raise SystemExit(f"status {status}: {one.args!r:.500}")
 
 
-def timed(start: Started, meter: Meter) -> dict[str, float]:
-    """Run without looking. start: starts the processes. Returns wall and cpu in seconds, switches, and the speed of the machine."""
-    meter.start()
+def timed(start: Started) -> dict[str, float]:
+    """Run without looking. start: starts the processes. Returns wall and cpu in seconds, and involuntary switches."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     finish(start())
     wall = time.monotonic() - began
-    speed, own = meter.stop()
     reap()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime - own
-    return {"wall": wall, "cpu": cpu, "switches": after.ru_nivcsw - before.ru_nivcsw, "speed": speed}
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall": wall, "cpu": cpu, "switches": after.ru_nivcsw - before.ru_nivcsw}
 
 
 def watched(start: Started) -> dict[str, float]:

@@ -4,13 +4,11 @@ The problem: an hour of builds does not fit into the minutes for which a machine
 when it was taken: the row it belongs to, the round, the figures. A benchmark that is started again with the same file takes what
 is missing; a table is made of what is there.
 
-The machine is a third slower in one minute than in the next. The consequence: beside each timed run goes a meter of the machine's speed
-(meter.c), and what is compared are the seconds of a run times the speed it met, over the best speed met in its group: "even" seconds.
-That halves the spread. What is left is stated: a ratio is said to hold, or not to, only where nine tenths of all draws from the samples
-agree.
+The machine is a third slower in one minute than in the next. The consequence: rows are interleaved, and a row is compared with another of
+the same round. A ratio is said to hold, or not to, only where nine tenths of all draws from the samples agree.
 
-Rounds go one after the other, rows are shuffled within their group (those that are
-compared with each other), groups within a round: a noisy minute hits all of a group, never one row alone.
+Rounds go one after the other, rows are shuffled within their group (those that are compared with each other), groups within a round: a
+noisy minute hits all of a group, never one row alone.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ Measure = Callable[[Key, int], "dict[str, float]"]
 
 
 class Comparison(NamedTuple):
-    """One row against the best of others: that row, its even wall in seconds, the ratio, between what it lies, and of how many rounds."""
+    """One row against the best of others: that row, its wall in seconds, the ratio, between what it lies, and of how many rounds."""
 
     best: Key
     wall: float
@@ -92,36 +90,20 @@ class Samples:
         found = self.values(row, name)
         return statistics.median(found) if found else float("nan")
 
-    def even(self, row: Key, name: str = "wall") -> list[float]:
-        """List the seconds of a row as they would have been on a machine as quick all the time as it was at its best in this group.
-
-        Where the meter could not run they are as the clock saw them.
-        """
-        speeds = [figures.get("speed", 0.0) for key, _, figures in self.lines if key[:-1] == row[:-1] and name in figures]
-        best = max(speeds, default=0.0) if all(speeds) else 0.0
-        return [
-            figures[name] * (figures["speed"] / best if best else 1.0) for key, _, figures in self.lines if key == row and name in figures
-        ]
-
-    def even_median(self, row: Key) -> float:
-        """Return the median of a row's even walls; NaN when there is none."""
-        found = self.even(row)
-        return statistics.median(found) if found else float("nan")
-
     def seconds(self, row: Key) -> list[str]:
-        """Write the medians that every table of timed runs shows: wall, even wall, CPU."""
-        return [f"{value:.2f}" for value in (self.median(row, "wall"), self.even_median(row), self.median(row, "cpu"))]
+        """Write the medians that every table of timed runs shows: wall, CPU."""
+        return [f"{self.median(row, name):.2f}" for name in ("wall", "cpu")]
 
     def against(self, row: Key, others: Sequence[Key]) -> Comparison | None:
-        """Compare a row with the best of some others by their even walls; None without samples.
+        """Compare a row with the best of some others by their walls; None without samples.
 
         The best of five equal rows is the luckiest: so in each round we are compared with the row that was best in all others. The ratio
         is the median over rounds. low, high: of a thousand draws of rounds, with replacement, nine tenths give a median between these.
         """
-        ours, rivals = self.even(row), {other: self.even(other) for other in others if self.even(other)}
+        ours, rivals = self.values(row, "wall"), {other: self.values(other, "wall") for other in others if self.values(other, "wall")}
         if not rivals or not ours:
             return None
-        best = min(rivals, key=self.even_median)
+        best = min(rivals, key=lambda rival: self.median(rival, "wall"))
         ratios = [
             wall / rivals[_best_without(rivals, number)][number]
             for number, wall in enumerate(ours)
@@ -131,12 +113,12 @@ class Samples:
             return None
         dice = random.Random(1)
         draws = sorted(statistics.median(dice.choices(ratios, k=len(ratios))) for _ in range(1000))
-        return Comparison(best, self.even_median(best), statistics.median(ratios), draws[50], draws[949], len(ratios))
+        return Comparison(best, self.median(best, "wall"), statistics.median(ratios), draws[50], draws[949], len(ratios))
 
     def against_the_middle(self, row: Key, others: Sequence[Key]) -> list[float]:
-        """List for each round how this row's even wall stands to the median of the others'."""
-        rivals = [self.even(other) for other in others]
-        return [ours / statistics.median(walls) for ours, *walls in zip(self.even(row), *rivals) if walls]
+        """List for each round how this row's wall stands to the median of the others'."""
+        rivals = [self.values(other, "wall") for other in others]
+        return [ours / statistics.median(walls) for ours, *walls in zip(self.values(row, "wall"), *rivals) if walls]
 
     def most(self, row: Key, name: str) -> float:
         """Return the largest of one figure; NaN when there is none."""

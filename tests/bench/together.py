@@ -53,7 +53,7 @@ class Links(Bench):
             if variant.endswith(("token", "tokens")):
                 pool = stack.enter_context(Pool(b"+" * int(variant.split()[-2])))
             start = partial(self.start, self.loads[tool], int(links.split()[0]), variant, pool)
-            return run.timed(start, self.meter) if samples.timed(number) else run.watched(start)
+            return run.timed(start) if samples.timed(number) else run.watched(start)
 
     def start(self, load: Workload, links: int, variant: str, pool: Pool | None) -> list[subprocess.Popen[bytes]]:
         """Start the links."""
@@ -71,10 +71,10 @@ class Links(Bench):
 
 def tables(found: samples.Samples) -> str:
     """Write a table of all rows; those of ldshim beside the best of the others."""
-    columns = ["link", "at once", "row", "wall s", "even s", "CPU s", "to the best other", f"at most {TARGET}", "threads", "occupied"]
+    columns = ["link", "at once", "row", "wall s", "CPU s", "to the best other", f"at most {TARGET}", "threads", "occupied"]
     lines = []
     for group in found.groups():
-        rows = sorted((row for row in found.rows() if row[:-1] == group), key=found.even_median)
+        rows = sorted((row for row in found.rows() if row[:-1] == group), key=lambda row: found.median(row, "wall"))
         others = [row for row in rows if not row[-1].startswith("ldshim")]
         for row in rows:
             ours = row[-1].startswith("ldshim")

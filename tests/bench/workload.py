@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 from tests import tools
-from tests.bench.meter import Meter
 from tests.program import bare_environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -99,7 +98,6 @@ class Bench:
         self.loads = {tool: Workload(root, tool, options.modules, options.functions, options.loops) for tool in options.tools.split(",")}
         self.farm = make_farm(root, list(self.loads))
         self.env = environment(root)
-        self.meter = Meter(root)
 
 
 def add_arguments(parser: argparse.ArgumentParser, tool_names: str, modules: int, functions: int, loops: int = 0) -> None:

@@ -1,0 +1,205 @@
+"""Find out what one call is and what it is to get, before anything is taken.
+
+Call -> Command -> Inputs -> Decision: each step is one function from values to a value (design §3). The pure ones are in `command` and
+`decide`; what they need from the system (the tool's family, the inputs, the linker behind a driver, who has paid for a number, what
+threads there are, how much memory) is asked here, in this order and only as far as the answer can still matter. A link and `ldshim
+explain` run the same steps; the one difference is that a link writes down the memory it will use.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .call import tool_family
+from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
+from .command import read
+from .decide import budget, mode
+from .decide.budget import Decision
+from .reserve import makeflags
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .call.environment import Environment, Settings
+    from .call.real_tool import Call
+    from .call.tool_family import Tool
+    from .command.read import Command
+    from .decide.mode import Mode
+    from .inputs.findings import Findings
+    from .reserve.memory_ledger import Promise
+    from .reserve.source import Source
+
+
+class Analysis:
+    """One call, understood as far as that was possible.
+
+    tool, command, found, source, promise: None where the answer did not need them; source: whose threads there are, its lease is empty and
+    belongs to who reserves; promise: of memory, with the same owner.
+    """
+
+    __slots__ = ("command", "decision", "found", "promise", "source", "tool")
+
+    def __init__(
+        self, decision: Decision, tool: Tool | None = None, command: Command | None = None, found: Findings | None = None,
+        source: Source | None = None, promise: Promise | None = None,
+    ) -> None:  # fmt: skip
+        self.decision = decision
+        self.tool = tool
+        self.command = command
+        self.found = found
+        self.source = source
+        self.promise = promise
+
+    @property
+    def family(self) -> str:
+        """Return the tool's family, "" when it is not certain."""
+        return self.tool.family if self.tool is not None else ""
+
+    @property
+    def gcc_major(self) -> int:
+        """Return the major of the GCC that compiles, 0 when unknown: the objects say it where the call is the linker's."""
+        found = self.found.gcc_major if self.found is not None else 0
+        return found or (self.tool.major if self.tool is not None and self.family == "gcc" else 0)
+
+
+def analyse(call: Call, environment: Environment, settings: Settings, *, promise_memory: bool) -> Analysis:
+    """Understand one call. Reads files and runs probes; takes no token. promise_memory: write down what the link will use."""
+    tool = tool_family.identify(call.real, environment, call.path)
+    if not tool.family:
+        return Analysis(Decision(None, "the tool's --version names no family that is known"), tool)
+    if (call.kind == "driver") != (tool.family in ("gcc", "clang")):
+        return Analysis(Decision(None, f"{tool.family} under the name of a {call.kind}"), tool)
+    from .inputs.extent import read_regular  # noqa: PLC0415  a call that is not understood reads nothing
+
+    collected = environment.get(b"COLLECT_GCC_OPTIONS") if call.kind == "linker" else b""
+    command = read.read_command(tool, call.args, collected, read_regular)
+    if not command.facts.links:
+        return Analysis(Decision(None, command.facts.why_not), tool, command)
+    found = look_at_inputs(command, tool, environment, settings)
+    behind = linker_family_behind(call, command, environment) if mode.depends_on_linker(command, found) else ""
+    major = tool.major if tool.family == "gcc" else 0
+    decided = mode.decide(command, found, behind, major, _make_found(environment))
+    linker = behind or tool.family
+    stays = _why_the_number_stays(command, linker, decided, settings)
+    if stays:
+        return Analysis(budget.kept(decided, stays), tool, command, found)
+    refused = mode.refused(command.facts, linker == "lld") if linker == "lld" or tool.family == "clang" else ""
+    if refused:
+        return Analysis(Decision(decided, f"{decided.reason}; {refused}"), tool, command, found)
+    bounded = budget.bounds(command, linker, decided)
+    if bounded == "jobs":
+        return _bound_jobs(Analysis(Decision(decided, "", linker=behind), tool, command, found), environment, settings, promise_memory)
+    if bounded == "threads":
+        return Analysis(_bound_threads(command, linker, behind, decided, found, environment, settings), tool, command, found)
+    return Analysis(Decision(decided, decided.reason), tool, command, found)
+
+
+def look_at_inputs(command: Command, tool: Tool, environment: Environment, settings: Settings) -> Findings:
+    """Scan the inputs as far as they can still decide anything: not at all, until the demand cannot grow or be granted, or whole."""
+    if not mode.reads_inputs(command):
+        from .inputs.findings import Findings  # noqa: PLC0415
+
+        return Findings()
+    from .inputs import scan  # noqa: PLC0415
+
+    enough: int | scan.EnoughOfGcc = 0
+    if command.compiler == "gcc":
+        enough = scan.EnoughOfGcc(*mode.enough_for_gcc(command.gcc_facts, tool.major if tool.family == "gcc" else 0))
+    elif tool.family in ("lld", "clang"):
+        from .reserve import cpus  # noqa: PLC0415  a GCC link below a jobserver counts none
+
+        # A jobserver that does not say how large it is (cargo's): no more than four threads for a CPU could be of use.
+        own = cpus.affinity() * (4 if makeflags.named_in(environment) else 1)
+        enough = settings.jobs or settings.max_jobs or makeflags.pool_size(environment) or own
+    facts = command.facts
+    return scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, enough)
+
+
+def linker_family_behind(call: Call, command: Command, environment: Environment) -> str:
+    """Name the family of the linker that a driver would run, "" when it cannot be told (C20)."""
+    if command.family == "clang":
+        linker = tool_family.linker_behind(call.real, call.args, environment, call.path)
+    else:
+        prefixes = [argument for argument in call.args if argument.startswith(b"-B") and len(argument) > 2]
+        linker = tool_family.ask(call.real, [*prefixes, b"-print-prog-name=ld." + command.facts.fuse_ld], environment, call.path).strip()
+    if not linker.startswith(b"/"):
+        return ""
+    if is_ldshim(linker, own_stat()):
+        # A -B directory of ours: that call will find its own real tool, and this one asks the same way.
+        try:
+            linker = stand_in(program_name(linker), [], environment).real
+        except UnfoundError:
+            return ""
+    return tool_family.identify(linker, environment, call.path).family
+
+
+def _make_found(environment: Environment) -> bool:
+    return program_on_path(environment.get(b"MAKE"), environment)
+
+
+def _why_the_number_stays(command: Command, linker: str, decided: Mode, settings: Settings) -> str:
+    kinds = budget.explicit_kinds(command, linker, decided)
+    payer = ""
+    if decided.asked and kinds and not settings.keep_explicit:
+        from .call import prepaid  # noqa: PLC0415  climbing to the ancestors costs some reads of /proc
+
+        payer = prepaid.payer(kinds)
+    return budget.why_the_number_stays(kinds, decided, settings, payer)
+
+
+def _bound_threads(
+    command: Command, linker: str, behind: str, decided: Mode, found: Findings, environment: Environment, settings: Settings
+) -> Decision:
+    """Bound what a linker's own pool may use, without a token and without a warden (C23)."""
+    if linker == "wild" and not decided.asked:
+        from .reserve import source  # noqa: PLC0415  only a link that may run jobs needs it
+
+        # wild takes no token that only we could recover for it (C10).
+        there = source.find_jobserver(makeflags.named_in(environment), may_recover=False)
+        there.lease.release()
+        if there.client is not None:
+            return Decision(decided, f"wild asks the jobserver itself: {there.lease.name}")
+    from .reserve import cpus, limits  # noqa: PLC0415  as above
+
+    own = budget.own_threads(linker, cpus.affinity(), len(command.facts.inputs))
+    useful = budget.lld_useful(found) if linker == "lld" and decided.lto == "none" else budget.UNLIMITED
+    bound = budget.for_plain(own, decided.asked, settings, limits.collect(environment), useful)
+    return Decision(decided, decided.reason + (f"; {bound.reason}" if bound else ""), bound, linker=behind)
+
+
+def _bound_jobs(before: Analysis, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:
+    """Find whose threads there are, unless they are pinned, and bound the jobs of an LTO link (C11)."""
+    decided, behind = before.decision.mode, before.decision.linker
+    assert decided is not None
+    assert before.tool is not None
+    assert before.found is not None
+    if settings.jobs:
+        bound = budget.for_lto(decided, settings, None, budget.Limits(0, "", []), 0)
+        decision = Decision(decided, f"{decided.reason}; {bound.reason}", bound, linker=behind)
+        return Analysis(decision, before.tool, before.command, before.found)
+    from .decide import memory_estimate  # noqa: PLC0415  as above
+    from .reserve import limits, memory_ledger, source  # noqa: PLC0415  as above
+
+    there = source.find_jobserver(makeflags.named_in(environment), may_recover=settings.recover)
+    # A jobserver is the build's own word: CPUs are counted, and their cgroups read, only where there is none.
+    bounds = limits.collect(environment) if there.client is None else budget.Limits(0, "", [])
+    if there.lease.source == "none" and not decided.serial:
+        there = source.share_host(environment.get, bounds.cpus, there.reasons)
+    make_jobs = there.client.jobs if there.client is not None else 0
+    most = budget.for_lto(decided, settings, there.lease, bounds, make_jobs)
+    confinable = budget.may_confine(behind or before.family, before.tool.major, bool(behind), settings)
+    obstacle = ""
+    if confinable and there.lease.source != "none" and most.number > 1 and decided.lto != "gcc":
+        from .warden import confinement  # noqa: PLC0415  only a linker with something to share gets here
+
+        obstacle = confinement.obstacle(os.getpid())
+    policy = budget.choose_policy(decided, settings, there.lease.source, most.number, confinable, obstacle)
+    need = memory_estimate.of_link(decided.lto, before.found, decided.demand, settings.mem_per_job)
+    promise = memory_ledger.promise(environment.get, need, os.getpid())
+    # Confined threads run one after the other, but each of them holds a module: memory is taken for all that the linker is told.
+    wanted = most.number if policy == "confine" else 1
+    room = promise.claim(wanted) if promise_memory else promise.ceiling()
+    bound = budget.for_lto(decided, settings, there.lease, bounds.within(room), make_jobs)
+    if bound.number == 1 and policy != "valve":
+        policy = "none"
+    reason = f"{decided.reason}; {bound.reason}" + (f"; not confined: {obstacle}" if obstacle else "")
+    return Analysis(Decision(decided, reason, bound, policy, behind), before.tool, before.command, before.found, there, promise)

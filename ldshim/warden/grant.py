@@ -1,0 +1,145 @@
+"""Reserve what was decided for one link, and say what came of it.
+
+GCC gets a private jobserver in every case, also with one job and also with a pin, because the number is enforced by nothing else. Who
+fills the pipe differs: the warden's valve while a build's jobserver works (the link grows and shrinks with the build), or N-1 tokens at
+once. Linkers with a fixed number of threads get what the warden could take at the start.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..reserve import makeflags
+from ..reserve.lease import Lease
+from . import handover, private_jobserver
+from .reservation import Reservation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from ..call.environment import Environment
+    from ..decide.budget import Decision
+    from ..reserve.jobserver import Jobserver
+    from .history import History
+    from .private_jobserver import Private
+
+WPA_ASKS = 13  # the first GCC whose WPA takes a token for each of its forks (gcc/lto/lto.cc, 2022-08-10)
+
+
+class Inherited:
+    """What the tool inherits of ours, and what of make's it must not: descriptors of this process, which must be as before if exec fails.
+
+    life_fd: the life pipe's write end, -1 without a warden; pipe: GCC's private jobserver, None without one; callers_fds: make's own
+    descriptors, hidden from a link that has a private jobserver, so that nothing below holds make's write end.
+    """
+
+    __slots__ = ("_callers_fds", "_hidden", "life_fd", "pipe")
+
+    def __init__(self, life_fd: int = -1, pipe: Private | None = None, callers_fds: Iterable[int] = ()) -> None:
+        self.life_fd = life_fd
+        self.pipe = pipe
+        self._callers_fds = callers_fds
+        self._hidden: list[int] = []
+
+    def before_exec(self) -> None:
+        """Hide make's descriptors."""
+        for fd in self._callers_fds:
+            if os.get_inheritable(fd):
+                os.set_inheritable(fd, False)
+                self._hidden.append(fd)
+
+    def undo(self) -> None:
+        """Restore what reserving changed in this process: the call runs unedited after all."""
+        for fd in self._hidden:
+            os.set_inheritable(fd, True)
+        if self.pipe is not None:
+            self.pipe.close()
+        self._hidden, self.pipe = [], None
+
+
+class Grant:
+    """What was reserved for one link.
+
+    number: threads, the implicit one counted, 0 when nothing was decided; told: the number to pass to the tool; policy: what moves the
+    tokens (reservation.Left); reason: why the link is not confined although that was decided, else ""; auth: the private jobserver's
+    `R,W`, b"" without one; variables: of ours for the tool; inherited: to be undone if exec fails, owned by this process.
+    """
+
+    __slots__ = ("auth", "inherited", "number", "policy", "reason", "told", "variables")
+
+    def __init__(
+        self, number: int = 0, told: int = 0, policy: str = "none", reason: str = "", inherited: Inherited | None = None, auth: bytes = b""
+    ) -> None:
+        self.number = number
+        self.told = told or number
+        self.policy = policy
+        self.reason = reason
+        self.inherited = inherited or Inherited()
+        self.auth = self.inherited.pipe.auth() if self.inherited.pipe is not None else auth
+        fd = self.inherited.life_fd
+        self.variables: dict[bytes, bytes | None] = {handover.HELD: handover.marker(fd)} if fd >= 0 else {}
+
+
+def reserve(
+    decision: Decision, lease: Lease, callers_fds: Iterable[int], environment: Environment, gcc_major: int,
+    epilogue: Callable[[History, float], None] | None = None,
+) -> Grant:  # fmt: skip
+    """Reserve what was decided.
+
+    lease: empty, its owner is the warden from here on; callers_fds: make's own descriptors in this process; gcc_major: of the GCC that
+    compiles, 0 when unknown or none; epilogue: for the warden (reservation.Reservation).
+    """
+    if not decision.number:
+        return Grant()
+    avoid = named_descriptors(environment.get(name) for name in makeflags.VARIABLES)
+    order = Reservation(lease, decision.number - 1, decision.policy, environment, wpa_asks=gcc_major >= WPA_ASKS, epilogue=epilogue)
+    if decision.lto == "gcc":
+        return _reserve_for_gcc(decision, order, callers_fds, avoid)
+    if decision.policy == "none":
+        return Grant(decision.number)
+    left = handover.leave_warden(order, avoid)
+    if left is None:
+        return Grant(1)
+    number = decision.number if left.elastic else 1 + left.taken if left.policy != "none" else 1
+    return Grant(number, 0, left.policy, left.reason, Inherited(left.life_fd))
+
+
+def _reserve_for_gcc(decision: Decision, order: Reservation, callers_fds: Iterable[int], avoid: Collection[int]) -> Grant:
+    """Fill GCC's private jobserver at once, or leave a warden that feeds it."""
+    pipe = private_jobserver.create(avoid)
+    try:
+        number, left = decision.number, None
+        if decision.policy != "none":
+            left = handover.leave_warden(order.with_pipe(pipe), avoid)
+            if left is not None and left.elastic:
+                return Grant(number, decision.before_memory, left.policy, "", Inherited(left.life_fd, pipe, callers_fds))
+            number = 1 + (left.taken if left is not None else 0)
+        elif not order.wpa_asks and len(os.sched_getaffinity(0)) > number:
+            # Nothing is held, but WPA would fork as many writers as it likes: the warden confines them to the number.
+            alone = Reservation(Lease(), number - 1, "fixed", order.environment, pipe)
+            left = handover.leave_warden(alone, avoid)
+        pipe.fill(number - 1)
+        life_fd, policy = (left.life_fd, left.policy) if left is not None else (pipe.write_fd, "none")
+        return Grant(number, 0, policy, "", Inherited(life_fd, pipe, callers_fds))
+    except BaseException:
+        pipe.close()
+        raise
+
+
+def foresee(decision: Decision, client: Jobserver | None) -> Grant:
+    """Say what `reserve` would grant now, without reserving; `R,W` stands for the private jobserver. client: of a jobserver that works."""
+    if not decision.number:
+        return Grant()
+    number, policy = decision.number, decision.policy
+    if client is not None and policy not in ("valve", "confine"):
+        number = 1 + min(client.available(), number - 1)
+        policy = policy if number > 1 else "none"
+    auth = b"R,W" if decision.lto == "gcc" else b""
+    return Grant(number, decision.before_memory if policy == "valve" else 0, policy, auth=auth)
+
+
+def named_descriptors(values: Iterable[bytes]) -> set[int]:
+    """Collect every number in the *MAKEFLAGS: a descriptor of ours must not be one that somebody will take for a jobserver's."""
+    digits = bytes(byte if 48 <= byte <= 57 else 32 for byte in b" ".join(values))
+    return {int(number) for number in digits.split() if len(number) < 8}
