@@ -93,7 +93,8 @@ case $_ldshim_first in
     *) _ldshim_tool=$_ldshim_first ;;
     esac
     ;;
-*) [ -z "$_ldshim_kind" ] || eval "_ldshim_pin=\${$_ldshim_variable-}" ;;
+# A pin may be a copy of this file: Python's to tell.
+*) [ -z "$_ldshim_kind" ] || eval "_ldshim_pin=\${$_ldshim_variable:+/}" ;;
 esac
 #[both]
 
@@ -401,6 +402,10 @@ unset _LDSHIM_GONE
     exit 127
 }
 #[command]
+if [ -n "$_ldshim_pin" ]; then
+    eval "_ldshim_tool=\$$_ldshim_variable"
+    _ldshim_runs "$_ldshim_tool" && ! _ldshim_is_ours "$_ldshim_tool" "${_ldshim_tool%/*}" || _ldshim_tool=
+fi
 case $_ldshim_first in
 */*) [ -n "$_ldshim_tool" ] || [ ! -f "$_ldshim_first" ] || [ "$_ldshim_first" -ef "$0" ] || _ldshim_tool=$_ldshim_first ;;
 esac
