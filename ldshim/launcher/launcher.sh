@@ -57,8 +57,9 @@ if [ "$_ldshim_name" = ldshim ]; then
 fi
 # A prefix and a version belong to a name: x86_64-linux-gnu-gcc-12 (real_tool.kind_of).
 case ${_ldshim_name##*-} in
-*[!0-9.]* | '') _ldshim_base=$_ldshim_name ;;
-*) _ldshim_base=${_ldshim_name%-*} ;;
+*[!0-9.]*) _ldshim_base=$_ldshim_name ;;
+*[0-9]*) _ldshim_base=${_ldshim_name%-*} ;;
+*) _ldshim_base=$_ldshim_name ;;
 esac
 case $_ldshim_name:${_ldshim_base##*-} in
 *[!+._0-9A-Za-z:-]*) _ldshim_kind= ;;
@@ -329,7 +330,8 @@ _ldshim_find() {
         _ldshim_rest=${_ldshim_links%%:*}
         _ldshim_links=${_ldshim_links#*:}
         [ "$_ldshim_rest/ldshim" -ef "$0" ] || continue
-        ! _ldshim_below "$_ldshim_rest" || return 0
+        _ldshim_here=$_ldshim_rest
+        ! _ldshim_below "$_ldshim_here" || return 0
     done
     if [ -L "$0" ]; then
         _ldshim_here=$(command -p readlink -f -- "$0") || return 1
@@ -356,8 +358,10 @@ _ldshim_start() {
     #[farm]
     exec "$_ldshim_python" -IS "$0" "$@"
     #[command]
-    # The tool, where it is found without Python: plain_link needs no more to exec it.
+    # The tool, where it is found without Python: plain_link needs no more to exec it. Not where it would make more of the command line than
+    # the first line of this file has.
     _ldshim_search
+    [ $((2 * ${#_ldshim_python} + ${#_ldshim_place} + ${#_ldshim_tool} - ${#0})) -lt 160 ] || _ldshim_tool=
     exec "$_ldshim_python" $_ldshim_flags ${_ldshim_place:+-X "ldshim=$_ldshim_place"} ${_ldshim_tool:+-X "ldshim_tool=$_ldshim_tool"} \
         "$0" ${_ldshim_first:+"$_ldshim_first"} "$@"
     #[both]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TEMPLATE = __file__.rpartition("/")[0] + "/launcher.sh"  # before anything is filled in
-SHEBANG_BYTES = 127  # Linux before 5.1 reads no more of a first line, its end included (BINPRM_BUF_SIZE)
+SHEBANG_BYTES = 255  # Linux reads no more of a first line, its end included (BINPRM_BUF_SIZE), and before 5.1 cuts it at 127
 
 # `!a` makes ASCII of every path, so that the text means the same in every locale.
 FARM = """\
