@@ -12,6 +12,7 @@ travels through these rooms, in this order:
     reserve      whose threads there are, and how to take them
     analysis     these steps in their order, before anything is taken
     warden       the reservation, exec of the real tool, and what stays behind: holds the tokens, gives every byte back
+    backends     LTO backends as processes, here or on a remote execution service
     record       what was decided, for the log and for people
     fallback     exec of the real tool when ldshim itself has failed
     launcher     the files of a link farm

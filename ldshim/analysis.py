@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from .call import tool_family
+from .call.banner import NEWEST, Tool
 from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
 from .command import read
 from .decide import budget, mode
@@ -21,7 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .call.environment import Environment, Settings
     from .call.real_tool import Call
-    from .call.tool_family import Tool
     from .command.read import Command
     from .decide.mode import Mode
     from .inputs.findings import Findings
@@ -56,9 +56,9 @@ class Analysis:
 
     @property
     def gcc_major(self) -> int:
-        """Return the major of the GCC that compiles, 0 when unknown: the objects say it where the call is the linker's."""
-        found = self.found.gcc_major if self.found is not None else 0
-        return found or (self.tool.major if self.tool is not None and self.family == "gcc" else 0)
+        """Return the major of the GCC that compiles."""
+        driver = self.tool.gcc_major if self.tool is not None else NEWEST
+        return mode.gcc_major(self.found, driver) if self.found is not None else driver
 
 
 def analyse(call: Call, environment: Environment, settings: Settings, *, promise_memory: bool) -> Analysis:
@@ -75,9 +75,9 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
     if not command.facts.links:
         return Analysis(Decision(None, command.facts.why_not), tool, command)
     found = look_at_inputs(command, tool, environment, settings)
-    behind = linker_family_behind(call, command, environment) if mode.depends_on_linker(command, found) else ""
-    major = tool.major if tool.family == "gcc" else 0
-    decided = mode.decide(command, found, behind, major, _make_found(environment))
+    behind_tool = linker_behind(call, command, environment) if mode.depends_on_linker(command, found) else None
+    behind = behind_tool.family if behind_tool is not None else ""
+    decided = mode.decide(command, found, behind, tool.gcc_major, _make_found(environment))
     linker = behind or tool.family
     stays = _why_the_number_stays(command, linker, decided, settings)
     if stays:
@@ -87,7 +87,8 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
         return Analysis(Decision(decided, f"{decided.reason}; {refused}"), tool, command, found)
     bounded = budget.bounds(command, linker, decided)
     if bounded == "jobs":
-        return _bound_jobs(Analysis(Decision(decided, "", linker=behind), tool, command, found), environment, settings, promise_memory)
+        before = Analysis(Decision(decided, "", linker=behind), tool, command, found)
+        return _bound_jobs(before, behind_tool or tool, environment, settings, promise_memory)
     if bounded == "threads":
         return Analysis(_bound_threads(command, linker, behind, decided, found, environment, settings), tool, command, found)
     return Analysis(Decision(decided, decided.reason), tool, command, found)
@@ -103,7 +104,7 @@ def look_at_inputs(command: Command, tool: Tool, environment: Environment, setti
 
     enough: int | scan.EnoughOfGcc = 0
     if command.compiler == "gcc":
-        enough = scan.EnoughOfGcc(*mode.enough_for_gcc(command.gcc_facts, tool.major if tool.family == "gcc" else 0))
+        enough = scan.EnoughOfGcc(*mode.enough_for_gcc(command.gcc_facts, tool.gcc_major))
     elif tool.family in ("lld", "clang"):
         from .reserve import cpus  # noqa: PLC0415  a GCC link below a jobserver counts none
 
@@ -114,22 +115,25 @@ def look_at_inputs(command: Command, tool: Tool, environment: Environment, setti
     return scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, enough)
 
 
-def linker_family_behind(call: Call, command: Command, environment: Environment) -> str:
-    """Name the family of the linker that a driver would run, "" when it cannot be told (C20)."""
+def linker_behind(call: Call, command: Command, environment: Environment) -> Tool | None:
+    """Identify the linker that a driver would run, None when it cannot be told (C20)."""
     if command.family == "clang":
         linker = tool_family.linker_behind(call.real, call.args, environment, call.path)
+    elif b"mingw" in os.path.basename(os.path.realpath(call.real)):
+        return None  # banner.PE_EMULATIONS; gcc's own banner does not tell its target
     else:
         prefixes = [argument for argument in call.args if argument.startswith(b"-B") and len(argument) > 2]
         linker = tool_family.ask(call.real, [*prefixes, b"-print-prog-name=ld." + command.facts.fuse_ld], environment, call.path).strip()
     if not linker.startswith(b"/"):
-        return ""
+        return None
     if is_ldshim(linker, own_stat()):
         # A -B directory of ours: that call will find its own real tool, and this one asks the same way.
         try:
             linker = stand_in(program_name(linker), [], environment).real
         except UnfoundError:
-            return ""
-    return tool_family.identify(linker, environment, call.path).family
+            return None
+    found = tool_family.identify(linker, environment, call.path)
+    return found if found.family else None
 
 
 def _make_found(environment: Environment) -> bool:
@@ -166,8 +170,8 @@ def _bound_threads(
     return Decision(decided, decided.reason + (f"; {bound.reason}" if bound else ""), bound, linker=behind)
 
 
-def _bound_jobs(before: Analysis, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:
-    """Find whose threads there are, unless they are pinned, and bound the jobs of an LTO link (C11)."""
+def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:
+    """Find whose threads there are, unless they are pinned, and bound the jobs of an LTO link (C11). linker: or the driver that runs it."""
     decided, behind = before.decision.mode, before.decision.linker
     assert decided is not None
     assert before.tool is not None
@@ -186,7 +190,7 @@ def _bound_jobs(before: Analysis, environment: Environment, settings: Settings, 
         there = source.share_host(environment.get, bounds.cpus, there.reasons)
     make_jobs = there.client.jobs if there.client is not None else 0
     most = budget.for_lto(decided, settings, there.lease, bounds, make_jobs)
-    confinable = budget.may_confine(behind or before.family, before.tool.major, bool(behind), settings)
+    confinable = budget.may_confine(linker, settings)
     obstacle = ""
     if confinable and there.lease.source != "none" and most.number > 1 and decided.lto != "gcc":
         from .warden import confinement  # noqa: PLC0415  only a linker with something to share gets here

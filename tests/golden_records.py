@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from ldshim import analysis
 from ldshim import record as journal
 from ldshim.call import prepaid, real_tool, tool_family
+from ldshim.call.banner import Tool
 from ldshim.call.environment import Environment, read_settings
 from ldshim.cli import explain as cli
 from ldshim.inputs import extent, scan
@@ -181,9 +182,9 @@ class Doors:
         patch.setattr(confinement, "obstacle", lambda _: "")
         patch.setattr(prepaid, "payer", lambda _said: record.get("paid_by", ""))
 
-    def identify(self, real: bytes, *_: object) -> tool_family.Tool:
+    def identify(self, real: bytes, *_: object) -> Tool:
         """Answer for the tool, or for the linker behind it."""
-        return tool_family.Tool((self.linker[1] if real == self.linker[0].encode() else self.banner).encode())
+        return Tool((self.linker[1] if real == self.linker[0].encode() else self.banner).encode())
 
     def find_jobserver(self, _auths: object, *, may_recover: bool) -> Source:
         """Grant what the record grants."""

@@ -206,8 +206,8 @@ def test_the_default_number_of_partitions_follows_the_compiler() -> None:
     assert gcc_partitions(1 << 40, 12) == 128
     assert gcc_partitions(1 << 40, 16) == 512
     assert gcc_partitions(1 << 40, 16, partitions=3) == 3
-    assert gcc_partitions(0) == gcc_partitions(1000) == 1
-    assert gcc_partitions(33_334) == 3
+    assert gcc_partitions(0, 12) == gcc_partitions(1000, 12) == 1
+    assert gcc_partitions(33_334, 12) == 3
 
 
 def test_confirmation_names_the_sections(tmp_path: Path) -> None:

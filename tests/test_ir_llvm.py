@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldshim import analysis
+from ldshim.call.banner import Tool
 from ldshim.call.environment import Environment, Settings
-from ldshim.call.tool_family import Tool
 from ldshim.command.argv import Facts, Input
 from ldshim.command.read import Command
 from ldshim.inputs import bitcode, summary

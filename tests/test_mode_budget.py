@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ldshim import analysis
+from ldshim.call.banner import NEWEST, Tool
 from ldshim.call.environment import Environment, Settings
-from ldshim.call.tool_family import Tool
 from ldshim.command.argv import Facts, Said
 from ldshim.command.read import Command
 from ldshim.decide import budget, mode
@@ -117,7 +117,7 @@ def test_a_gcc_scan_may_stop_when_nothing_can_change() -> None:
     found.complete = False
     assert "8 or more objects" in mode.for_gcc(facts, found, 12).reason
     assert mode.for_gcc(facts, found, 12).demand == 128
-    assert mode.enough_for_gcc(facts, 0) == mode.enough_for_gcc(facts, 16) > (size, True)
+    assert mode.enough_for_gcc(facts, NEWEST) == mode.enough_for_gcc(facts, 16) > (size, True)
     facts.flto = flto(None)
     assert mode.enough_for_gcc(facts, 12) == (size, False)
     for name, value in (("relocatable", True), ("sources", [b"a.c"]), ("partition", b"1to1")):
@@ -271,5 +271,5 @@ def test_inputs_that_decide_nothing_are_not_read(
     command = Command(family, facts)
     found = analysis.look_at_inputs(command, tool, Environment([]), Settings())
     assert reads == bool(asked)
-    decided, empty = (mode.decide(command, each, "lld", 0, make_found=True) for each in (seen, found))
+    decided, empty = (mode.decide(command, each, "lld", NEWEST, make_found=True) for each in (seen, found))
     assert (decided.lto, decided.demand, decided.asked) == (empty.lto, empty.demand, empty.asked)

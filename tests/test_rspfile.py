@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ldshim.call.tool_family import Tool
+from ldshim.call.banner import Tool
 from ldshim.command import argv, gnuld, rspfile
 from ldshim.command.read import rsp_dialect
 from tests.commandline import inputs, run

@@ -21,6 +21,8 @@ from typing import NoReturn
 
 import pytest
 
+from ldshim.call.banner import Tool
+
 
 def _majors(variable: str, promised: tuple[int, ...]) -> tuple[int, ...]:
     """Read majors from the environment (`13,14,15,16`: newest.sh), else those that the contracts promise."""
@@ -55,6 +57,9 @@ def version(path: str) -> tuple[int, ...]:
         said = subprocess.run([path, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, timeout=60).stdout
     except OSError:
         return ()
+    tool = Tool(said)
+    if tool.family:
+        return tool.numbers
     line = said.decode(errors="replace").partition("\n")[0]
     numbers = re.findall(r"(?:^|[ v])(\d+(?:\.\d+)+)", re.sub(r"\([^)]*\)", "", line))
     return tuple(int(part) for part in numbers[0].split(".")) if numbers else ()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from . import own_directory, processes
+from .banner import PE_EMULATIONS, Tool
 from .real_tool import kind_of
 
 TYPE_CHECKING = False
@@ -18,76 +19,8 @@ if TYPE_CHECKING:
     from .environment import Environment
 
 PROBE_SECONDS = 5.0  # a tool that says nothing for that long is not certain, so it is passed through
-_MOST_BANNER = 4096
-
-
-class Tool:
-    """What is certain about a tool.
-
-    family: gcc, clang, lld, bfd, gold, mold, wild, or "" when nothing is; version: its numbers, () when unread; banner: its first line.
-    """
-
-    __slots__ = ("banner", "family", "version")
-
-    def __init__(self, banner: bytes) -> None:
-        self.banner = banner.split(b"\n", 1)[0][:200]
-        self.family = _family(banner)
-        self.version = _version(self.banner, self.family)
-
-    @property
-    def major(self) -> int:
-        """The first number of the version; 0 when unread."""
-        return self.version[0] if self.version else 0
-
-
-# What only that family prints, in the order of asking: wild, mold and lld all claim to be compatible with the GNU linkers.
-BANNERS: tuple[tuple[str, bytes, str], ...] = (
-    ("wild", b"Wild version ", "0.8"),
-    ("mold", b"mold ", "1.10.1, 2.x"),
-    ("lld", b"LLD ", "14-23; distributions put their name in front"),
-    ("gold", b"GNU gold ", "2.40"),
-    ("bfd", b"GNU ld ", "2.40, 2.47"),
-    ("clang", b"clang version ", "13-23; distributions put their name in front"),
-)
-
-
-def _family(banner: bytes) -> str:
-    first = banner.split(b"\n", 1)[0]
-    for family, words, _ in BANNERS:
-        at = first.find(words)
-        # "Debian LLD 14.0.6 (compatible with GNU linkers)": a vendor's word may stand in front, a linker's own words behind.
-        if at == 0 or (at > 0 and family in ("lld", "clang")):
-            if family == "lld" and b"compatible with GNU linkers" not in first:
-                return ""  # wasm-ld, ld64.lld and lld-link speak other command lines
-            return family
-    # gcc prints the name it was called by first (gfortran: "GNU Fortran"); the licence notice is its own. clang never prints one.
-    if b"Free Software Foundation" in banner and (b"GNU" not in first or first.startswith(b"GNU Fortran (")):
-        return "gcc"
-    return ""
-
-
-def _version(first: bytes, family: str) -> tuple[int, ...]:
-    """Read the version out of a banner's first line: the word behind the name, or the first number behind the brackets."""
-    for name, words, _ in BANNERS:
-        if name == family and family not in ("bfd", "gold"):
-            return _numbers(first.partition(words)[2])
-    outside = b""
-    for word in first.rpartition(b")")[2].split():
-        if word[:1].isdigit():
-            outside = outside or word
-    return _numbers(outside)
-
-
-def _numbers(text: bytes) -> tuple[int, ...]:
-    numbers = []
-    for part in text.split(b" ", 1)[0].split(b"."):
-        digits = part[: len(part) - len(part.lstrip(b"0123456789"))]
-        if not digits or len(digits) > 9:
-            break
-        numbers.append(int(digits))
-        if digits != part:
-            break
-    return tuple(numbers)
+_MOST_BANNER = 4095  # bytes of a banner that are kept
+_END = b"\0"  # ends a cache entry that is whole; no banner holds one
 
 
 def identify(real: bytes, environment: Environment, path: bytes | None = None) -> Tool:
@@ -136,31 +69,36 @@ def _cache_key(real: bytes) -> bytes:
 
 
 def _recall(name: bytes) -> bytes:
+    """Read a cache entry; b"" where there is none that is whole, such as one that another process is writing."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return b""
     try:
-        return os.read(fd, _MOST_BANNER)
+        text = os.read(fd, _MOST_BANNER + 1)
     except OSError:
         return b""
     finally:
         os.close(fd)
+    return text[:-1] if text.endswith(_END) else b""
 
 
 def _remember(name: bytes, banner: bytes) -> None:
-    """Write the entry beside its name and rename it there: a reader never sees half of one. A full disk only costs the next probe."""
-    draft = name + b".%d" % os.getpid()
+    """Write the entry in its place: its last byte tells a reader that it is whole, so there is no draft that could be left behind.
+
+    Two processes that write the same entry at once write the same bytes. On a full disk the entry is removed, and the next call asks again.
+    """
+    text = banner.replace(_END, b"")[:_MOST_BANNER] + _END
     try:
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            complete = os.write(fd, banner[:_MOST_BANNER]) == len(banner[:_MOST_BANNER])
+            complete = os.write(fd, text) == len(text)
+        except OSError:
+            complete = False
         finally:
             os.close(fd)
-        if complete:
-            os.rename(draft, name)
-        else:
-            os.unlink(draft)
+        if not complete:
+            os.unlink(name)
     except OSError:
         return
 
@@ -223,7 +161,10 @@ def linker_behind(real: bytes, args: list[bytes], environment: Environment, path
     """Ask a clang driver with `-###` which linker this very command line would run; its path, or b"" when that cannot be told.
 
     The last line is the link; its first quoted word is the program (clang/lib/Driver/Job.cpp). A path that needed escapes is not certain.
+    Nor is an lld that links for MinGW what its banner says.
     """
     lines = ask(real, [b"-###", *args], environment, path, stream=2).rstrip(b"\n").split(b"\n")
     first = lines[-1].strip().split(b'"')
+    if any(b'"-m" "%b"' % emulation in lines[-1] for emulation in PE_EMULATIONS):
+        return b""
     return first[1] if len(first) > 2 and first[0] == b"" and first[1].startswith(b"/") and b"\\" not in first[1] else b""

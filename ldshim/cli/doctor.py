@@ -19,7 +19,7 @@ do. That is one of:
                  ceiling is known), source (as in the log), reason
     tools        [{name, way, first, through, real, resolved, family, version: [numbers], banner, note, problem, action}]: way is one of
                  ldshim, masquerade, behind, direct, absent (met.py); first: what PATH leads to; through: link farm, symlink or copy; real:
-                 the tool that runs in the end, symlinks unresolved; note: why its calls run unchanged
+                 the tool that runs in the end, symlinks unresolved; note: why its calls run unchanged; version: [] when unknown
     jobservers   [{from, named, usable, jobserver, tokens, jobs, reason}], in the order they are tried; from: the variable, or recovery;
                  tokens: that lie there now; jobs: N of make's -jN, 0 when unknown; reason: why it is not usable
     cpus         affinity, quota (CPUs, null: none), counted, reason
@@ -117,7 +117,7 @@ def _tools(environment: Environment, progress: terminal.Progress) -> list[Report
                 "real": os.fsdecode(found.real),
                 "resolved": os.fsdecode(os.path.realpath(found.real)) if found.real else "",
                 "family": found.tool.family if found.tool is not None else "",
-                "version": list(found.tool.version) if found.tool is not None else [],
+                "version": list(found.tool.numbers) if found.tool is not None else [],
                 "banner": show(found.tool.banner) if found.tool is not None else "",
                 "note": found.note,
                 "problem": found.problem,

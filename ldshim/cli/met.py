@@ -15,7 +15,7 @@ import ast
 import os
 import re
 
-from ..call import real_tool, tool_family
+from ..call import banner, real_tool, tool_family
 from . import link_farm
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ class Met:
         self.way = "absent"
         self.first = self.real = b""
         self.through = self.note = self.problem = self.action = ""
-        self.tool: tool_family.Tool | None = None
+        self.tool: banner.Tool | None = None
 
 
 def names(environment: Environment) -> list[bytes]:

@@ -7,6 +7,7 @@ state; the families differ in their tables only, whose rows name the meanings in
 
 from __future__ import annotations
 
+from ..call.banner import PE_EMULATIONS
 from .argv import Facts, Found, Input, Said, walk
 
 TYPE_CHECKING = False
@@ -101,6 +102,11 @@ def _run(line: LinkLine, found: Found) -> None:
     line.facts.links, line.facts.why_not = False, f"{found.spelling.decode('ascii', 'replace')} runs a command, which may call the linker"
 
 
+def _emulation(line: LinkLine, found: Found) -> None:
+    if found.value in PE_EMULATIONS:
+        line.facts.links, line.facts.why_not = False, f"-m {found.value.decode()}: lld links for MinGW, with other options"
+
+
 def _flag(name: str, value: bool) -> Callable[[LinkLine, Found], None]:
     """Make an action that sets one of the line's own flags."""
 
@@ -138,6 +144,7 @@ def _collect(name: str) -> Callable[[LinkLine, Found], None]:
 
 
 ACTIONS: dict[str, Callable[[LinkLine, Found], None]] = {
+    "emulation": _emulation,
     "library": _library,
     "directory": _directory,
     "sysroot": _value("sysroot"),

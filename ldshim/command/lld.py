@@ -63,7 +63,8 @@ TABLE = Table(
             seen="14-23, some since 15-22",
         ),
         *rows(SEPARATE, b"--chroot --opt-remarks-filename --opt-remarks-format --opt-remarks-passes -F -b -dT -f", seen="14-23"),
-        *rows(EITHER, b"-G -O -R -T -e -h -m -o -u -y -z", seen="14-23"),
+        *rows(EITHER, b"-G -O -R -T -e -h -o -u -y -z", seen="14-23"),
+        *rows(EITHER, b"-m", "emulation", "14-23"),
         # Long names that a joined short option would otherwise claim, which is harmless but for -l and -L above.
         *rows(JOINED, b"--lto-O --lto-CGO", seen="14-23"),
     ]

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..call.tool_family import Tool
+    from ..call.banner import Tool
     from .argv import Facts, Words
 
 
@@ -93,12 +93,13 @@ def parse(family: str, words: Words) -> Facts:
     return gnuld.facts(words, gold=family == "gold")
 
 
-# family, first version that speaks the dialect, dialect; the first row that fits. Seen: toolchain.md 1.11, 3.4, 4.
+# family, first version that speaks the dialect, dialect; the first row that fits, so an unknown version speaks the newest.
+# Seen: toolchain.md 1.11, 3.4, 4; libiberty changed on 2024-07-16, and a snapshot of binutils 2.44 calls itself 2.43.50.
 DIALECTS: tuple[tuple[str, tuple[int, ...], str], ...] = (
     ("gcc", (15,), "gnu-new"),
     ("gcc", (), "gnu-old"),
-    ("bfd", (2, 44), "gnu-new"),
-    ("gold", (2, 44), "gnu-new"),
+    ("bfd", (2, 43, 50), "gnu-new"),
+    ("gold", (2, 43, 50), "gnu-new"),
     ("bfd", (), "gnu-old"),
     ("gold", (), "gnu-old"),
     ("mold", (2,), "mold"),

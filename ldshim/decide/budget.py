@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
+    from ..call.banner import Tool
     from ..call.environment import Settings
     from ..command.read import Command
     from ..inputs.findings import Findings
@@ -134,7 +135,7 @@ def bounds(command: Command, linker: str, mode: Mode) -> str:
     return "jobs" if mode.demand > 1 else ""
 
 
-# family: the first major seen to start as many threads as it is told under a mask of one CPU, 0 for all. Behind a driver nobody knows it.
+# family: the first major seen to start as many threads as it is told under a mask of one CPU, 0 for all.
 _OBEYS = {
     "lld": 0,  # 14, 15, 16, 19, 21, 23: LLVM takes an explicit number as it is (llvm/lib/Support/Threading.cpp)
     "mold": 3,  # 3.0.0, with and without --fork; 1.10.1 starts no more than the mask has CPUs
@@ -142,10 +143,9 @@ _OBEYS = {
 }
 
 
-def may_confine(linker: str, major: int, behind_driver: bool, settings: Settings) -> bool:
-    """Tell whether a linker was seen to obey an explicit number of threads whatever CPUs it may use. major: 0 when unknown."""
-    first = _OBEYS.get(linker)
-    return settings.elastic and first is not None and (first == 0 if behind_driver else major >= first)
+def may_confine(linker: Tool, settings: Settings) -> bool:
+    """Tell whether a linker, called or behind a driver, was seen to obey an explicit number of threads whatever CPUs it may use."""
+    return settings.elastic and linker.family in _OBEYS and linker.major >= _OBEYS[linker.family]
 
 
 def choose_policy(mode: Mode, settings: Settings, source: str, before_memory: int, confinable: bool, obstacle: str) -> str:

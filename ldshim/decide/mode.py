@@ -53,12 +53,12 @@ def depends_on_linker(command: Command, found: Findings) -> bool:
 def decide(command: Command, found: Findings, linker: str, major: int, make_found: bool) -> Mode:
     """Say what kind of link this is.
 
-    linker: family of the linker that a driver runs, "" where it is not certain; major: of a GCC driver, 0 when unknown or none;
+    linker: family of the linker that a driver runs, "" where it is not certain; major: of a GCC driver (banner.Tool);
     make_found: lto-wrapper could run a make.
     """
     facts = command.facts
     if command.compiler == "gcc":
-        return for_gcc(command.gcc_facts, found, major, make_found)
+        return for_gcc(command.gcc_facts, found, gcc_major(found, major), make_found)
     if command.compiler != "llvm":
         return without_plugin(facts)
     decided = for_llvm(facts, found)
@@ -70,8 +70,8 @@ def decide(command: Command, found: Findings, linker: str, major: int, make_foun
     return decided
 
 
-def for_gcc(facts: Facts, found: Findings, major: int = 0, make_found: bool = True) -> Mode:
-    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the driver, 0 when unknown.
+def for_gcc(facts: Facts, found: Findings, major: int, make_found: bool = True) -> Mode:
+    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the GCC that compiles (gcc_major).
 
     make_found: lto-wrapper could run `$MAKE` or make; without one it compiles the partitions one after the other.
     """
@@ -89,7 +89,7 @@ def for_gcc(facts: Facts, found: Findings, major: int = 0, make_found: bool = Tr
     if not make_found:
         return Mode("gcc", 1, "lto-wrapper has no make to run: partitions are compiled one by one")
     asked, serial, origin = gcc_asked(facts, found)
-    demand = _gcc_partitions(facts, found, major or found.gcc_major)
+    demand = _gcc_partitions(facts, found, major)
     foreign = found.thin + found.full
     count = f"{objects}" if found.complete else f"{objects} or more"
     beside = f" (GCC's plugin governs: {foreign} modules of LLVM bitcode are nothing to it)" if foreign else ""
@@ -132,6 +132,14 @@ def _flto_value(value: bytes) -> tuple[int, bool]:
     return (number, False) if number > 1 else (0, True)
 
 
+def gcc_major(found: Findings, major: int) -> int:
+    """Return the major of the GCC that compiles. major: of the driver by its banner (banner.Tool.gcc_major).
+
+    The objects say it exactly: GCC refuses the IR of another major (gcc/lto-streamer-in.cc).
+    """
+    return found.gcc_major or major
+
+
 def _gcc_partitions(facts: Facts, found: Findings, major: int) -> int:
     """Bound the number of LTRANS jobs from above, by the IR's size where that is known (findings.gcc_partitions has the measurements).
 
@@ -155,13 +163,13 @@ def gcc_ignores_inputs(facts: Facts) -> bool:
 def enough_for_gcc(facts: Facts, major: int) -> tuple[int, bool]:
     """Say when for_gcc has seen enough: at how many bytes of IR, 0 for never, and whether the link line settles what was asked for.
 
-    major: of the driver; 0, unknown, counts as the newest.
+    major: of the driver.
     Once the IR fills all partitions there can be, no object makes it more. Then only what else the inputs decide keeps us reading:
     whether `-r` stays IR, and how many objects there are where each is a partition.
     """
     if (facts.relocatable and not facts.linker_output) or facts.partition in (b"1to1", b"max") or facts.sources:
         return 0, False
-    partitions = facts.params.get(b"lto-partitions", 0) or (findings.default_partitions(major) if major else findings.LTO_PARTITIONS_16)
+    partitions = facts.params.get(b"lto-partitions", 0) or findings.default_partitions(major)
     said = any(flto.value is not None for flto in facts.flto)
     return findings.enough_for(partitions, facts.params.get(b"lto-min-partition", 0)), said
 

@@ -78,14 +78,14 @@ class Findings:
 
 
 def default_partitions(major: int) -> int:
-    """Return the default of --param lto-partitions (gcc/params.opt): it grew in GCC 9 and in 16; 0, unknown, counts as 9 to 15."""
-    return LTO_PARTITIONS_16 if major >= 16 else LTO_PARTITIONS if major >= 9 or not major else LTO_PARTITIONS_8
+    """Return the default of --param lto-partitions (gcc/params.opt): it grew in GCC 9 and in 16."""
+    return LTO_PARTITIONS_16 if major >= 16 else LTO_PARTITIONS if major >= 9 else LTO_PARTITIONS_8
 
 
-def gcc_partitions(size: int, major: int = 0, partitions: int = 0, min_partition: int = 0) -> int:
+def gcc_partitions(size: int, major: int, partitions: int = 0, min_partition: int = 0) -> int:
     """Return an upper bound on the LTRANS partitions that GCC makes of so many bytes of IR: 1 or more.
 
-    size: Findings.gcc_bytes; major: of the GCC that links, 0 when unknown; partitions, min_partition: --param lto-partitions and
+    size: Findings.gcc_bytes; major: of the GCC that links; partitions, min_partition: --param lto-partitions and
     lto-min-partition from the link line, 0 when not given. (--param lto-max-partition, a million instructions, is not modelled.)
 
     The rule: GCC cuts the program in lto-partitions parts, but none smaller than lto-min-partition estimated instructions

@@ -88,7 +88,7 @@ def reserve(
     """Reserve what was decided.
 
     lease: empty, its owner is the warden from here on; callers_fds: make's own descriptors in this process; gcc_major: of the GCC that
-    compiles, 0 when unknown or none; epilogue: for the warden (reservation.Reservation).
+    compiles; epilogue: for the warden (reservation.Reservation).
     """
     if not decision.number:
         return Grant()
