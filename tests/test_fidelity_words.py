@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests import golden_records, tools
 from tests.pool import Pool
 from tests.recorder import Recorder, banner
+from tests.shim import PYTHON, ROOT
 
 if TYPE_CHECKING:
     from tests.program import Program
@@ -138,7 +139,8 @@ def test_a_line_near_the_systems_limit_runs_unedited(lld: Recorder, program: Pro
         short = Path(place) / "ld.lld"
         short.symlink_to(lld.path)
         env = {"PATH": os.defpath, "LDSHIM_REAL_LD_LLD": str(short), "MAKEFLAGS": pool.makeflags, "XDG_RUNTIME_DIR": str(shim.runtime)}
-        command = [shim.named("ld.lld"), *thin, "-o", "out"]
+        # Without the shell in front, which leaves room for what is added.
+        command = [PYTHON, "-IS", "-X", f"ldshim={ROOT}", shim.named("ld.lld"), *thin, "-o", "out"]
         full = ["-L" + "x" * 100_000] * 30
         low, high = 0, 3_000_000
         while high - low > 1:
