@@ -268,6 +268,7 @@ _ldshim_back() {
 
 # Tell whether Python starts, by a fork of its own: asked only where there is a reason to doubt it.
 _ldshim_starts() {
+    _ldshim_forked=yes
     ("$_ldshim_python" $_ldshim_flags -c '' <&- >&- || exit 1) 2>&-
 }
 
@@ -334,6 +335,7 @@ _ldshim_find() {
         ! _ldshim_below "$_ldshim_here" || return 0
     done
     if [ -L "$0" ]; then
+        _ldshim_forked=yes
         _ldshim_here=$(command -p readlink -f -- "$0") || return 1
         _ldshim_here=${_ldshim_here%/*}
         ! _ldshim_below "$_ldshim_here" || return 0
@@ -348,6 +350,7 @@ _ldshim_find() {
 
 # Hand this process over to Python; return where it cannot start. A shell ends when exec fails, so what it would exec is looked at first.
 _ldshim_start() {
+    _ldshim_forked=
     [ "${_LDSHIM_GONE-}" != $$ ] && [ -f "$0" ] && _ldshim_find || return 0
     _ldshim_aside
     if [ -n "$_ldshim_check" ] && ! _ldshim_starts; then
@@ -356,14 +359,14 @@ _ldshim_start() {
         _ldshim_starts || return 0
     fi
     #[farm]
-    exec "$_ldshim_python" -IS "$0" "$@"
+    exec "$_ldshim_python" -IS ${_ldshim_forked:+-X ldshim_forked} "$0" "$@"
     #[command]
     # The tool, where it is found without Python: plain_link needs no more to exec it. Not where it would make more of the command line than
     # the first line of this file has.
     _ldshim_search
     [ $((2 * ${#_ldshim_python} + ${#_ldshim_place} + ${#_ldshim_tool} - ${#0})) -lt 160 ] || _ldshim_tool=
     exec "$_ldshim_python" $_ldshim_flags ${_ldshim_place:+-X "ldshim=$_ldshim_place"} ${_ldshim_tool:+-X "ldshim_tool=$_ldshim_tool"} \
-        "$0" ${_ldshim_first:+"$_ldshim_first"} "$@"
+        ${_ldshim_forked:+-X ldshim_forked} "$0" ${_ldshim_first:+"$_ldshim_first"} "$@"
     #[both]
 }
 

@@ -32,7 +32,7 @@ FARM = """\
 import sys
 sys.path += {places!a}
 try:
-{quick}    import gc
+{forked}{quick}    import gc
     gc.disable()
     from ldshim.entry import run_baked
 except Exception as failure:
@@ -45,7 +45,7 @@ import sys
 try:
     if 'ldshim' in sys._xoptions:
         sys.path.append(sys._xoptions['ldshim'])
-    if 'ldshim_tool' in sys._xoptions and not any(word.startswith(('-flto', '-plugin')) for word in sys.argv):
+{forked}    if 'ldshim_tool' in sys._xoptions and not any(word.startswith(('-flto', '-plugin')) for word in sys.argv):
         from ldshim import plain_link
         plain_link.link_found(sys._xoptions['ldshim_tool'], 1 if sys.argv[0].endswith('/ldshim') else 0)
     import gc
@@ -79,6 +79,13 @@ RESTART = """\
         _signal.signal(number, _signal.SIG_DFL)
     posix.execve('/bin/sh', ['/bin/sh'] + sys.argv, given)
 """.format(prefix=ASIDE_PREFIX, length=len(ASIDE_PREFIX))
+# The shell's own child is not to be met by a tool whose caller blocks SIGCHLD.
+FORKED = """\
+    if 'ldshim_forked' in sys._xoptions:
+        import _signal
+        if _signal.SIGCHLD in _signal.sigpending():
+            _signal.sigtimedwait([_signal.SIGCHLD], 0)
+"""
 QUICK = """\
     if not any(word.startswith({never!a}) for word in sys.argv):
         from ldshim import plain_link
@@ -126,7 +133,7 @@ class Launcher:
         }
         values = {"places": self.places, "name": self.name, "real": self.real, "argv0": self.argv0}
         quick = QUICK.format(never=NEVER_PLAIN[self.kind], family=self.family, identity=self.identity, **values) if self.family else ""
-        code = FARM.format(quick=quick, restart=RESTART, **values).encode("ascii")
+        code = FARM.format(forked=FORKED, quick=quick, restart=RESTART, **values).encode("ascii")
         return _whole(template, b"farm", [self.kind], fields) + code
 
 
@@ -141,7 +148,7 @@ def command(template: bytes) -> bytes:
         b"@UPPER@": b"\n".join(b"%b:%b) _ldshim_variable=%b ;;" % (kind.encode(), name, variable_for(name)) for kind, name in plain),
         b"@LETTERS@": b"\n".join(b"%c) _ldshim_letter=%c ;;" % (letter, letter - 32) for letter in range(97, 123)),
     }
-    return _whole(template, b"command", ["driver", "linker"], fields) + COMMAND.format(restart=RESTART).encode("ascii")
+    return _whole(template, b"command", ["driver", "linker"], fields) + COMMAND.format(forked=FORKED, restart=RESTART).encode("ascii")
 
 
 def _whole(template: bytes, use: bytes, kinds: list[str], fields: dict[bytes, bytes]) -> bytes:
