@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from .call import tool_family
+from .call import descriptors, processes, tool_family
 from .call.banner import NEWEST, Tool
 from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
 from .command import read
@@ -63,11 +63,13 @@ class Analysis:
 
 def analyse(call: Call, environment: Environment, settings: Settings, *, promise_memory: bool) -> Analysis:
     """Understand one call. Reads files and runs probes; takes no token. promise_memory: write down what the link will use."""
+    refused = untouched()
+    if refused:
+        return Analysis(Decision(None, refused))
     tool = tool_family.identify(call.real, environment, call.path)
-    if not tool.family:
-        return Analysis(Decision(None, "the tool's --version names no family that is known"), tool)
-    if (call.kind == "driver") != (tool.family in ("gcc", "clang")):
-        return Analysis(Decision(None, f"{tool.family} under the name of a {call.kind}"), tool)
+    refused = _not_understood(call, tool)
+    if refused:
+        return Analysis(Decision(None, refused), tool)
     from .inputs.extent import read_regular  # noqa: PLC0415  a call that is not understood reads nothing
 
     collected = environment.get(b"COLLECT_GCC_OPTIONS") if call.kind == "linker" else b""
@@ -92,6 +94,19 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
     if bounded == "threads":
         return Analysis(_bound_threads(command, linker, behind, decided, found, environment, settings), tool, command, found)
     return Analysis(Decision(decided, decided.reason), tool, command, found)
+
+
+def untouched() -> str:
+    """Say why nothing can be done for any call in these surroundings, "" where something can."""
+    if not processes.is_there():
+        return processes.NO_PROC
+    return descriptors.SCARCE if descriptors.are_scarce() else ""
+
+
+def _not_understood(call: Call, tool: Tool) -> str:
+    if not tool.family:
+        return "the tool's --version names no family that is known"
+    return f"{tool.family} under the name of a {call.kind}" if (call.kind == "driver") != (tool.family in ("gcc", "clang")) else ""
 
 
 def look_at_inputs(command: Command, tool: Tool, environment: Environment, settings: Settings) -> Findings:
@@ -129,7 +144,7 @@ def linker_behind(call: Call, command: Command, environment: Environment) -> Too
     if is_ldshim(linker, own_stat()):
         # A -B directory of ours: that call will find its own real tool, and this one asks the same way.
         try:
-            linker = stand_in(program_name(linker), [], environment).real
+            linker = stand_in(program_name(linker), [], environment, met=linker).real
         except UnfoundError:
             return None
     found = tool_family.identify(linker, environment, call.path)
@@ -184,6 +199,11 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     from .reserve import limits, memory_ledger, source  # noqa: PLC0415  as above
 
     there = source.find_jobserver(makeflags.named_in(environment), may_recover=settings.recover)
+    refused = source.refusal(there.client) if there.client is not None else ""
+    if refused:
+        there.let_go()
+        decision = Decision(decided, f"{decided.reason}; {refused}", budget.Budget(1, "none", refused), linker=behind)
+        return Analysis(decision, before.tool, before.command, before.found, there)
     # A jobserver is the build's own word: CPUs are counted, and their cgroups read, only where there is none.
     bounds = limits.collect(environment) if there.client is None else budget.Limits(0, "", [])
     if there.lease.source == "none" and not decided.serial:
@@ -196,6 +216,8 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
         from .warden import confinement  # noqa: PLC0415  only a linker with something to share gets here
 
         obstacle = confinement.obstacle(os.getpid())
+    elif decided.lto == "gcc" and there.lease.source != "none" and not processes.is_ours():
+        obstacle = processes.FOREIGN
     policy = budget.choose_policy(decided, settings, there.lease.source, most.number, confinable, obstacle)
     need = memory_estimate.of_link(decided.lto, before.found, decided.demand, settings.mem_per_job)
     promise = memory_ledger.promise(environment.get, need, os.getpid())
@@ -205,5 +227,7 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     bound = budget.for_lto(decided, settings, there.lease, bounds.within(room), make_jobs)
     if bound.number == 1 and policy != "valve":
         policy = "none"
-    reason = f"{decided.reason}; {bound.reason}" + (f"; not confined: {obstacle}" if obstacle else "")
+    reason = f"{decided.reason}; {bound.reason}" + (
+        f"; not {'elastic' if decided.lto == 'gcc' else 'confined'}: {obstacle}" if obstacle else ""
+    )
     return Analysis(Decision(decided, reason, bound, policy, behind), before.tool, before.command, before.found, there, promise)

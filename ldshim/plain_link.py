@@ -63,9 +63,9 @@ def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[in
         entries = _slurp(b"/proc/self/environ").split(b"\0")[:-1]
         words = _slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
         if len(words) >= len(sys.argv) > 0 and identity == identity_of(tool[0]):
-            args = words[len(words) - len(sys.argv) + 1 :]
+            met, *args = words[len(words) - len(sys.argv) :]
             if is_plain(family, args, entries):
-                _become(name, tool, args, entries)
+                _become(name, tool, met, args, entries)
     except Exception:  # C1: whatever it was, the long way decides, and says what is to be said
         return
 
@@ -84,21 +84,22 @@ def link_found(tool: str, before: int) -> None:
             is_elf = posix.read(fd, 4) == b"\x7fELF"
         finally:
             posix.close(fd)
-        name = path.rpartition(b"/")[2]
         families = [family for end, family in _FILES if file.rstrip(b"0123456789.").rstrip(b"-").endswith(end)]
         if not (is_elf and families):
             return
         entries = _slurp(b"/proc/self/environ").split(b"\0")[:-1]
         words = _slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
         if len(words) >= len(sys.argv) > before:
-            args = words[len(words) - len(sys.argv) + 1 + before :]
+            met, *args = words[len(words) - len(sys.argv) + before :]
             if is_plain(families[0], args, entries):
-                _become(name, (path, path), args, entries)
+                name = met.rpartition(b"/")[2]
+                # Behind `ldshim` stands what the bare call would have had as argv[0]; our own path says as little as a launcher's.
+                _become(name, (path, met if before and met != name else path), b"" if before and met == name else met, args, entries)
     except Exception:  # C1: as above
         return
 
 
-def identity_of(path: bytes) -> tuple[int, ...]:
+def identity_of(path: "bytes | str") -> tuple[int, ...]:
     """Return what changes whenever the file does."""
     found = posix.stat(path)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
@@ -173,7 +174,7 @@ def _within_bounds(family: str, entries: list[bytes]) -> bool:
             return False
         if entry.startswith(b"MAKEFLAGS="):
             jobs = [word[2:] for word in entry[10:].split(b" ") if word.startswith(b"-j") and word[2:].isdigit()]
-            if any(int(number) < own for number in jobs):
+            if any(len(number) < 10 and int(number) < own for number in jobs):
                 return False
     return own == 1 or _without_quota()
 
@@ -205,7 +206,7 @@ def _without_quota() -> bool:
     return seen
 
 
-def _become(name: bytes, tool: tuple[bytes, bytes], args: list[bytes], entries: list[bytes]) -> None:
+def _become(name: bytes, tool: tuple[bytes, bytes], met: bytes, args: list[bytes], entries: list[bytes]) -> None:
     """Exec, with the environment and signals of a bare call, but without our directories in PATH, and with the markers against loops."""
     environment: dict[bytes, bytes] = {}
     for entry in entries:
@@ -214,7 +215,7 @@ def _become(name: bytes, tool: tuple[bytes, bytes], args: list[bytes], entries: 
             return  # duplicates and oddities keep their places on the long way
         environment[variable] = value
     directories = environment.get(b"PATH", b"").split(b":")
-    kept = [place for place in directories if not (_exists((place or b".") + b"/.ldshim") and _exists((place or b".") + b"/" + name))]
+    kept = [place for place in directories if not _leaves(place or b".", name)]
     if len(kept) != len(directories):
         environment[b"PATH"] = b":".join(kept)
     started = _slurp(b"/proc/self/stat").rpartition(b")")[2].split()[19]
@@ -224,7 +225,25 @@ def _become(name: bytes, tool: tuple[bytes, bytes], args: list[bytes], entries: 
         _signal.signal(number, _signal.SIG_DFL)
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    posix.execve(tool[0], [tool[1], *args], environment)
+    posix.execve(tool[0], [name if _is_found_by(name, met, directories, kept, tool[0]) else tool[1], *args], environment)
+
+
+def _leaves(place: bytes, name: bytes) -> bool:
+    """Tell whether a directory of PATH is ours: marked, or of nothing but links to the file we were started from."""
+    if not _exists(place + b"/" + name):
+        return False
+    if _exists(place + b"/.ldshim"):
+        return True
+    own = identity_of(sys.argv[0])
+    return identity_of(place + b"/" + name) == own and all(identity_of(place + b"/" + file) == own for file in posix.listdir(place))
+
+
+def _is_found_by(name: bytes, met: bytes, directories: list[bytes], kept: list[bytes], real: bytes) -> bool:
+    """Tell whether our entry was met by its name, and the name leads to the tool from here on: then it is argv[0] (real_tool.stand_in)."""
+    if met and not any(met == (place.rstrip(b"/") + b"/" + name if place else name) for place in directories):
+        return False
+    first = next((place for place in kept if _exists((place or b".") + b"/" + name)), b"")
+    return first.rstrip(b"/") + b"/" + name == real
 
 
 def _exists(path: bytes) -> bool:

@@ -32,6 +32,7 @@ class Project:
     """One project directory. place: empty, of the test's; names: the tools that stand in the link farm `shim` inside it."""
 
     def __init__(self, place: Path, shim: Shim, *names: str) -> None:
+        tools.need_c_library()
         self.place = place / "project"
         shutil.copytree(FILES, self.place)
         for number in range(MODULES):
@@ -49,9 +50,9 @@ class Project:
             packages.link_farm(shim, self.place / "shim", *names)
 
     def run(self, snippet: str, **environment: str) -> None:
-        """Run a snippet of the document in the project, as `sh -eu` does."""
+        """Run a snippet of the document in the project, as `sh -eu` does; where it names gcc-12 or clang-16, with the version tested."""
         env = {**self.environment, "PATH": self.path, **environment}
-        self.said = packages.output_of(["sh", "-euc", packages.snippet(snippet, document=DOCUMENT)], env, self.place)
+        self.said = packages.output_of(["sh", "-euc", as_installed(packages.snippet(snippet, document=DOCUMENT))], env, self.place)
 
     def build(self, snippet: str, *products: str, **environment: str) -> list[dict[str, Any]]:
         """Build bare, clean, build through ldshim in the same place: what the log says of the LTO links. The products must be the same."""
@@ -76,6 +77,19 @@ class Project:
         """Read from the log the links that ran LTO."""
         records = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [record for record in records if record["event"] == "handover" and record["lto"] != "none"]
+
+
+def as_installed(snippet: str) -> str:
+    """Put the tested versions of the tools in the place of those that the document names."""
+    for documented, stem, tested in (("12", "gcc", tools.GCC), ("16", "clang", tools.CLANG)):
+        for name in ("", "-ar", "-nm", "-ranlib"):
+            snippet = snippet.replace(f"{stem}{name}-{documented}", tools.beside(tested, stem, stem + name))
+    return snippet
+
+
+def below_make() -> str:
+    """Say where a link gets its tokens below a recipe without `+`: the distribution's make before 4.4 has only a pipe, and withholds it."""
+    return "jobserver" if tools.version(real("make")) >= (4, 4) else "recovered"
 
 
 def real(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hypothesis import settings
 
 from ldshim.command import argv
-from tests.tools import llds, need
+from tests.tools import clang_named, llds, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ settings.register_profile("no-deadline", deadline=None)  # no timing thresholds:
 settings.load_profile("no-deadline")
 
 LLDS = llds()
-CLANGS = [f"clang-{name.rpartition('-')[2]}" for name in LLDS]
+CLANGS = [clang_named(lld) for lld in LLDS]
 LINKERS = ["ld.bfd", "ld.gold", *LLDS, "ld.mold"]
 REFUSED = re.compile(
     r"unrecogni[sz]ed|unknown (argument|option|command)|unsupported|invalid option|is not a valid|unexpected|not supported", re.IGNORECASE

@@ -35,8 +35,7 @@ MAKES: dict[str, tuple[Callable[[], str], tuple[str, ...]]] = {
     "make44-fifo": (tools.make44, ()),
     "make44-pipe": (tools.make44, ("--jobserver-style=pipe",)),
 }
-GCC = "gcc-12"
-LLD = "ld.lld-16"
+GCC, LLD = tools.GCC, tools.LLD
 MAKEFILE = """all: keeper link
 .PHONY: all keeper link
 keeper:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ldshim.command.argv import Input
 from ldshim.inputs.scan import scan
-from tests.tools import PROMISED_GCC, PROMISED_LLD, need
+from tests import tools
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,9 +37,8 @@ int f(int x) { return x + 1; }
 int g(int x) { return f(x) * f(x + 2); }
 int main(void) { return g(3); }
 """
-# newest.sh names others by LDSHIM_TEST_LLD and LDSHIM_TEST_GCC; of clang 15 there is only the compiler.
-CLANGS = PROMISED_LLD if os.environ.get("LDSHIM_TEST_LLD") else (14, 15, 16, 19)
-GCCS = PROMISED_GCC
+CLANGS = tuple(tools.CLANGS)
+GCCS = tuple(tools.GCCS)
 # For tests that need one of them; LLVM's and GCC's newest read what the others wrote.
 CLANG = CLANGS[-1]
 GCC = GCCS[-1]
@@ -57,26 +56,31 @@ def source(directory: Path, text: str = SOURCE, name: str = "t.cpp") -> Path:
 def run(*command: str | Path, cwd: Path | None = None) -> bytes:
     """Run a tool that must succeed; returns its stdout. It sees no jobserver of ours."""
     env = {name: value for name, value in os.environ.items() if not name.endswith("MAKEFLAGS") and name != "MFLAGS"}
-    words = [need(str(command[0])), *map(str, command[1:])]
+    words = [tools.need(str(command[0])), *map(str, command[1:])]
     return subprocess.run(words, check=True, capture_output=True, cwd=cwd, env=env, timeout=120).stdout
 
 
 def clang(version: int, directory: Path, *flags: str, target: str = TARGETS[0], text: str = SOURCE, name: str = "t") -> Path:
     """Compile with one clang; returns the object."""
     out = directory / f"{name}.o"
-    run(f"clang-{version}", f"--target={target}", "-O1", "-c", *flags, source(directory, text, f"{name}.cpp"), "-o", out)
+    run(tools.CLANGS[version], f"--target={target}", "-O1", "-c", *flags, source(directory, text, f"{name}.cpp"), "-o", out)
     return out
 
 
 def reader(version: int) -> int:
-    """Return the version of the LLVM tools that go with a clang."""
+    """Return the version of the LLVM tools that go with a clang; Debian 12's CI has those of 14, 16 and 19 only."""
     return 16 if version == 15 else version
+
+
+def llvm(stem: str, version: int = CLANG) -> str:
+    """Name one of the LLVM tools of a version, as `llvm-ar-19`."""
+    return tools.beside(tools.CLANGS.get(version, f"clang-{version}"), "clang", stem)
 
 
 def gcc(version: int, directory: Path, *flags: str, text: str = C_SOURCE, name: str = "t") -> Path:
     """Compile C with one GCC; returns the object."""
     out = directory / f"{name}.o"
-    run(f"gcc-{version}", "-O1", "-c", *flags, source(directory, text, f"{name}.c"), "-o", out)
+    run(tools.GCCS[version], "-O1", "-c", *flags, source(directory, text, f"{name}.c"), "-o", out)
     return out
 
 

@@ -36,6 +36,8 @@ if os.environ.get("STAGE") == "second fork fails":
 left = handover.leave_warden(Reservation(JobserverLease(client), int(sys.argv[2]), os.environ["POLICY"], read_environment()))
 if os.environ.get("STAGE") == "before exec":
     os.kill(os.getpid(), 9)
+if os.environ.get("STAGE") == "dismissed":
+    left.dismiss()
 with open(sys.argv[3], "w") as report:
     report.write(f"{left.taken} {left.elastic}" if left else "none none")
 handover.replace_process(b"/bin/sh", [b"sh", b"-c", os.fsencode(sys.argv[4])], read_environment())

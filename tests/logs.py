@@ -49,7 +49,7 @@ class Log:
             "source": "jobserver",
             "policy": "valve",
             "pool": "fifo /tmp/GMfifo1",
-            "reason": "8 objects with GCC IR; jobserver fifo /tmp/GMfifo1, at most 8 by make's -j",
+            "reason": "8 objects with GCC IR; jobserver fifo /tmp/GMfifo1, at most 8 by the jobserver's -j",
             "argv": ["/usr/bin/gcc-12", "-flto=8", "a.o", "-o", f"out/{output}"],
             "env": {"MAKEFLAGS": " -j8 --jobserver-auth=103,104"},
         }
@@ -93,7 +93,7 @@ def read(log: Log, **options: bool) -> tuple[list[links.Link], list[str]]:
 
 def of_a_build(shim: Shim, program: Program, place: Path, count: int = 8, jobs: int = 8) -> Path:
     """Run so many links under `make -jN` (4.4, a fifo), gcc 12 and lld 16 in turn, and a plain one: the log they wrote."""
-    gcc, lld = "gcc-12", "ld.lld-16"
+    gcc, lld = tools.GCC, tools.LLD
     slim = program.objects(tools.need(gcc), "-O1", "-flto=auto")
     thin = program.objects(tools.clang_of(lld), "-O1", "-fPIC", "-flto=thin")
     rules = [f"all: plain {' '.join(f'prog{number}' for number in range(count))}", f"plain: ; @{shim.named(gcc)} -xc {place}/plain.c -o $@"]

@@ -13,6 +13,8 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.tools import need_c_library
+
 FIXTURE = Path(__file__).resolve().parent.parent / "fixtures" / "program"
 MODULES = 24
 PARTITIONS = ("--param=lto-partitions=10", "--param=lto-min-partition=200")  # at least 8 LTRANS jobs, proven by test_e2e_gcc
@@ -29,6 +31,7 @@ class Program:
         """Compile the program, or reuse the objects of the same compiler and flags: their paths, main.o first."""
         key = (compiler, *flags)
         if key not in self._kept:
+            need_c_library(compiler)
             self._kept[key] = self._compile(key, self.root / hashlib.sha256("\0".join(key).encode()).hexdigest()[:12])
         return self._kept[key]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import pty
 import re
 import select
 import signal
@@ -18,6 +17,8 @@ import struct
 import subprocess
 import sys
 import termios
+
+from tests import tools
 
 PATIENCE = 60.0  # seconds without a byte, after which the command is killed: a test must not hang
 _LEADER = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
@@ -35,7 +36,7 @@ class Seen:
 
 def run(command: list[str], env: dict[str, str], columns: int = 80, cwd: str | os.PathLike[str] | None = None) -> Seen:
     """Run a command on a terminal of its own, its three streams, to its end."""
-    master, slave = pty.openpty()
+    master, slave = tools.terminal()
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, master)
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))

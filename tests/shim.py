@@ -69,8 +69,7 @@ class Shim:
         self.command = str(script)
         self.links = place / "links"
         self.links.mkdir(parents=True)
-        versions = [name.rpartition("-")[2] for name in tools.llds()]
-        for name in (*NAMES, *tools.gccs(), *tools.llds(), *(f"clang-{version}" for version in versions)):
+        for name in dict.fromkeys([*NAMES, *tools.gccs(), *tools.llds(), *map(tools.clang_named, tools.llds()), *tools.CLANGS.values()]):
             (self.links / name).symlink_to(script)
         self.runtime = place / "runtime"
         self.runtime.mkdir(mode=0o700)

@@ -108,10 +108,10 @@ def spelled(linker: str, program: Program) -> list[str]:
     """Spell a link without its program and the name of its output."""
     if linker != "ld.gold":
         return ["-r", *program.objects(tools.clang_of(linker), "-O1", "-fPIC", "-flto=thin"), "-o"]
-    plugin = Path("/usr/lib/llvm-16/lib/LLVMgold.so")
+    plugin = Path(f"/usr/lib/llvm-{tools.major(tools.LLD)}/lib/LLVMgold.so")
     if not plugin.exists():
         tools.missing(str(plugin))
-    return ["-shared", "-plugin", str(plugin), *program.objects(tools.need("clang-16"), "-O1", "-fPIC", "-flto=thin"), "-o"]
+    return ["-shared", "-plugin", str(plugin), *program.objects(tools.clang_of(tools.LLD), "-O1", "-fPIC", "-flto=thin"), "-o"]
 
 
 def recounted(place: Path) -> Iterator[Path]:

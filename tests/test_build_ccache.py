@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.matrix
 
 
-@pytest.mark.parametrize("order", ["ccache-in-front", "ccache-behind", "ccache-first"])
+@pytest.mark.parametrize("order", ["ccache-prefix", "ccache-in-front", "ccache-behind", "ccache-first"])
 def test_compiles_are_cached_and_the_link_is_helped(order: str, tmp_path: Path, shim: Shim) -> None:
     """In every order the second build hits for all nine compiles, and its LTO link has the recovered tokens."""
-    for tool in ("ccache", "gcc-12"):
+    for tool in ("ccache", tools.GCC):
         tools.need(tool)
-    project = builds.Project(tmp_path, shim, "gcc-12")
+    project = builds.Project(tmp_path, shim, tools.GCC)
     (link,) = project.build(order, "prog", LDFLAGS=builds.LDFLAGS)
-    assert ("gcc", "auto", "recovered") == (link["lto"], link["asked"], link["source"])
-    assert ("/usr/lib/ccache" if order == "ccache-behind" else "/usr/bin") == os.path.dirname(link["tool"])
+    assert ("gcc", "auto", builds.below_make()) == (link["lto"], link["asked"], link["source"])
+    assert ("/usr/lib/ccache" if order == "ccache-behind" else "/usr/bin") == os.path.realpath(os.path.dirname(link["tool"]))
     said = subprocess.run(["ccache", "--print-stats"], env=project.environment, stdout=subprocess.PIPE, check=True).stdout.decode()
     counted = dict(line.split("\t") for line in said.splitlines())
     assert "9" == counted["direct_cache_hit"], said

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.matrix
 
 
 def project(tmp_path: Path, shim: Shim) -> builds.Project:
-    """Set up the hand-written build.ninja for a farm's gcc 12."""
-    tools.need("gcc-12")
-    out = builds.Project(tmp_path, shim, "gcc-12")
-    (out.place / "vars.ninja").write_text(f"cc = shim/gcc-12\nflags = -O2 -flto=auto\nldflags = {builds.LDFLAGS}\n")
+    """Set up the hand-written build.ninja for a farm's gcc."""
+    tools.need(tools.GCC)
+    out = builds.Project(tmp_path, shim, tools.GCC)
+    (out.place / "vars.ninja").write_text(f"cc = shim/{tools.GCC}\nflags = -O2 -flto=auto\nldflags = {builds.LDFLAGS}\n")
     return out
 
 

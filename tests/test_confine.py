@@ -244,6 +244,30 @@ def test_nothing_wakes_up_between_scans_of_a_link_that_waits_for_cpus(
     assert {expected} == set(delays[3:])
 
 
+def test_a_link_that_yields_stays_confined_on_a_machine_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C16: no CPU idles; that more CPUs have idled longer since boot than the few before is no reason to give the confinement up."""
+    now = 0.0
+    widths: list[int] = []
+
+    def set_masks(_: int, mask: frozenset[int], __: object = ()) -> bool:
+        widths.append(len(mask))
+        return True
+
+    monkeypatch.setattr(confinement, "set_masks", set_masks)
+    monkeypatch.setattr(confinement, "count_runnable", lambda *_: 8)
+    monkeypatch.setattr(confinement, "cpu_seconds", lambda _: 0.3 * now)
+    monkeypatch.setattr(confinement, "idle_seconds", lambda cpus: 1000.0 * len(cpus))
+    held = Watching(os.getpid(), 1)
+    held.out = 7
+    one = confinement.Confinement(os.getpid(), cpu_locks.Cpus(range(8), 0, os.fsencode(tmp_path)), held, 7)
+    for step in range(100):
+        now = 0.05 * step
+        held.spare = int(held.out > 0)
+        one.tick(now)
+    assert (0, [7, 6, 5, 4, 3, 2, 1]) == (held.out, sorted(set(widths), reverse=True))
+    assert widths == sorted(widths, reverse=True)
+
+
 def test_a_link_without_tokens_is_confined_and_grows_with_the_first(tmp_path: Path) -> None:
     """C21: told it is elastic, it runs on one CPU; a token that becomes free widens every process below it; at the end all are back."""
     with Pool(b"\x07") as pool:

@@ -18,7 +18,7 @@ import pytest
 from ldshim.call.real_tool import MARK
 from ldshim.cli import doctor, link_farm
 from ldshim.reserve import jobserver, makeflags, parent_make
-from tests import screen, tools
+from tests import screen, surroundings, tools
 from tests.pool import Pool
 from tests.program import bare_environment
 from tests.shim import ROOT, script
@@ -339,6 +339,17 @@ def test_what_a_launcher_has_baked_in_is_the_real_tool(here: Place) -> None:
     assert [str(here.tools / name) for name in ("gcc", "ld")] == [tool(report, name)["real"] for name in ("gcc", "ld")]
 
 
+def test_a_wrapper_in_front_is_no_masquerade(here: Place) -> None:
+    """C6: a link to a program that nobody knows may never come to us: the point says that it stands before ldshim."""
+    wrapper = here.place / "host"
+    wrapper.mkdir()
+    (wrapper / "toolchain-wrapper").write_text(f'#!/bin/sh\nexec {tools.need("gcc")} "$@"\n')
+    (wrapper / "toolchain-wrapper").chmod(0o755)
+    (wrapper / "gcc").symlink_to("toolchain-wrapper")
+    report = here.ask(PATH=f"{wrapper}{os.pathsep}{here.env['PATH']}")
+    assert ("behind", True) == (tool(report, "gcc")["way"], "gcc" in about(report))
+
+
 def test_a_tool_that_is_gone_behind_its_launcher(here: Place) -> None:
     """C6: a name that leads to ldshim, and nowhere from there."""
     (here.tools / "ld").unlink()
@@ -398,7 +409,7 @@ def test_compiled_files_that_nobody_can_write(here: Place) -> None:
 
     whole = counts()
     assert (0, 0) == (whole["stale"], whole["missing"])
-    Path(importlib.util.cache_from_source(package / "plan.py")).unlink()
+    Path(importlib.util.cache_from_source(package / "analysis.py")).unlink()
     (package / "decide/mode.py").write_text((package / "decide/mode.py").read_text() + "\n")
     assert (whole["fresh"] - 2, 1, 1) == tuple(counts()[state] for state in ("fresh", "stale", "missing"))
 
@@ -467,3 +478,34 @@ def test_a_mark_alone_makes_no_way(here: Place) -> None:
 def test_no_make_among_the_ancestors_is_said(here: Place) -> None:
     """C11: outside a build the reason why nothing is recovered is the one that a link would log."""
     assert candidate(here.ask(), "recovery")["reason"] in (parent_make.NO_MAKE, parent_make.OTHER_USER, parent_make.NO_WORDS)
+
+
+# surroundings: the key of the report that says so, and what it says of a link.
+MISSING = {
+    "no-proc": ("proc", None),
+    "no-children": ("children", "slots"),
+    "no-pidfd": ("pidfd", "slots"),
+    "no-flock": ("flock", "none"),
+    "no-affinity": ("sched_setaffinity", "slots"),
+    "few-descriptors": ("descriptors", None),
+    "no-dev": ("null", "slots"),
+    "frozen-clock": ("clock", "slots"),
+    "jumping-clock": ("clock", "slots"),
+    "cwd-removed": ("cwd", "slots"),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_what_is_missing_around_a_link_is_named(name: str, here: Place, tmp_path: Path) -> None:
+    """C1: each facility that a link would miss is one point with a problem of its own, and the page names it; the rest is as usual."""
+    surroundings.need((name,))
+    key, source = MISSING[name]
+    front = surroundings.command((name,), surroundings.build_preload(tmp_path, tools.need_c_library()))
+    done = subprocess.run([*front, here.shim.command, "doctor", "--json"], env=here.env, capture_output=True, check=False, timeout=60)
+    report: dict[str, Any] = json.loads(done.stdout)
+    lacking = [feature for feature, works in report["kernel"].items() if not works]
+    assert (1, b"", [key]) == (done.returncode, done.stderr, lacking)
+    assert doctor.FEATURES[key] in [point["problem"] for point in report["attention"]]
+    assert (source is None, source or "none") == (report["next"]["threads"] is None, report["next"]["source"])
+    page = subprocess.run([*front, here.shim.command, "doctor"], env=here.env, capture_output=True, check=False, timeout=60)
+    assert (1, True, b"") == (page.returncode, f"MISSING: {key}".encode() in page.stdout, page.stderr)

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.matrix
 
-GCC = "gcc-12"
-LLD = "ld.lld-16"
+GCC, LLD, CLANG = tools.GCC, tools.LLD, tools.CLANG
 SIGNALS = [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 TOKENS = b"\x00a\xff"
 MAKES = {"make43": tools.make43, "make44": tools.make44}
@@ -85,12 +84,12 @@ def test_a_real_tool_that_is_named_wrongly_costs_one_line_and_no_build(shim: Shi
         assert done.stderr.startswith(f"ldshim: {name}: ".encode())
 
 
-@pytest.mark.parametrize("tool", [GCC, LLD, "clang-16", "ld.bfd"])
+@pytest.mark.parametrize("tool", [GCC, LLD, CLANG, "ld.bfd"])
 def test_a_missing_object_is_the_linkers_own_business(tool: str, shim: Shim, program: Program, tmp_path: Path) -> None:
     """An input that does not exist gives the real tool's message and status, to the byte, and costs no token (C1 C3 C14)."""
     if tool == GCC:
         line = ["-O1", "-flto=auto", *PARTITIONS, *program.objects(tools.need(GCC), "-O1", "-flto")]
-    elif tool == "clang-16":
+    elif tool == CLANG:
         line = ["-flto=thin", "-fuse-ld=lld", *program.objects(tools.need(tool), "-O1", "-fPIC", "-flto=thin")]
     else:
         line = thin_line(program)[:-1]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.matrix
 
 FULL = bool(os.environ.get("LDSHIM_FULL"))
-COMPILERS = [f"gcc-{major}" for major in tools.PROMISED_GCC]
+COMPILERS = list(tools.GCCS.values())
 RECORDED = ["-flto", "-flto=auto", "-flto=jobserver", "-flto=5"]
 LINK = ["", "-flto=auto", "-flto=jobserver", "-flto=3"]
 LEAST_PARTITIONS = 8
@@ -108,7 +108,7 @@ def rows() -> list[Case]:
     forms = itertools.cycle(["prefix", "name", "path"])
     out = []
     for number, (recorded, link, way) in enumerate(itertools.product(RECORDED, LINK, WAYS)):
-        turn = (number % len(WAYS) + number // len(WAYS) % len(LINK) + number // len(WAYS) // len(LINK)) % 2
+        turn = (number % len(WAYS) + number // len(WAYS) % len(LINK) + number // len(WAYS) // len(LINK)) % len(COMPILERS)
         out += [Case(gcc, recorded, link, way, next(forms)) for gcc in (COMPILERS if FULL else [COMPILERS[turn]])]
     return out
 
@@ -141,7 +141,7 @@ def test_a_gcc_link_runs_exactly_what_the_table_says(case: Case, bench: Bench, t
 B_ROWS = [
     Case(gcc, recorded, link, way, "B")
     for turn, (recorded, link, way) in enumerate(itertools.product(["-flto", "-flto=5"], ["", "-flto=auto", "-flto=3"], WAYS))
-    for gcc in (COMPILERS if FULL else [COMPILERS[turn % 2]])
+    for gcc in (COMPILERS if FULL else [COMPILERS[turn // 2 % len(COMPILERS)]])
     if FULL or turn % 2 == 0
 ]
 
@@ -173,7 +173,7 @@ def test_standing_in_for_ld_below_a_bare_driver_gives_the_same_number(case: Case
 def test_tokens_come_back_as_the_bytes_that_were_taken(tokens: bytes, style: str, bench: Bench, tmp_path: Path) -> None:
     """With a pool of any size and kind the link runs tokens + 1 jobs, and the very same bytes are back afterwards (C13 C14 C15 C18)."""
     most = len(tokens) + 1
-    for gcc in COMPILERS if FULL else [COMPILERS[(len(tokens) + len(style)) // 2 % 2]]:
+    for gcc in COMPILERS if FULL else [COMPILERS[(len(tokens) + len(style)) // 2 % len(COMPILERS)]]:
         gate = Gate(tmp_path / gcc / "gate", tools.need(gcc))
         command = [bench.shim.named(gcc), *bench.line(gcc, "-flto", "-flto=auto", gate.flag), str(tmp_path / "prog")]
         with Pool(tokens, style.partition("-")[0], blocking=style.endswith("blocking")) as pool:

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.matrix
 
 MAKEFILE = FIXTURE.parent / "kbuild" / "Makefile"
-TOOLCHAINS = {f"thin-{major}": (f"clang-{major}", f"ld.lld-{major}", f"llvm-ar-{major}", "-flto=thin") for major in tools.PROMISED_LLD}
-TOOLCHAINS["gcc-plain"] = ("gcc-12", "ld.bfd", "ar", "-fno-lto")
+TOOLCHAINS = {
+    f"thin-{number}": (tools.clang_named(lld), lld, tools.beside(lld, "ld.lld", "llvm-ar"), "-flto=thin")
+    for number, lld in tools.LLDS.items()
+}
+TOOLCHAINS["gcc-plain"] = (tools.GCC, "ld.bfd", "ar", "-fno-lto")
 LINKS = 12  # eight modules of one object, two composite ones, vmlinux.o, vmlinux
 MAKES = {"make43": tools.make43, "make44": tools.make44}
 FORMS = ["name", "prefix"]
@@ -62,6 +65,7 @@ def test_a_kernel_shaped_build_leaves_the_same_files(
     cc, ld, *rest = TOOLCHAINS[toolchain]
     for program in (cc, ld, rest[0]):
         tools.need(program)
+    tools.need_c_library(cc)
     ar = (rest[0], rest[1])
     if toolchain not in bare:
         bare[toolchain] = build(tools.need("make"), tmp_path / "bare", cc, ld, ar, shim.environment())

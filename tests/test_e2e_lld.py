@@ -26,7 +26,7 @@ from tests.ways import JOBS, WAYS, run
 pytestmark = pytest.mark.matrix
 
 FULL = bool(os.environ.get("LDSHIM_FULL"))
-LLDS = [f"ld.lld-{major}" for major in tools.PROMISED_LLD]
+LLDS = list(tools.LLDS.values())
 COMPILE = {"thin": "-flto=thin", "full": "-flto=full", "plain": "-fno-lto"}
 FORMS = ["relocatable", "shared", "prefix", "driver", "B"]
 
@@ -81,7 +81,7 @@ class Bench:
             return [self.real(case), f"-B{linkers}", *self.line(case, out)]
         if case.form == "prefix":
             return [self.shim.command, case.lld, *self.line(case, out)]
-        return [self.shim.named(f"clang-{case.lld.rpartition('-')[2]}" if case.by_driver else case.lld), *self.line(case, out)]
+        return [self.shim.named(tools.clang_named(case.lld) if case.by_driver else case.lld), *self.line(case, out)]
 
     def environment(self, case: Case, **more: str) -> dict[str, str]:
         """Give the environment of a call with ldshim in it; ld.lld without a version is not installed here, so it is named."""

@@ -34,12 +34,12 @@ class Bench:
     def __init__(self, shim: Shim, program: Program, place: Path) -> None:
         self.shim = shim
         self.tools = {
-            "gcc": Recorder(place / "gcc", "gcc", banner("gcc-12")),
-            "ld.lld": Recorder(place / "lld", "ld.lld", banner("ld.lld-16")),
+            "gcc": Recorder(place / "gcc", "gcc", banner(tools.GCC)),
+            "ld.lld": Recorder(place / "lld", "ld.lld", banner(tools.LLD)),
             "ld.gold": Recorder(place / "gold", "ld.gold", banner("ld.gold")),
         }
-        gcc = tools.need("gcc-12")
-        clang = [tools.clang_of("ld.lld-16"), "-O1", "-fPIC"]
+        gcc = tools.need(tools.GCC)
+        clang = [tools.clang_of(tools.LLD), "-O1", "-fPIC"]
         self.objects = {
             "slim": program.objects(gcc, "-O1", "-flto"),
             "recorded": program.objects(gcc, "-O1", "-flto=5"),
@@ -138,11 +138,11 @@ REFUSED = [
 def test_what_lld_refuses_it_still_refuses(words: list[str], bench: Bench, shim: Shim, tmp_path: Path) -> None:
     """C1 C9: an invalid number gets the real lld's own message and status; a number of ours behind it would have hidden it."""
     line = ["-r", *words, *bench.objects["thin"], "-o", str(tmp_path / "out")]
-    real = tools.need("ld.lld-16")
+    real = tools.need(tools.LLD)
     bare = subprocess.run([real, *line], capture_output=True, check=False)
     with Pool(TOKENS) as pool:
         env = shim.environment(MAKEFLAGS=pool.makeflags)
-        ours = subprocess.run([shim.named("ld.lld-16"), *line], env=env, pass_fds=pool.pass_fds, capture_output=True, check=False)
+        ours = subprocess.run([shim.named(tools.LLD), *line], env=env, pass_fds=pool.pass_fds, capture_output=True, check=False)
     assert bare.returncode != 0
     assert (bare.returncode, bare.stdout, bare.stderr) == (ours.returncode, ours.stdout, ours.stderr)
 

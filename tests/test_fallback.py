@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.program import Program
     from tests.shim import Shim
 
-LLD = "ld.lld-16"
+LLD = tools.LLD
 REFUSED = "; not confined: its affinity cannot be set: Operation not permitted"
 
 
@@ -78,4 +78,4 @@ def test_without_proc_nothing_is_confined(monkeypatch: pytest.MonkeyPatch, tmp_p
         tools.missing("a second CPU")
     assert "" == confinement.obstacle(os.getpid())
     monkeypatch.setattr(processes, "PROC", bytes(tmp_path))
-    assert confinement.NO_PROC == confinement.obstacle(os.getpid())
+    assert processes.FOREIGN == confinement.obstacle(os.getpid())

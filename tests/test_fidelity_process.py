@@ -37,11 +37,11 @@ class Bench:
         self.shim = shim
         self.place = place
         self.numbers = itertools.count()
-        self.gcc = Recorder(place / "gcc", "gcc", banner("gcc-12"))
-        self.lld = Recorder(place / "lld", "ld.lld", banner("ld.lld-16"))
-        native = program.objects(tools.need("gcc-12"), "-O1")
-        slim = program.objects(tools.need("gcc-12"), "-O1", "-flto")
-        thin = program.objects(tools.clang_of("ld.lld-16"), "-O1", "-fPIC", "-flto=thin")
+        self.gcc = Recorder(place / "gcc", "gcc", banner(tools.GCC))
+        self.lld = Recorder(place / "lld", "ld.lld", banner(tools.LLD))
+        native = program.objects(tools.need(tools.GCC), "-O1")
+        slim = program.objects(tools.need(tools.GCC), "-O1", "-flto")
+        thin = program.objects(tools.clang_of(tools.LLD), "-O1", "-fPIC", "-flto=thin")
         self.lines = {
             "compile": (self.gcc, ["-O2", "-c", "x.c", "-o", "x.o"]),
             "plain": (self.gcc, [*native, "-o", "out"]),
@@ -198,7 +198,7 @@ def test_a_jobserver_is_hidden_from_gcc_alone(style: str, kind: str, bench: Benc
 def test_stdin_is_read_by_the_tool_alone(kind: str, bench: Bench, tmp_path: Path) -> None:
     """C3: not a byte of stdin is consumed on the way."""
     _, line = bench.lines[kind]
-    pipe = Recorder(tmp_path / "r", "ld.lld" if kind == "thin" else "gcc", banner("ld.lld-16" if kind == "thin" else "gcc-12"), stdin=True)
+    pipe = Recorder(tmp_path / "r", "ld.lld" if kind == "thin" else "gcc", banner(tools.LLD if kind == "thin" else tools.GCC), stdin=True)
     name = os.path.basename(pipe.path)
     env = bench.environment(LDSHIM_JOBS="2", **{f"LDSHIM_REAL_{name.upper().replace('.', '_')}": pipe.path})
     assert pipe.run([bench.shim.named(name), *line], env=env, input=b"every byte")["stdin"] == "every byte"
@@ -207,6 +207,8 @@ def test_stdin_is_read_by_the_tool_alone(kind: str, bench: Bench, tmp_path: Path
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_controlling_terminal_stays(kind: str, bench: Bench) -> None:
     """C3: on a terminal the tool is in the foreground group with the same terminal, as the bare call is."""
+    for end in tools.terminal():
+        os.close(end)
     recorder, line = bench.lines[kind]
     code = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:], lambda fd: os.read(fd, 1024))))"
     jobs = []

@@ -77,13 +77,13 @@ def test_whatever_stands_on_a_line_keeps_its_place_and_its_bytes(name: str, line
 @pytest.fixture(scope="module")
 def gcc(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
     """Compile a recorder that is a gcc."""
-    return Recorder(tmp_path_factory.mktemp("gcc"), "gcc", banner("gcc-12"))
+    return Recorder(tmp_path_factory.mktemp("gcc"), "gcc", banner(tools.GCC))
 
 
 @pytest.fixture(scope="module")
 def lld(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
     """Compile a recorder that is an lld."""
-    return Recorder(tmp_path_factory.mktemp("lld"), "ld.lld", banner("ld.lld-16"))
+    return Recorder(tmp_path_factory.mktemp("lld"), "ld.lld", banner(tools.LLD))
 
 
 @given(line=st.lists(ANY_BYTE, max_size=12))
@@ -122,7 +122,7 @@ def test_awkward_words_arrive_in_every_form_of_calling(form: str, gcc: Recorder,
 
 def test_ten_thousand_words_of_an_lto_link(lld: Recorder, program: Program, shim: Shim) -> None:
     """C2: a link of ten thousand words has two words more, behind all of its own."""
-    thin = program.objects(tools.clang_of("ld.lld-16"), "-O1", "-fPIC", "-flto=thin")
+    thin = program.objects(tools.clang_of(tools.LLD), "-O1", "-fPIC", "-flto=thin")
     line = [*thin, *(f"-u=symbol{number}" for number in range(10000)), "", "-o", "out"]
     env = {"PATH": os.defpath, "LDSHIM_REAL_LD_LLD": lld.path, "LDSHIM_JOBS": "2"}
     said = lld.run([shim.named("ld.lld"), *line], env=env)["argv"]
@@ -134,7 +134,7 @@ def test_a_line_near_the_systems_limit_runs_unedited(lld: Recorder, program: Pro
 
     The longest line that ldshim itself can be started with is searched for; a tool's path is no longer than interpreter and script.
     """
-    thin = program.objects(tools.clang_of("ld.lld-16"), "-O1", "-fPIC", "-flto=thin")
+    thin = program.objects(tools.clang_of(tools.LLD), "-O1", "-fPIC", "-flto=thin")
     with tempfile.TemporaryDirectory(dir="/tmp") as place, Pool(b"ab") as pool:
         short = Path(place) / "ld.lld"
         short.symlink_to(lld.path)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.program import Program
     from tests.shim import Shim
 
-LLD = "ld.lld-16"
+LLD = tools.LLD
 
 
 def test_each_change_is_a_step_with_the_implicit_thread() -> None:

@@ -11,7 +11,8 @@ from ldshim.command.argv import Input
 from ldshim.inputs import archive, libraries
 from ldshim.inputs.extent import Meter, open_regular
 from ldshim.inputs.scan import scan
-from tests.ir_objects import CLANG, GCC, clang, counts, look, run
+from tests import tools
+from tests.ir_objects import CLANG, GCC, clang, counts, llvm, look, run
 from tests.ir_objects import gcc as compile_gcc
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def names(path: Path) -> list[bytes]:
         os.close(extent.fd)
 
 
-@pytest.mark.parametrize("tool", [["ar", "rcs"], ["ar", "rcS"], [f"gcc-ar-{GCC}", "rcs"]])
+@pytest.mark.parametrize("tool", [["ar", "rcs"], ["ar", "rcS"], [tools.beside(tools.GCCS[GCC], "gcc", "gcc-ar"), "rcs"]])
 def test_gnu_archives(tool: list[str], objects: list[Path], tmp_path: Path) -> None:
     """C8: members of a GNU archive are classified like files, with or without a symbol table, and listed like `ar t`."""
     path = tmp_path / "lib.a"
@@ -54,21 +55,21 @@ def test_gnu_archives(tool: list[str], objects: list[Path], tmp_path: Path) -> N
 def test_llvm_ar_dialects(dialect: str, objects: list[Path], tmp_path: Path) -> None:
     """C8: every dialect that llvm-ar writes is read, long names included."""
     path = tmp_path / "lib.a"
-    run(f"llvm-ar-{CLANG}", f"--format={dialect}", "rcs", path, *objects)
+    run(llvm("llvm-ar"), f"--format={dialect}", "rcs", path, *objects)
     assert ALL == counts(look(path))
-    assert run(f"llvm-ar-{CLANG}", "t", path).splitlines() == names(path)
+    assert run(llvm("llvm-ar"), "t", path).splitlines() == names(path)
 
 
 def test_sixty_four_bit_symbol_tables(objects: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """C8: `/SYM64/` is a symbol table, not a member."""
     path = tmp_path / "lib.a"
     monkeypatch.setenv("SYM64_THRESHOLD", "1")
-    run(f"llvm-ar-{CLANG}", "rcs", path, *objects)
+    run(llvm("llvm-ar"), "rcs", path, *objects)
     assert b"/SYM64/" in path.read_bytes()[:80]
     assert ALL == counts(look(path))
 
 
-@pytest.mark.parametrize("tool", [["ar", "rcsT"], [f"llvm-ar-{CLANG}", "rcs", "--thin"]])
+@pytest.mark.parametrize("tool", [["ar", "rcsT"], [llvm("llvm-ar"), "rcs", "--thin"]])
 def test_thin_archives_name_files_beside_them(tool: list[str], objects: list[Path], tmp_path: Path) -> None:
     """C8: members of a thin archive are files, found relative to the archive and not to the directory we are in."""
     (tmp_path / "deep" / "er").mkdir(parents=True)
@@ -139,7 +140,7 @@ def test_library_inputs_reach_the_counts(objects: list[Path], tmp_path: Path) ->
     """C8: -l follows to an archive or a shared library; without -L nothing is guessed, and the caller may leave libraries out."""
     (tmp_path / "lib").mkdir()
     run("ar", "rcs", tmp_path / "lib" / "libfoo.a", *objects)
-    run(f"gcc-{GCC}", "-shared", "-nostdlib", "-o", tmp_path / "lib" / "libbar.so", objects[3])
+    run(tools.GCCS[GCC], "-shared", "-nostdlib", "-o", tmp_path / "lib" / "libbar.so", objects[3])
     assert {**ALL, "shared": 1} == counts(look("-lfoo", "-lbar", dirs=[tmp_path / "lib"]))
     assert counts(look("-lfoo", "-lbar")) == {}
     under_sysroot = scan([Input(b"foo", library=True)], [b"=/lib"], sysroot=os.fsencode(tmp_path))

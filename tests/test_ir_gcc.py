@@ -13,6 +13,7 @@ from elftools.elf.elffile import ELFFile
 from ldshim.inputs import elf, gcc, scan
 from ldshim.inputs.findings import default_partitions, gcc_partitions
 from ldshim.inputs.scan import EnoughOfGcc
+from tests import tools
 from tests.ir_objects import CLANG, GCC, GCCS, counts, look, run
 from tests.ir_objects import gcc as compile_gcc
 
@@ -93,7 +94,7 @@ def test_relocatable_lto_links(version: int, tmp_path: Path) -> None:
     part = compile_gcc(version, tmp_path, "-flto")
     for kind, expected in (("rel", {"gcc_slim": 1}), ("nolto-rel", {"native": 1})):
         out = tmp_path / f"{kind}.o"
-        run(f"gcc-{version}", "-flto", "-O1", "-r", f"-flinker-output={kind}", part, "-o", out)
+        run(tools.GCCS[version], "-flto", "-O1", "-r", f"-flinker-output={kind}", part, "-o", out)
         assert expected == counts(look(out))
 
 
@@ -102,7 +103,7 @@ def test_plain_objects_and_libraries(version: int, tmp_path: Path) -> None:
     """C8: objects without IR are native, executables too, and shared libraries are counted apart."""
     plain = compile_gcc(version, tmp_path, "-fPIC", "-ffunction-sections", "-g")
     shared = tmp_path / "lib.so"
-    run(f"gcc-{version}", "-shared", "-nostdlib", "-o", shared, plain)
+    run(tools.GCCS[version], "-shared", "-nostdlib", "-o", shared, plain)
     found = look(plain, shared)
     assert counts(found) == {"native": 1, "shared": 1}
     assert plain.stat().st_size == found.native_bytes
@@ -120,7 +121,7 @@ def test_a_symbol_named_like_a_section_is_no_ir(tmp_path: Path) -> None:
     """C8: clang keeps symbol names and section names in one table; only section names count."""
     source = tmp_path / "t.s"
     source.write_text('.globl ".gnu.lto_.symtab.x"\n".gnu.lto_.symtab.x":\n.quad 0\n')
-    run(f"clang-{CLANG}", "-c", source, "-o", tmp_path / "t.o")
+    run(tools.CLANGS[CLANG], "-c", source, "-o", tmp_path / "t.o")
     assert b".gnu.lto_.symtab.x" in (tmp_path / "t.o").read_bytes()
     assert counts(look(tmp_path / "t.o")) == {"native": 1}
 
@@ -191,7 +192,7 @@ def test_gcc_makes_no_more_partitions_than_we_allow_for(version: int, params: li
         for n in range(120)
     )
     part = compile_gcc(version, tmp_path, "-flto", "-fPIC", text=text)
-    run(f"gcc-{version}", "-flto=1", "-O1", "-shared", "-nostdlib", "-save-temps", *params, part, "-o", "out.so", cwd=tmp_path)
+    run(tools.GCCS[version], "-flto=1", "-O1", "-shared", "-nostdlib", "-save-temps", *params, part, "-o", "out.so", cwd=tmp_path)
     made = len(list(tmp_path.glob("*.ltrans[0-9]*.ltrans.o")))
     said = {name: int(value) for name, _, value in (param[8:].partition("=") for param in params)}
     found = look(part)

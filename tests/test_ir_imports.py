@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from ldshim.inputs import elf
+from tests import tools
 from tests.ir_objects import GCC
 from tests.ir_objects import gcc as compile_gcc
-from tests.tools import PROMISED_LLD
 
 
 def test_plain_links_do_not_import_pyelftools(tmp_path: Path) -> None:
@@ -39,14 +39,14 @@ def test_only_explain_asks_pyelftools(tmp_path: Path) -> None:
     """C24: a plain link and the explanation of one import no pyelftools; `explain` of objects with IR has its opinion, in one line."""
     native = compile_gcc(GCC, tmp_path, name="native")
     slim = compile_gcc(GCC, tmp_path, "-flto", name="slim", text="int other(void) { return 1; }")
-    lld = f"ld.lld-{PROMISED_LLD[-1]}"
+    lld = tools.need(tools.LLD)
     for words in ((lld, "-r", "-o", tmp_path / "out.o", native), ("explain", "--", lld, "-r", "-o", "x", native)):
         said, imported = modules_imported(*words, cwd=tmp_path)
         assert "ldshim.call.real_tool" in imported
         assert "elftools" not in imported
         assert "confirm" not in said
     assert (tmp_path / "out.o").exists()
-    said, imported = modules_imported("explain", "--", f"gcc-{GCC}", "-flto=auto", native, slim, "-o", "x", cwd=tmp_path)
+    said, imported = modules_imported("explain", "--", tools.GCCS[GCC], "-flto=auto", native, slim, "-o", "x", cwd=tmp_path)
     assert "elftools.elf.elffile" in imported
     confirmed = [line for line in said.splitlines() if line.startswith("confirm ")]
     assert len(confirmed) == 1

@@ -14,7 +14,7 @@ from ldshim.command.argv import Facts, Input
 from ldshim.command.read import Command
 from ldshim.inputs import bitcode, summary
 from ldshim.reserve import cpus
-from tests.ir_objects import CLANG, CLANGS, SOURCE, TARGETS, clang, counts, look, reader, run
+from tests.ir_objects import CLANG, CLANGS, SOURCE, TARGETS, clang, counts, llvm, look, reader, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ UNIFIED_FROM = 17  # the first clang that knows -funified-lto and -ffat-lto-obje
 
 def summaries(version: int, path: Path) -> dict[str, int]:
     """Count modules as llvm-bcanalyzer sees them: by the summary block inside each module block."""
-    dump = run(f"llvm-bcanalyzer-{reader(version)}", "-dump", path).decode(errors="replace")
+    dump = run(llvm("llvm-bcanalyzer", reader(version)), "-dump", path).decode(errors="replace")
     out = {"thin": 0, "full": 0}
     kind = ""
     for line in dump.splitlines():
@@ -100,7 +100,7 @@ def test_wrapped_bitcode_is_unwrapped(tmp_path: Path) -> None:
     plain = clang(CLANG, tmp_path, *THIN).read_bytes()
     wrapped = tmp_path / "wrapped.bc"
     wrapped.write_bytes(struct.pack("<IIIII", 0x0B17C0DE, 0, 20, len(plain), 0x01000007) + plain + b"\0" * 12)
-    run(f"llvm-dis-{CLANG}", wrapped, "-o", tmp_path / "out.ll")  # LLVM agrees that this is a module
+    run(llvm("llvm-dis"), wrapped, "-o", tmp_path / "out.ll")  # LLVM agrees that this is a module
     assert counts(look(wrapped)) == {"thin": 1}
 
 
@@ -109,7 +109,7 @@ def test_every_module_of_a_file_counts(tmp_path: Path) -> None:
     one = clang(CLANG, tmp_path, *THIN, name="one")
     two = clang(CLANG, tmp_path, *FULL, name="two")
     both = tmp_path / "both.bc"
-    run(f"llvm-cat-{CLANG}", "-b", "-o", both, one, two, one)
+    run(llvm("llvm-cat"), "-b", "-o", both, one, two, one)
     assert summaries(CLANG, both) == {"thin": 2, "full": 1}
     assert counts(look(both)) == {"thin": 2, "full": 1}
 
@@ -133,7 +133,7 @@ def test_lld_runs_as_many_backends_as_we_count(tmp_path: Path) -> None:
     objects = [clang(CLANG, tmp_path, *THIN, text=f"int f{n}() {{ return {n}; }}", name=f"m{n}") for n in range(5)]
     objects.append(clang(CLANG, tmp_path, *FULL, text="int full() { return 7; }", name="full"))
     objects.append(clang(CLANG, tmp_path, text="int native() { return 8; }", name="native"))
-    run(f"ld.lld-{CLANG}", "-shared", "--save-temps", "-o", "out.so", *objects, cwd=tmp_path)
+    run(llvm("ld.lld"), "-shared", "--save-temps", "-o", "out.so", *objects, cwd=tmp_path)
     assert backends_run(tmp_path) == look(*objects).thin == 5
     assert counts(look(*objects)) == {"thin": 5, "full": 1, "native": 1}
 
@@ -156,10 +156,10 @@ def test_archives_bound_the_backends_from_above(thin: list[str], tmp_path: Path)
         for n in range(1, 6)
     ]
     archive = tmp_path / "lib.a"
-    run(f"llvm-ar-{CLANG}", "rcs", *thin, archive, *parts)
+    run(llvm("llvm-ar"), "rcs", *thin, archive, *parts)
     assert look(main, archive).thin == 6
     for flag, ran in ((), 4), (("--whole-archive",), 6):
-        run(f"ld.lld-{CLANG}", "-shared", "--save-temps", "-o", "out.so", main, *flag, archive, cwd=tmp_path)
+        run(llvm("ld.lld"), "-shared", "--save-temps", "-o", "out.so", main, *flag, archive, cwd=tmp_path)
         assert ran == backends_run(tmp_path)
 
 
@@ -239,8 +239,8 @@ def test_the_size_of_what_is_not_read_is_estimated(tmp_path: Path) -> None:
     for number, path in enumerate(paths):
         path.write_bytes(one + b"\0" * (4 * (number % 50)))
     whole = sum(path.stat().st_size for path in paths)
-    run(f"llvm-ar-{CLANG}", "rcS", "--thin", tmp_path / "thin.a", *paths)
-    run(f"llvm-ar-{CLANG}", "rcS", tmp_path / "all.a", *paths)
+    run(llvm("llvm-ar"), "rcS", "--thin", tmp_path / "thin.a", *paths)
+    run(llvm("llvm-ar"), "rcS", tmp_path / "all.a", *paths)
     for inputs in (paths, [tmp_path / "thin.a"], [tmp_path / "all.a"]):
         found = look(*inputs, enough=8)
         assert (8, False) == (found.thin, found.complete)

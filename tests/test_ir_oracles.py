@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from tests.ir_objects import CLANG, CLANGS, GCC, GCCS, TARGETS, clang, counts, look, reader, run
+from tests.ir_objects import CLANG, CLANGS, GCC, GCCS, TARGETS, clang, counts, llvm, look, reader, run
 from tests.ir_objects import gcc as compile_gcc
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ KNOWS_UNIFIED = 17  # the first clang with -funified-lto and -ffat-lto-objects
 
 def symbols(version: int, path: Path) -> list[tuple[str, str, str]]:
     """List (name, type, value) of the symbols of one file, as llvm-nm says them."""
-    rows = [line.split() for line in run(f"llvm-nm-{version}", path).decode().splitlines()]
+    rows = [line.split() for line in run(llvm("llvm-nm", version), path).decode().splitlines()]
     return [(row[-1], row[-2], row[0] if len(row) > 2 else "") for row in rows if len(row) >= 2]
 
 
@@ -48,10 +48,10 @@ def kinds_by_lto2(version: int, path: Path) -> dict[str, int]:
     resolutions: list[
         str
     ] = []  # one for each time that a module of the file names the symbol, in that order; the first definition prevails
-    for undefined, name in re.findall(r"^[DHP]([U-])[A-Z-]{6} (\S+)$", run(f"llvm-lto2-{version}", "dump-symtab", path).decode(), re.M):
+    for undefined, name in re.findall(r"^[DHP]([U-])[A-Z-]{6} (\S+)$", run(llvm("llvm-lto2", version), "dump-symtab", path).decode(), re.M):
         prevails = undefined == "-" and f"-r={path},{name},plx" not in resolutions
         resolutions.append(f"-r={path},{name},{'plx' if prevails else ''}")
-    run(f"llvm-lto2-{version}", "run", "-o", path.parent / "task", path, *resolutions)
+    run(llvm("llvm-lto2", version), "run", "-o", path.parent / "task", path, *resolutions)
     tasks = {int(out.suffix[1:]) for out in path.parent.glob("task.*")}
     for out in path.parent.glob("task.*"):
         out.unlink()
@@ -98,10 +98,10 @@ def test_nm_lists_the_members_we_classify(tmp_path: Path) -> None:
         clang(CLANG, tmp_path, name="no"),
     ]
     archive = tmp_path / "lib.a"
-    run(f"llvm-ar-{CLANG}", "rcs", archive, *parts)
+    run(llvm("llvm-ar"), "rcs", archive, *parts)
     said = {
         line.split(": ")[0].rpartition(":")[2]: line.split(": ")[1][0]
-        for line in run(f"llvm-nm-{CLANG}", "-A", "-U", archive).decode().splitlines()
+        for line in run(llvm("llvm-nm"), "-A", "-U", archive).decode().splitlines()
     }
     assert said == {"thin.o": "-", "full.o": "-", "no.o": "0"}
     assert counts(look(archive)) == {"thin": 1, "full": 1, "native": 1}

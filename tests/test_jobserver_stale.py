@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pty
 import socket
 import subprocess
 import sys
@@ -51,7 +50,7 @@ def stale(kind: str, fds: list[int], tmp_path: Path) -> tuple[int, int]:
         fds += [left.detach(), right.detach()]
         return fds[-2], fds[-1]
     if kind == "terminal":
-        fds += pty.openpty()
+        fds += tools.terminal()
         return fds[-2], fds[-1]
     return {"two pipes": (first[0], second[1]), "swapped": (first[1], first[0]), "read ends": (first[0], first[0])}[kind]
 
@@ -110,7 +109,7 @@ def test_a_path_that_nobody_serves_is_refused(kind: str, reason: str, fds: list[
     elif kind == "unserved":
         os.mkfifo(path)
     elif kind == "terminal":
-        fds += pty.openpty()
+        fds += tools.terminal()
         path = Path(os.ttyname(fds[1]))
     elif kind.startswith("/dev"):
         path = Path(kind)

@@ -259,7 +259,11 @@ def test_a_tool_by_a_relative_path(tmp_path: Path, dump: Path, tool: str, last: 
     """C6: the prefix form takes a relative path from the current directory."""
     place = Place(tmp_path, dump, "prefix", "gcc")
     done = subprocess.run(
-        [place.words[0], tool.format(root=tmp_path.name), last], env={"PATH": "/usr/bin:/bin"}, cwd=tmp_path, capture_output=True, check=True
+        [place.words[0], tool.format(root=tmp_path.name), last],
+        env={"PATH": "/usr/bin:/bin"},
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
     )
     assert [os.fsencode(place.tool), last.encode()] == Dump(done.stdout).argv
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 DEADLINE = 60.0
 # program, its masquerade directory, a name that stands in it, variables that keep it on this machine
 MASQUERADES = {
-    "ccache": ("ccache", "/usr/lib/ccache", "gcc-12", {"CCACHE_DIR": "{place}/ccache"}),
-    "ccache disabled": ("ccache", "/usr/lib/ccache", "gcc-12", {"CCACHE_DISABLE": "1"}),
-    "distcc": ("distcc", "/usr/lib/distcc", "gcc-12", {"DISTCC_HOSTS": "localhost", "DISTCC_DIR": "{place}/distcc"}),
+    "ccache": ("ccache", "/usr/lib/ccache", tools.GCC, {"CCACHE_DIR": "{place}/ccache"}),
+    "ccache disabled": ("ccache", "/usr/lib/ccache", tools.GCC, {"CCACHE_DISABLE": "1"}),
+    "distcc": ("distcc", "/usr/lib/distcc", tools.GCC, {"DISTCC_HOSTS": "localhost", "DISTCC_DIR": "{place}/distcc"}),
     "icecc": ("icecc", "/usr/lib/icecc/bin", "gcc", {"ICECC": "disable"}),
 }
 
@@ -155,3 +155,72 @@ def test_two_scripts_that_call_each_other_through_us_are_a_loop(shim: Shim, tmp_
         pins[f"LDSHIM_REAL_{name.upper()}"] = str(script)
     done = call([str(ours / "gcc"), "-c", "t.c"], on_path(shim, ours, **pins), tmp_path)
     assert (111, 1) == (done.returncode, done.stderr.count(b"\n"))
+
+
+def counting_wrapper(place: Path, name: str, real: str) -> Path:
+    """Write a wrapper as Buildroot's: a link to a program of another name, which notes each run and execs a compiler by its path."""
+    place.mkdir()
+    (place / "toolchain-wrapper").write_text(f'#!/bin/sh\n[ "$*" = --version ] || echo run >>{place}/runs\nexec {real} -DWRAPPED "$@"\n')
+    (place / "toolchain-wrapper").chmod(0o755)
+    (place / name).symlink_to("toolchain-wrapper")
+    return place
+
+
+@pytest.mark.parametrize("way", ["prefix, farm behind", "prefix, links behind", "by name, farm behind", "farm made with it"])
+def test_a_wrapper_of_the_users_runs_once(way: str, shim: Shim, tmp_path: Path) -> None:
+    """C6: a wrapper that stands first on PATH is the tool, wherever an ldshim stands behind it; nothing of its own is passed over."""
+    wrapper = counting_wrapper(tmp_path / "host", "gcc", tools.need("gcc"))
+    ours = tmp_path / "ours"
+    if "farm" in way:
+        env = on_path(shim, *([wrapper] if way == "farm made with it" else []))
+        subprocess.run([shim.command, "link-farm", str(ours), "gcc"], env=env, stdout=subprocess.DEVNULL, check=True)
+    else:
+        shim.only(ours, "gcc")
+    text = tmp_path / "w.c"
+    text.write_text("#ifndef WRAPPED\n#error passed over\n#endif\nint main(void) { return 0; }\n")
+    command = [shim.command, "gcc"] if way.startswith("prefix") else ["gcc"]
+    env = on_path(shim, *([ours, wrapper] if way == "farm made with it" else [wrapper, ours]))
+    for line in (["-c", str(text), "-o", "w.o"], [str(text), "-o", "w"]):
+        (wrapper / "runs").unlink(missing_ok=True)
+        done = call(["/usr/bin/env", f"PATH={env['PATH']}", *command, *line], env, tmp_path)
+        assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
+        assert "run\n" == (wrapper / "runs").read_text()
+
+
+@pytest.mark.parametrize("how", ["a script that searches PATH", "a copy of ccache", "a hard link to ccache"])
+@pytest.mark.parametrize("place", ["in a directory of ours alone", "in a mixed directory"])
+def test_what_called_us_by_name_is_not_called_again(how: str, place: str, shim: Shim, tmp_path: Path) -> None:
+    """C6: a wrapper or a cache in front of us that searches PATH for the next of its name comes out at the compiler, and runs once."""
+    front = tmp_path / "front"
+    front.mkdir()
+    if how.startswith("a script"):
+        lines = [
+            "#!/bin/sh",
+            f"echo run >>{tmp_path}/runs",
+            f'for d in $(echo "$PATH" | tr : " "); do [ "$d" = {front} ] || [ ! -x "$d/gcc" ] ||',
+        ]
+        (front / "gcc").write_text("\n".join([*lines, 'exec "$d/gcc" "$@"; done', ""]))
+        (front / "gcc").chmod(0o755)
+    elif how.startswith("a copy"):
+        shutil.copy(tools.need("ccache"), front / "gcc")
+    else:
+        try:
+            os.link(tools.need("ccache"), front / "gcc")
+        except OSError:
+            pytest.skip("no hard link from here to ccache")
+    ours = shim.only(tmp_path / "ours", "gcc")
+    if place == "in a mixed directory":
+        (ours / "another-tool").symlink_to("/bin/true")
+    env = on_path(shim, front, ours, CCACHE_DIR=str(tmp_path / "cache"))
+    line = ["-c", str(source(tmp_path)), "-o", "t.o"]
+    for command in (["gcc"], [shim.command, "gcc"]):
+        done = call(["/usr/bin/env", f"PATH={env['PATH']}", *command, *line], env, tmp_path)
+        assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
+    if how.startswith("a script"):
+        assert "run\n" * 2 == (tmp_path / "runs").read_text()
+
+
+def test_ldshim_in_front_of_ldshim_is_one_ldshim(shim: Shim, tmp_path: Path) -> None:
+    """C1: a linker launcher in front of a CC that names ldshim too is no tool called ldshim."""
+    done = call([shim.command, shim.command, "gcc", "-c", str(source(tmp_path)), "-o", "t.o"], on_path(shim), tmp_path)
+    assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)

@@ -6,6 +6,7 @@ So the page is held against the parser and the table of variables, is formatted 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -14,9 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from ldshim import __version__
-from ldshim.call.environment import VARIABLES
+from ldshim import __version__, record
+from ldshim.analysis import Analysis
+from ldshim.call import real_tool
+from ldshim.call.environment import VARIABLES, Environment
 from ldshim.cli import main as cli
+from ldshim.decide.budget import Decision
+from ldshim.decide.rewrite import Edits
+from ldshim.warden.grant import Grant
+from ldshim.warden.history import History
 from tests import tools
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +59,17 @@ def test_every_command_and_option_stands_in_the_page(command: str) -> None:
     text = plain()
     assert f"ldshim {command}" in text
     assert [] == sorted(word for word in options(subparsers()[command]) if word not in text)
+
+
+def test_every_key_of_the_log_stands_in_the_page(tmp_path: Path) -> None:
+    """Each key of both lines of a link is named in the section LOG."""
+    log = tmp_path / "log"
+    call = real_tool.stand_in(b"sh", [], Environment([(b"PATH", os.fsencode(os.defpath))]))
+    handover = record.record(call, Analysis(Decision(None, "")), Grant(), Edits(), "handover")
+    record.epilogue(os.fsencode(log), 1)(History(0.0), 0.0)
+    section = PAGE.read_text().partition(".SH LOG")[2].partition(".SH ")[0]
+    named = set(re.findall(r"[a-z]+", " ".join(re.findall(r"(?m)^\.TP\n\.BR? (.*)$", section))))
+    assert {*handover, *json.loads(log.read_text())} == named
 
 
 def test_the_page_is_of_this_version() -> None:

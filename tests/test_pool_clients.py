@@ -111,7 +111,7 @@ def test_cargo_is_a_client(style: str, shim: Shim, tmp_path: Path) -> None:
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("style", ["fifo", "pipe"])
-@pytest.mark.parametrize("gcc", ["gcc-12"])
+@pytest.mark.parametrize("gcc", [tools.GCC])
 def test_an_lto_link_runs_n_jobs(gcc: str, style: str, shim: Shim, program: Program, tmp_path: Path) -> None:
     """GCC's LTRANS jobs come out of the pool, through ldshim's private pipe; nothing is missing afterwards (C14 C19)."""
     jobs = Jobs(tmp_path / "gate", tools.need(gcc))
@@ -127,7 +127,7 @@ def test_an_lto_link_runs_n_jobs(gcc: str, style: str, shim: Shim, program: Prog
 @pytest.mark.parametrize("style", ["fifo", "pipe"])
 def test_an_lld_link_gives_back(style: str, shim: Shim, program: Program, tmp_path: Path) -> None:
     """An lld link takes its tokens from the pool; afterwards every token is back (C14)."""
-    lld = "ld.lld-16"
+    lld = tools.LLD
     jobs = Jobs(tmp_path / "gate")
     jobs.open()
     objects = program.objects(tools.clang_of(lld), "-O1", "-flto=thin", "-Wno-everything")
@@ -141,7 +141,7 @@ def test_an_lld_link_gives_back(style: str, shim: Shim, program: Program, tmp_pa
 @pytest.mark.matrix
 def test_everybody_shares_one_pool(shim: Shim, program: Program, tmp_path: Path) -> None:
     """Ninja at the top; make, cargo, a GCC and an lld LTO link and plain jobs below it: N jobs together, and every token back (C14)."""
-    gcc, lld = "gcc-12", "ld.lld-16"
+    gcc, lld = tools.GCC, tools.LLD
     jobs = Jobs(tmp_path / "gate", tools.need(gcc))
     makefile(tmp_path, jobs, name="inner.mk")
     crate(tmp_path / "tiny", jobs)

@@ -15,12 +15,14 @@ import pytest
 
 from ldshim.call import environment
 from ldshim.cli import pool as command
+from ldshim.cli.served import Served
 from ldshim.reserve import cpus
 from tests import tools
 from tests.pool import Pool
-from tests.shim import ROOT, Shim
+from tests.shim import ROOT, Shim, script
 
 pytestmark = pytest.mark.matrix
+
 
 STYLES = ["fifo", "pipe"]
 
@@ -35,23 +37,25 @@ class Run:
         self.err = err.decode()
 
 
-def start(shim: Shim, *words: str, pass_fds: tuple[int, ...] = (), **more: str) -> subprocess.Popen[bytes]:
+def start(shim: Shim, *words: str, pass_fds: tuple[int, ...] = (), cwd: Path | str | None = None, **more: str) -> subprocess.Popen[bytes]:
     """Start `ldshim pool WORDS` as the leader of a process group."""
     command = [shim.command, "pool", *words]
     env = {**shim.environment(PYTHONPATH=str(ROOT)), **more}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True, pass_fds=pass_fds)
+    return subprocess.Popen(
+        command, env=env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True, pass_fds=pass_fds, cwd=cwd
+    )
 
 
-def run(shim: Shim, *words: str, pass_fds: tuple[int, ...] = (), **more: str) -> Run:
+def run(shim: Shim, *words: str, pass_fds: tuple[int, ...] = (), cwd: Path | None = None, **more: str) -> Run:
     """Run `ldshim pool WORDS` to its end."""
-    return Run(start(shim, *words, pass_fds=pass_fds, **more))
+    return Run(start(shim, *words, pass_fds=pass_fds, cwd=cwd, **more))
 
 
 @contextlib.contextmanager
 def running(shim: Shim, *words: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run `ldshim pool WORDS` beside a test that does things to it; one that fails leaves none of it behind."""
-    process = start(shim, *words, pass_fds=(), **more)
+    process = start(shim, *words, pass_fds=(), cwd=None, **more)
     try:
         yield process
     finally:
@@ -362,3 +366,49 @@ def test_the_environment_is_else_the_caller_s(shim: Shim) -> None:
     pairs = environment.Environment([(n, v) for n, _, v in (e.partition(b"=") for e in os.fsencode(done.out).split(b"\0")) if n])
     expected = {os.fsencode(n): os.fsencode(v) for n, v in shim.environment(PYTHONPATH=str(ROOT), ODD="\udcff\n", EMPTY="").items()}
     assert expected == {name: value for name, value in pairs.pairs if name not in ours}
+
+
+TOLD = "ldshim: pool: nobody has asked for a token: told a number of its own: {}; without it, it shares the 2 of the pool"
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    ("build", "told"),
+    [
+        (["make", "-s", "-j4"], "make -s -j4"),
+        (["env", "X=1", "make", "-s", "-j", "4", "all"], "make -s -j 4"),
+        (["sh", "-c", "true && make -s --jobs=4; true"], "make -s --jobs=4"),
+        (["./script"], "make -s -j4"),
+        (["make", "-s"], ""),
+        (["echo", "-j4"], ""),
+    ],
+    ids=["itself", "behind env", "in a shell", "in a script", "no number", "no build"],
+)
+def test_a_build_that_was_told_a_number_of_its_own_is_named(shim: Shim, style: str, build: list[str], told: str, tmp_path: Path) -> None:
+    """Nobody asks the pool, and four jobs run: one line says whose number it is. Without a number nothing is said."""
+    (tmp_path / "make").symlink_to(tools.make44())  # which reads either style
+    (tmp_path / "makefile").write_text("all: ; @sleep 0.5\n")
+    script(tmp_path / "script", "make -s -j4")
+    done = run(shim, "-j2", f"--style={style}", "--", *build, cwd=tmp_path, PATH=f"{tmp_path}:{os.defpath}")
+    said = [line for line in done.err.splitlines() if line.startswith("ldshim: ")]
+    assert (0, [TOLD.format(told)] if told else []) == (done.status, said)
+
+
+def test_a_number_is_no_matter_where_the_pool_was_asked(shim: Shim) -> None:
+    """C14: a token that was taken and given back is noticed however short the build is."""
+    done = run(shim, "-j2", "--", *python("c.take(1); c.give(1)"), "make", "-j4")
+    assert (0, "") == (done.status, done.err)
+
+
+def test_a_fifo_knows_that_it_was_asked(shim: Shim) -> None:
+    """Nobody has asked a pool that is full, and somebody has when a token is gone or came back."""
+    served = Served(3, "fifo", {b"XDG_RUNTIME_DIR": os.fsencode(shim.runtime)}.get)  # type: ignore[arg-type]
+    try:
+        before = served.was_asked()
+        time.sleep(0.05)  # a file's time is of the last tick
+        token = os.read(served.read_fd, 1)
+        during = served.was_asked()
+        os.write(served.write_fd, token)
+        assert (False, True, True) == (before, during, served.was_asked())
+    finally:
+        served.close()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldshim.call import processes
+from tests import tools
 from tests.flight import wait_for
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Terminal:
     """A terminal with our small shell and one job in it. said: everything that was shown."""
 
     def __init__(self, shim: Shim, *words: str) -> None:
-        self.master, slave = os.openpty()
+        self.master, slave = tools.terminal()
         self.said = ""
         command = [sys.executable, "-c", SHELL, shim.command, "pool", *words]
         env = shim.environment(TERM="xterm", COLUMNS="80")

@@ -17,10 +17,10 @@ from ldshim.call import real_tool
 from ldshim.call.environment import Environment, read_settings
 from ldshim.launcher import text
 from tests.launchers import ROOT, Dump, build_dump, call, launcher
-from tests.tools import need
+from tests.tools import CLANG, LLD, need
 
 PYTHON = getattr(sys, "_base_executable", sys.executable)
-TOOLS = {"bfd": "ld.bfd", "gold": "ld.gold", "lld": "ld.lld-16", "mold": "ld.mold", "gcc": "gcc", "clang": "clang-16"}
+TOOLS = {"bfd": "ld.bfd", "gold": "ld.gold", "lld": LLD, "mold": "ld.mold", "gcc": "gcc", "clang": CLANG}
 
 FILES = ["plain.o", "slim.o", "thin.o", "plain.a", "thin.a", "script.ld", "words", ".", "missing.o"]
 OPTIONS = b"""-flto -flto=2 -fuse-ld=lld -Wl,thin.o -Wl,-plugin,x -Wl,slim.o -x c -Xlinker -Wl,--as-needed -lm
@@ -42,7 +42,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Provide files of every kind that a link may name."""
     place = tmp_path_factory.mktemp("inputs")
     (place / "f.c").write_text("int f(void) { return 0; }\n")
-    for name, words in (("plain", ["gcc"]), ("slim", ["gcc", "-flto"]), ("thin", ["clang-16", "-flto=thin"])):
+    for name, words in (("plain", ["gcc"]), ("slim", ["gcc", "-flto"]), ("thin", [CLANG, "-flto=thin"])):
         subprocess.run([need(words[0]), *words[1:], "-c", "f.c", "-o", f"{name}.o"], cwd=place, check=True)
         subprocess.run([need("ar"), "rcS", f"lib{name}.a", f"{name}.o"], cwd=place, check=True)
         (place / f"{name}.a").symlink_to(f"lib{name}.a")
@@ -146,7 +146,7 @@ def test_a_tool_that_was_not_asked_is_judged_by_its_file(
     (tmp_path / file).write_bytes(dump.read_bytes())
     (tmp_path / "tool").symlink_to(file)
     monkeypatch.chdir(inputs)
-    code = f"import sys; sys.path.append({str(ROOT)!r}); from ldshim import plain_link; plain_link.link_found({str(tmp_path / 'tool')!r}, 0)"
+    code = f"import sys; sys.path.append({str(ROOT)!r}); from ldshim.plain_link import link_found; link_found({str(tmp_path / 'tool')!r}, 0)"
     said = subprocess.run([PYTHON, "-IS", "-c", code, *words.split()], env={"PATH": "/usr/bin"}, stdout=subprocess.PIPE, check=True).stdout
     assert plain == bool(said)
     assert not said or words.encode().split() == Dump(said).argv[1:]

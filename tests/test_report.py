@@ -203,12 +203,15 @@ def test_a_log_is_read_from_standard_input() -> None:
 
 
 def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
-    """A missing log and an output that cannot be written cost status 100 and a line each; the other logs are shown."""
+    """A missing log costs status 2, an output that cannot be written 100, and a line each; the other logs are shown."""
     path = Log().link(7, 0.0, 4.0, STEPS, "prog").write(tmp_path / "log")
     missing = report(tmp_path / "none", path)
-    assert (100, True) == (missing.returncode, b"prog" in missing.stdout)
+    assert (2, True) == (missing.returncode, b"prog" in missing.stdout)
     assert f"ldshim: {tmp_path}/none: cannot be read: No such file or directory\n".encode() == missing.stderr
     for option in ("--html", "--trace"):
+        nothing = report(option, tmp_path / "page", tmp_path)
+        assert (2, f"ldshim: {tmp_path}: cannot be read: Is a directory\n".encode()) == (nothing.returncode, nothing.stderr)
+        assert not (tmp_path / "page").exists()
         refused = report(option, tmp_path / "no" / "file", path)
         assert 100 == refused.returncode
         assert f"ldshim: {tmp_path}/no/file: cannot be written: No such file or directory\n".encode() == refused.stderr

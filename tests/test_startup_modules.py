@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.launchers import ROOT, launcher
-from tests.tools import need
+from tests.tools import LLD, need
 
 PYTHON = getattr(sys, "_base_executable", sys.executable)
 
@@ -46,7 +46,7 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "m.c").write_text("int f(void) { return 0; }\n")
     subprocess.run([need("gcc"), "-c", "m.c", "-o", "m.o"], cwd=tmp_path, check=True)
     tmp_path.chmod(0o700)
-    for name, tool in (("ld", "ld.bfd"), ("ld.lld", "ld.lld-16"), ("ld.gold", "ld.gold")):
+    for name, tool in (("ld", "ld.bfd"), ("ld.lld", LLD), ("ld.gold", "ld.gold")):
         launcher(tmp_path / "farm", name, Path(need(tool)), PYTHON)
     return tmp_path
 
@@ -73,7 +73,7 @@ def prefix(place: Path) -> str:
     return "bin/ldshim"
 
 
-@pytest.mark.parametrize(("name", "words"), [("ld.bfd", ["-r", "m.o"]), ("ld.lld-16", ["-r", "m.o"]), ("gcc", ["-r", "-nostdlib", "m.o"])])
+@pytest.mark.parametrize(("name", "words"), [("ld.bfd", ["-r", "m.o"]), (LLD, ["-r", "m.o"]), ("gcc", ["-r", "-nostdlib", "m.o"])])
 def test_a_plain_link_in_the_prefix_form_plans_nothing(place: Path, name: str, words: list[str]) -> None:
     """C23: `ldshim ld` knows a certainly plain link as a launcher does, once it knows what the tool is."""
     own = prefix(place)

@@ -22,6 +22,7 @@ from ldshim.warden import reservation, watch
 from ldshim.warden.history import History
 from tests.link import Link
 from tests.pool import Pool
+from tests.shim import ROOT
 
 
 @pytest.fixture(params=["pipe", "fifo"])
@@ -176,8 +177,9 @@ def test_a_warden_that_waits_wakes_when_a_token_is_there() -> None:
         link = reservation.Link(ours)
         os.close(link.pidfd)
         link.pid, link.pidfd = child.pid, os.pidfd_open(child.pid)
-        policy = Waiter(pool, child, theirs)
-        watch.watch(link, JobserverLease(client), policy, History(0.0))
+        policy, lease, history = Waiter(pool, child, theirs), JobserverLease(client), History(0.0)
+        watch.watch(link, lease, policy, history)
+        watch.wind_up(link, lease, policy, history)
         assert policy.hurried
         os.close(link.pidfd)
         os.close(ours)
@@ -232,3 +234,63 @@ def test_sigchld_ignored_by_the_caller_does_no_harm(tmp_path: Path) -> None:
         finally:
             signal.signal(signal.SIGCHLD, before)
         link.process.wait()
+
+
+@pytest.mark.parametrize("policy", ["fixed", "confine", "valve"])
+def test_a_warden_that_is_dismissed_returns_everything_while_the_link_runs(policy: str, tmp_path: Path) -> None:
+    """C1 C14: exec failed, or something of ours did: the call runs bare, on every CPU, without a descriptor of ours, and holds nothing."""
+    with Pool(b"abc", style="fifo") as pool:
+        script = "nproc > cpus; ls -l /proc/self/fd > fds; while [ ! -e over ]; do sleep 0.05; done"
+        link = Link(pool, tmp_path, script, stage="dismissed", policy=policy)
+        link.told()
+        assert pool.settled(5)
+        assert wardens(pool) == []
+        (tmp_path / "over").touch()
+        assert 0 == link.process.wait()
+    numbers = [int(line.split(" -> ")[0].split()[-1]) for line in (tmp_path / "fds").read_text().splitlines() if " -> " in line]
+    assert [] == [number for number in numbers if number > 99]
+    assert len(os.sched_getaffinity(0)) == int((tmp_path / "cpus").read_text())
+
+
+@pytest.mark.parametrize("policy", ["fixed", "confine"])
+def test_a_warden_without_pidfd_and_proc_ends_with_its_link(policy: str, tmp_path: Path) -> None:
+    """C15: nothing tells of a death but the kernel's own answer and the life pipe; a server that keeps the pipe holds nothing up."""
+    blind = (
+        "import os\nfrom ldshim.call import processes\nif hasattr(os, 'pidfd_open'): del os.pidfd_open\nprocesses.PROC = b'/nonexistent'\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{blind}")
+    with Pool(b"abc", style="fifo") as pool:
+        os.environ["PYTHONPATH"] = str(tmp_path)
+        try:
+            link = Link(pool, tmp_path, "setsid sleep 30 & echo $! > server; sleep 0.3", policy=policy)
+            assert link.taken() == 3
+            assert pool.available() == 0
+        finally:
+            del os.environ["PYTHONPATH"]
+        assert 0 == link.process.wait()
+        returned = pool.settled(5)
+        os.kill(int((tmp_path / "server").read_text()), signal.SIGKILL)
+    assert returned
+
+
+def test_a_jobserver_that_somebody_filled_does_not_hold_the_warden(tmp_path: Path) -> None:
+    """C14 C15: where no byte fits in, nobody lacks the one that we hold: the warden ends."""
+    with Pool(b"+", style="fifo") as pool:
+        link = Link(pool, tmp_path, "while [ ! -e over ]; do sleep 0.05; done")
+        assert link.taken() == 1
+        filler = os.open(pool.path, os.O_WRONLY | os.O_NONBLOCK)
+        put = 0
+        try:
+            while True:
+                put += os.write(filler, b"+" * 4096)
+        except BlockingIOError:
+            os.close(filler)
+        (tmp_path / "over").touch()
+        link.process.wait()
+        deadline = time.monotonic() + 20
+        while wardens(pool) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert [] == wardens(pool)
+        while put > 0:
+            put -= len(pool.take(put))
+        pool.give(b"+")

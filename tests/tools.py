@@ -4,13 +4,16 @@ The problem: a test that quietly skips proves nothing, and a machine without gcc
 consequence: one door, `need`. At a desk a missing program skips with the reason; where CI=true it fails, so that the promise
 cannot rot unseen. Version numbers are asked of the program, never read out of its name.
 
-`gccs()`, `llds()` and `makes()` are meant for parametrize: they name what the contracts promise plus whatever kin is installed.
+Which versions are tested: at a desk those that are installed, whatever they are; under CI=true those that the contracts promise, and they
+must be there. GCCS, CLANGS and LLDS name them by major, for parametrize; `gcc` without a suffix counts by its version. GCC, CLANG and
+LLD are for tests that need one of each.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -23,16 +26,7 @@ import pytest
 
 from ldshim.call.banner import Tool
 
-
-def _majors(variable: str, promised: tuple[int, ...]) -> tuple[int, ...]:
-    """Read majors from the environment (`13,14,15,16`: newest.sh), else those that the contracts promise."""
-    said = os.environ.get(variable, "")
-    return tuple(int(major) for major in said.split(",")) if said else promised
-
-
-PROMISED_GCC = _majors("LDSHIM_TEST_GCC", (11, 12))
-PROMISED_LLD = _majors("LDSHIM_TEST_LLD", (14, 16, 19))
-NEWEST = 30  # how far we look for installed kin of the promised versions
+NEWEST = 40  # how far we look for installed versions
 
 
 def missing(what: str) -> NoReturn:
@@ -65,32 +59,91 @@ def version(path: str) -> tuple[int, ...]:
     return tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
 
 
-def _kin(stem: str, promised: tuple[int, ...]) -> list[str]:
-    return [f"{stem}-{major}" for major in range(5, NEWEST) if major in promised or shutil.which(f"{stem}-{major}")]
+def _there(stem: str) -> dict[int, str]:
+    """Name the installed versions of a tool: {14: "gcc-14"}; one without a suffix counts where no other has its major."""
+    found = {major: f"{stem}-{major}" for major in range(5, NEWEST) if shutil.which(f"{stem}-{major}")}
+    bare = shutil.which(stem)
+    for major in version(bare)[:1] if bare else ():
+        found.setdefault(major, stem)
+    return found
 
 
-def need_c_library() -> str:
-    """Find a gcc that can compile a C program: a bare gcc package has no headers and no libc to link with."""
-    gcc = need("gcc")
-    header = subprocess.run([gcc, "-E", "-include", "pthread.h", "-xc", "/dev/null"], capture_output=True, check=False)
-    if header.returncode:
-        missing("the C library's headers (libc6-dev)")
-    return gcc
+def _tested(stem: str, variable: str, promised: tuple[int, ...]) -> dict[int, str]:
+    """Name the versions to test, oldest first. variable: where newest.sh says what it promises (`13,14`) instead of the contracts."""
+    said = os.environ.get(variable, "")
+    majors = tuple(int(major) for major in said.split(",")) if said else promised
+    there = _there(stem)
+    if os.environ.get("CI") == "true" or not there:
+        return {major: there.get(major, f"{stem}-{major}") for major in majors}
+    return dict(sorted(there.items()))
+
+
+def _one_of(tested: dict[int, str], wanted: int) -> str:
+    return tested.get(wanted) or tested[max(tested)]
+
+
+GCCS = _tested("gcc", "LDSHIM_TEST_GCC", (11, 12))
+LLDS = _tested("ld.lld", "LDSHIM_TEST_LLD", (14, 16, 19))
+CLANGS = _tested("clang", "LDSHIM_TEST_LLD", (14, 15, 16, 19))
+GCC = _one_of(GCCS, 12)
+LLD = _one_of(LLDS, 16)
 
 
 def gccs() -> list[str]:
-    """Name the gcc drivers to test: those promised (present or not) and every other one installed."""
-    return _kin("gcc", PROMISED_GCC)
+    """Name the gcc drivers to test, and under CI=true every other one installed."""
+    return list(dict.fromkeys([*GCCS.values(), *_there("gcc").values()]))
 
 
 def llds() -> list[str]:
-    """Name the lld linkers to test, as `ld.lld-16`: those promised (present or not) and every other one installed."""
-    return _kin("ld.lld", PROMISED_LLD)
+    """Name the lld linkers to test, as `ld.lld-16`, and under CI=true every other one installed."""
+    return list(dict.fromkeys([*LLDS.values(), *_there("ld.lld").values()]))
+
+
+def major(tool: str) -> int:
+    """Return the major of a tool that is tested, 0 for any other: of `ld.lld-16` 16."""
+    named = {name: number for stem in ("gcc", "clang", "ld.lld") for number, name in _there(stem).items()}
+    named.update({name: number for tested in (GCCS, LLDS, CLANGS) for number, name in tested.items()})
+    return named.get(tool, 0)
+
+
+def beside(tool: str, stem: str, other: str) -> str:
+    """Name what belongs to a tool, by the suffix: beside `gcc-14` stands `gcc-ar-14`."""
+    return other + tool[len(stem) :]
+
+
+def clang_named(lld: str) -> str:
+    """Name the clang that belongs to `ld.lld-16`, installed or not."""
+    return {**CLANGS, **_there("clang")}.get(major(lld), beside(lld, "ld.lld", "clang"))
 
 
 def clang_of(lld: str) -> str:
     """Find the clang that belongs to `ld.lld-16`."""
-    return need("clang-" + lld.rpartition("-")[2])
+    return need(clang_named(lld))
+
+
+CLANG = clang_named(LLD)
+
+
+@functools.cache
+def _has_headers(compiler: str) -> bool:
+    line = [compiler, "-E", "-include", "pthread.h", "-xc", os.devnull]
+    return subprocess.run(line, capture_output=True, check=False).returncode == 0
+
+
+def need_c_library(compiler: str = "gcc") -> str:
+    """Find a compiler that can compile a C program: a bare gcc package has no headers and no libc to link with."""
+    found = need(compiler)
+    if not _has_headers(found):
+        missing("the C library's headers (libc6-dev)")
+    return found
+
+
+def terminal() -> tuple[int, int]:
+    """Open a pseudo-terminal: its two ends, which the caller closes; a skip in a container without /dev/pts."""
+    try:
+        return pty.openpty()
+    except OSError as error:
+        missing(f"pseudo-terminals (/dev/pts): {error.strerror or error}")
 
 
 def _script_places() -> set[str]:

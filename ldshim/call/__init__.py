@@ -8,4 +8,5 @@ processes.py      other processes, read from /proc
 prepaid.py        callers that have paid for an explicit number already
 own_directory.py  the directory that only we can write: slots, promises, banners
 descriptors.py    numbers for descriptors of ours
+clock.py          seconds that pass, whatever the clock says
 """

@@ -86,7 +86,7 @@ def read_environment(proc: bytes = b"/proc") -> Environment:
     try:
         block = slurp(proc + b"/self/environ")
     except OSError:
-        return Environment(as_given(list(os.environb.items())))
+        return Environment(as_given(_as_it_was(list(os.environb.items()))))
     pairs = []
     for entry in block.split(b"\0"):
         # The search starts at 1: a name may begin with `=` as far as execve is concerned.
@@ -105,6 +105,14 @@ def as_given(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [(name[len(ASIDE_PREFIX) :] if name.startswith(ASIDE_PREFIX) else name, value) for name, value in kept]
 
 
+def _as_it_was(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Take out the LC_CTYPE that Python itself adds, at the end, where the locale is C (PEP 538): the tool's messages go by it."""
+    values = dict(pairs)
+    is_c = not values.get(b"LC_ALL") and values.get(b"LANG", b"") in (b"", b"C", b"POSIX")
+    added = pairs[-1:] in ([(b"LC_CTYPE", b"C.UTF-8")], [(b"LC_CTYPE", b"C.utf8")], [(b"LC_CTYPE", b"UTF-8")])
+    return pairs[:-1] if is_c and added else pairs
+
+
 def slurp(path: bytes) -> bytes:
     """Read a whole small file (a /proc entry), however many reads it takes."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -117,6 +125,14 @@ def slurp(path: bytes) -> bytes:
             parts.append(part)
     finally:
         os.close(fd)
+
+
+def count(text: bytes) -> int:
+    """Read a number that somebody else wrote: plain digits, at most nine; 0 for everything else.
+
+    No pid, descriptor or number of jobs has more, and int() refuses 4300 digits (CPython 3.11).
+    """
+    return int(text) if text.isdigit() and len(text) < 10 else 0
 
 
 def _switch(value: bytes) -> bool:
@@ -134,7 +150,7 @@ def _positive(value: bytes) -> int:
 
 def _size(value: bytes) -> int:
     digits, unit = (value[:-1], value[-1:].upper()) if value[-1:].isalpha() else (value, b"")
-    if not digits.isdigit() or unit not in (b"", b"K", b"M", b"G") or int(digits) < 1:
+    if not digits.isdigit() or len(digits) > 18 or unit not in (b"", b"K", b"M", b"G") or int(digits) < 1:
         raise ValueError
     return int(digits) << {b"": 0, b"K": 10, b"M": 20, b"G": 30}[unit]
 
@@ -148,7 +164,10 @@ def _explicit(value: bytes) -> bool:
 def _path(value: bytes) -> bytes:
     if not value:
         raise ValueError
-    return os.path.abspath(value)
+    try:
+        return os.path.abspath(value)
+    except OSError:  # the current directory was removed
+        raise ValueError from None
 
 
 # variable, attribute of Settings, reader, what is accepted
@@ -205,9 +224,6 @@ def read_settings(environment: Environment) -> Settings:
 def ceiling_from_builders(environment: Environment) -> tuple[int, str]:
     """Return the lowest of DEB_BUILD_OPTIONS' parallel=N and RPM_BUILD_NCPUS with its origin; (0, "") when neither speaks."""
     words = environment.get(b"DEB_BUILD_OPTIONS").replace(b",", b" ").split()
-    counts = [word[9:] for word in words if word.startswith(b"parallel=")]
-    found = [(int(count), "DEB_BUILD_OPTIONS") for count in counts if count.isdigit() and int(count) > 0]
-    ncpus = environment.get(b"RPM_BUILD_NCPUS")
-    if ncpus.isdigit() and int(ncpus) > 0:
-        found.append((int(ncpus), "RPM_BUILD_NCPUS"))
-    return min(found) if found else (0, "")
+    found = [(count(word[9:]), "DEB_BUILD_OPTIONS") for word in words if word.startswith(b"parallel=")]
+    found.append((count(environment.get(b"RPM_BUILD_NCPUS")), "RPM_BUILD_NCPUS"))
+    return min(((number, origin) for number, origin in found if number), default=(0, ""))

@@ -12,6 +12,7 @@ import os
 
 from . import own_directory, processes
 from .banner import PE_EMULATIONS, Tool
+from .descriptors import nowhere
 from .real_tool import kind_of
 
 TYPE_CHECKING = False
@@ -115,12 +116,15 @@ def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
 
     pending = processes.child_is_pending()
     block = environment.changed(edits)
-    reader, writer = os.pipe()
-    null = os.open(b"/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        reader, writer = os.pipe()
+    except OSError:
+        return b""
+    null = nowhere()
     try:
         # Numbers 0-2 may be closed in this process, and then null or writer sits on one of them: a dup2 to it would eat it.
-        high = {fd: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (null, writer)}
-        targets = {0: null, 1: null, 2: null, stream: writer}
+        high = {fd: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (null, writer) if fd >= 0}
+        targets = {stream: writer} if null < 0 else {0: null, 1: null, 2: null, stream: writer}
         actions = [(os.POSIX_SPAWN_DUP2, high[source], target) for target, source in targets.items()]
         try:
             pid = os.posix_spawn(real, [real, *args], dict(zip(block.keys(), block.values())), file_actions=actions)
@@ -132,12 +136,16 @@ def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
         return b""
     finally:
         os.close(writer)
-        os.close(null)
-    text = _read_with_deadline(reader)
-    os.close(reader)
-    if text is None:
-        os.kill(pid, 9)
-    status = processes.reap(pid, pending)
+        if null >= 0:
+            os.close(null)
+    text = None
+    try:
+        text = _read_with_deadline(reader)
+    finally:
+        os.close(reader)
+        if text is None:
+            os.kill(pid, 9)
+        status = processes.reap(pid, pending)
     return text if text is not None and status == 0 else b""
 
 

@@ -9,13 +9,12 @@ jobservers() comes first: descriptors that MAKEFLAGS names must be looked at bef
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import os
 import sys
 
-from .. import __version__
-from ..call import own_directory
+from .. import __version__, analysis
+from ..call import clock, descriptors, own_directory, processes
 from ..call.environment import VARIABLES, slurp
 from ..call.real_tool import program_on_path, show
 from ..decide import budget, memory_estimate, mode
@@ -101,6 +100,7 @@ def _cgroup_limit() -> int | None:
 def slots(environment: Environment, count: int) -> Report:
     """Say who holds the slots that links of ours share where there is no jobserver. count: how many of them this process may see."""
     path = own_directory.directory(environment.get)
+    path = own_directory.why_no_locks(path) or path if isinstance(path, bytes) else path
     held = holders.find(path if isinstance(path, bytes) else b"")
     taken = {slot for each in held for slot in each.slots if slot < count}
     return {
@@ -131,6 +131,9 @@ def next_link(environment: Environment, settings: Settings, report: Report) -> R
     """
     if settings.disable:
         return {"threads": None, "most": None, "source": "none", "reason": "LDSHIM_DISABLE=1: every tool runs unchanged"}
+    refused = analysis.untouched()
+    if refused:
+        return {"threads": None, "most": None, "source": "none", "reason": f"{refused}: every tool runs unchanged"}
     bounds = limits.collect(environment)
     if settings.mem_per_job:
         need = memory_estimate.Footprint(0, settings.mem_per_job, " (LDSHIM_MEM_PER_JOB)")
@@ -167,9 +170,36 @@ def _free_slots(found: Report) -> int:
 
 
 def kernel(directory: str) -> Report:
-    """Try the features of the kernel that ours depend on. directory: of the slots, "" for none; its file system must know flock."""
-    flock = _flock(directory or os.path.dirname(os.path.abspath(__file__)))
-    return {"release": os.uname().release, "proc": _own_proc(), "pidfd": _pidfd(), "flock": flock, "sched_setaffinity": _affinity()}
+    """Try what ours depend on in the kernel and around this process. directory: of the slots, "" for none: flock is tried there."""
+    flock = not own_directory.why_no_locks(os.fsencode(directory or os.path.dirname(os.path.abspath(__file__))))
+    return {
+        "release": os.uname().release,
+        "proc": _own_proc(),
+        "children": processes.lists_children() or not processes.is_there(),
+        "pidfd": _pidfd(),
+        "flock": flock,
+        "sched_setaffinity": _affinity(),
+        "descriptors": not descriptors.are_scarce(),
+        "null": _null(),
+        "clock": clock.is_true(),
+        "cwd": _cwd(),
+    }
+
+
+def _null() -> bool:
+    try:
+        os.close(os.open(b"/dev/null", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _cwd() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _own_proc() -> bool:
@@ -184,23 +214,6 @@ def _pidfd() -> bool:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):
         return False
-    return True
-
-
-def _flock(directory: str) -> bool:
-    """Lock a directory for the moment of the look: links lock the files in it, and nobody the directory itself."""
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
     return True
 
 

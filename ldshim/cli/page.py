@@ -82,8 +82,8 @@ class Page:
         if bad and compiled["writable"]:
             state += ", written at the next use"
         self.row("package", (f"{found['package']}:", ""), (state, "bad" if bad and not compiled["writable"] else ""))
-        features = [name for name in ("proc", "pidfd", "flock", "sched_setaffinity") if kernel[name]]
-        lacking = [name for name in ("proc", "pidfd", "flock", "sched_setaffinity") if not kernel[name]]
+        features = [name for name, works in kernel.items() if works and name != "release"]
+        lacking = [name for name, works in kernel.items() if not works]
         self.row(
             "kernel",
             (f"Linux {kernel['release']}: {', '.join(features) or 'nothing works'}", ""),
@@ -99,9 +99,7 @@ class Page:
         usable, chosen = any(each["usable"] for each in candidates), False
         for each in candidates:
             if each["usable"]:
-                there = f"{each['jobserver']}, {each['tokens']} tokens there now" + (
-                    f", of make's -j{each['jobs']}" if each["jobs"] else ""
-                )
+                there = f"{each['jobserver']}, {each['tokens']} tokens there now" + (f", of -j{each['jobs']}" if each["jobs"] else "")
                 self.row(each["from"], ("usable, too:" if chosen else "usable:", "dim" if chosen else "good"), (there, ""), width=15)
                 chosen = True
             elif each["named"]:

@@ -151,11 +151,11 @@ def may_confine(linker: Tool, settings: Settings) -> bool:
 def choose_policy(mode: Mode, settings: Settings, source: str, before_memory: int, confinable: bool, obstacle: str) -> str:
     """Choose what is to move the tokens of a link. before_memory: its number, 1 where there is nothing to take.
 
-    confinable: may_confine; obstacle: why this process cannot be confined all the same, "" when it can.
+    confinable: may_confine; obstacle: why this link cannot be followed all the same, "" when it can.
     """
     if source == "none" or before_memory == 1:
         return "none"
-    if mode.lto == "gcc" and settings.elastic:
+    if mode.lto == "gcc" and settings.elastic and not obstacle:
         return "valve"
     return "confine" if confinable and not obstacle else "fixed"
 
@@ -174,7 +174,7 @@ def for_lto(mode: Mode, settings: Settings, lease: Pool | None, limits: Limits, 
         ceilings.append((settings.max_jobs, "LDSHIM_MAX_JOBS"))
     if lease is not None and lease.source in ("jobserver", "recovered"):
         if make_jobs:
-            ceilings.append((make_jobs, "make's -j"))
+            ceilings.append((make_jobs, "the jobserver's -j"))
         number, origin = min([*ceilings, *limits.memory])
         return Budget(number, lease.source, f"{lease.source} {lease.name}, at most {number} by {origin}", min(ceilings)[0])
     if mode.serial:

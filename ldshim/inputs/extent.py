@@ -104,6 +104,17 @@ def stat_regular(path: bytes) -> os.stat_result | None:
     return found if found.st_mode & S_IFMT == S_IFREG else None
 
 
+def why_not_regular(path: bytes) -> str:
+    """Say why stat_regular has nothing."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.strerror or "unreadable"
+    except ValueError:
+        return "a NUL in its name"
+    return "no regular file: not read"
+
+
 def read_regular(path: bytes, most: int = RESPONSE_FILE_BYTES) -> bytes | None:
     """Read a whole regular file, a response file say; None when there is none, or it is too large."""
     if stat_regular(path) is None:

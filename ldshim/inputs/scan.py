@@ -25,7 +25,18 @@ from __future__ import annotations
 import os
 
 from . import elf, libraries
-from .extent import ARCHIVE, BITCODE, THIN_ARCHIVE, ExhaustedError, Extent, MalformedError, Meter, open_regular, stat_regular
+from .extent import (
+    ARCHIVE,
+    BITCODE,
+    THIN_ARCHIVE,
+    ExhaustedError,
+    Extent,
+    MalformedError,
+    Meter,
+    open_regular,
+    stat_regular,
+    why_not_regular,
+)
 from .findings import ENDS_THE_QUESTION, Findings
 
 TYPE_CHECKING = False
@@ -134,6 +145,7 @@ class _Walk:
         found = stat_regular(path)
         if found is None:
             self.findings.other += 1
+            self.findings.note(f"{path.decode('utf-8', 'backslashreplace')}: {why_not_regular(path)}")
         else:
             self._file(path, found, depth)
 

@@ -10,7 +10,7 @@ _ldshim_=r''':'
 #
 # Two kinds of file are made of this text (launcher/text.py): the launchers of a link farm, in which link-farm has written down tool and
 # interpreter, and the installed command `ldshim`, which finds both. A line `#[farm]` or `#[command]` says whose the next lines are, `#[both]`
-# ends it, and the lines behind `#[probes]` and `#[doubt]` are there for each kind of tool. The file is Python as well: what the shell reads
+# ends it, and the lines behind `#[probes]` and `#[links]` are there for each kind of tool. The file is Python as well: what the shell reads
 # is a string there, and Python's part stands behind it. So Python needs no word more on its command line than the script itself, and the
 # execs of this script do not meet a limit (E2BIG) that the caller's own exec has not met: the first line is padded for that.
 #
@@ -34,6 +34,7 @@ _ldshim_found=
 _ldshim_first=
 _ldshim_pin=
 _ldshim_own=
+_ldshim_met=
 
 #[farm]
 _ldshim_name=@NAME@
@@ -51,17 +52,33 @@ if [ "$_ldshim_name" = ldshim ]; then
     *)
         _ldshim_first=$1
         _ldshim_name=${1##*/}
+        [ "$_ldshim_name" != "$1" ] || _ldshim_met=name
         shift
         ;;
     esac
 fi
-# A prefix and a version belong to a name: x86_64-linux-gnu-gcc-12 (real_tool.kind_of).
-case ${_ldshim_name##*-} in
-*[!0-9.]*) _ldshim_base=$_ldshim_name ;;
-*[0-9]*) _ldshim_base=${_ldshim_name%-*} ;;
+# A prefix, a version and a thread model belong to a name: x86_64-linux-gnu-gcc-12, gcc13 (real_tool.kind_of).
+case $_ldshim_name in
+@THREAD_MODELS@) _ldshim_base=${_ldshim_name%-*} ;;
 *) _ldshim_base=$_ldshim_name ;;
 esac
-case $_ldshim_name:${_ldshim_base##*-} in
+case ${_ldshim_base##*-} in
+*[!0-9.]*) ;;
+*[0-9]*) _ldshim_base=${_ldshim_base%-*} ;;
+esac
+case $_ldshim_base in
+@OTHERS@) _ldshim_base= ;;
+esac
+_ldshim_base=${_ldshim_base##*-}
+case $_ldshim_base in
+*[!0-9][0-9]*)
+    case ${_ldshim_base%%[0-9]*}:${_ldshim_base#"${_ldshim_base%%[0-9]*}"} in
+    *:*[!0-9]*) ;;
+    @NUMBERED@) _ldshim_base=${_ldshim_base%%[0-9]*} ;;
+    esac
+    ;;
+esac
+case $_ldshim_name:$_ldshim_base in
 *[!+._0-9A-Za-z:-]*) _ldshim_kind= ;;
 @DRIVERS@) _ldshim_kind=driver ;;
 @LINKERS@) _ldshim_kind=linker ;;
@@ -139,21 +156,26 @@ fi
 # may be one that comes back to us: Python's to tell.
 _ldshim_walk() {
     _ldshim_kept=
+    _ldshim_match=
     _ldshim_rest=$PATH:
     while [ -n "$_ldshim_rest" ]; do
         _ldshim_part=${_ldshim_rest%%:*}
         _ldshim_rest=${_ldshim_rest#*:}
         _ldshim_at=${_ldshim_part:-.}
         if [ -f "$_ldshim_at/$_ldshim_name" ]; then
+            [ "$0" != "${_ldshim_part:+${_ldshim_part%/}/}$_ldshim_name" ] || _ldshim_met=name
             if _ldshim_is_ours "$_ldshim_at/$_ldshim_name" "$_ldshim_at"; then
                 [ -z "$_ldshim_found" ] || _ldshim_doubt=tool
                 ! _ldshim_leaves "$_ldshim_at" || continue
-            elif [ -z "$_ldshim_tool" ] && _ldshim_runs "$_ldshim_at/$_ldshim_name"; then
-                _ldshim_found=yes
+            elif [ -z "$_ldshim_match" ] && _ldshim_runs "$_ldshim_at/$_ldshim_name"; then
                 case $_ldshim_at in
-                /*) _ldshim_tool=$_ldshim_at/$_ldshim_name ;;
-                *) _ldshim_tool=${PWD:-.}/$_ldshim_at/$_ldshim_name ;;
+                /*) _ldshim_match=$_ldshim_at/$_ldshim_name ;;
+                *) _ldshim_match=${PWD:-.}/$_ldshim_at/$_ldshim_name ;;
                 esac
+                if [ -z "$_ldshim_tool" ]; then
+                    _ldshim_found=yes
+                    _ldshim_tool=$_ldshim_match
+                fi
             fi
         fi
         _ldshim_kept=$_ldshim_kept:$_ldshim_part
@@ -174,6 +196,8 @@ _ldshim_become() {
     [ "$PATH" = "$_ldshim_kept" ] || PATH=$_ldshim_kept
     _LDSHIM_DEPTH=$_ldshim_depth:$_ldshim_tool
     export _LDSHIM_VIA _LDSHIM_DEPTH
+    # By its name, where that is what the bare call would have given it as argv[0] (real_tool.py), else by its path.
+    [ "$_ldshim_met:$_ldshim_tool" != "name:$_ldshim_match" ] || exec "$_ldshim_name" "$@"
     exec "$_ldshim_tool" "$@"
 }
 
@@ -230,6 +254,88 @@ if [ $_ldshim_way:$_ldshim_kind = python:@KIND@ ]; then
             esac
             _ldshim_before=$_ldshim_word
         done
+    fi
+fi
+#[both]
+_ldshim_straight "$@"
+
+#[links]
+if [ $_ldshim_way:$_ldshim_kind = python:@KIND@ ]; then
+    _ldshim_takes='@TAKES_NEXT@'
+    _ldshim_before=
+    [ -n "$_ldshim_taken" ] && for _ldshim_word do
+        case $_ldshim_word in
+        --) break ;;
+        @PROBES@)
+            case $_ldshim_before in
+            @*) ;;
+            *)
+                case $_ldshim_takes in
+                *" $_ldshim_before "*) ;;
+                *)
+                    _ldshim_way=straight
+                    break
+                    ;;
+                esac
+                ;;
+            esac
+            ;;
+        esac
+        _ldshim_before=$_ldshim_word
+    done
+    # What a configure script links is known by the names of what goes in and what comes out (command/probes.py, CONFIGURE): every word that
+    # names a file is looked at, up to the first that is nobody's. `came` is none, nothing (/dev/null) or known, `went` none, other or known.
+    if [ $_ldshim_way = python ] && [ $# -lt @CONFIGURE_MOST@ ]; then
+        _ldshim_before=
+        _ldshim_came=none
+        _ldshim_went=none
+        case $PWD in
+        @PLACES@) _ldshim_went=known ;;
+        *)
+            for _ldshim_word do
+                _ldshim_option=$_ldshim_before
+                _ldshim_before=
+                case $_ldshim_option in
+                -o)
+                    case $_ldshim_word in
+                    @OUTPUTS@) _ldshim_went=known ;;
+                    *) _ldshim_went=other ;;
+                    esac
+                    continue
+                    ;;
+                esac
+                case $_ldshim_word in
+                @LINKER_ASKED@) _ldshim_came=known ;;
+                -- | -o?* | --ou*)
+                    _ldshim_came=other
+                    break
+                    ;;
+                esac
+                case $_ldshim_word in
+                -?*)
+                    _ldshim_before=$_ldshim_word
+                    continue
+                    ;;
+                esac
+                case $_ldshim_takes in
+                *" $_ldshim_option "*) continue ;;
+                esac
+                case $_ldshim_word in
+                @NOTHING@) [ $_ldshim_came = known ] || _ldshim_came=nothing ;;
+                @NEUTRAL@) ;;
+                @INPUTS@) _ldshim_came=known ;;
+                *)
+                    _ldshim_came=other
+                    break
+                    ;;
+                esac
+            done
+            ;;
+        esac
+        case $_ldshim_came:$_ldshim_went in
+        other:* | none:none | none:other | known:other) ;;
+        *) _ldshim_way=straight ;;
+        esac
     fi
 fi
 #[both]
@@ -370,35 +476,7 @@ _ldshim_start() {
     #[both]
 }
 
-[ $_ldshim_way:$_ldshim_taken = python:perhaps ] || _ldshim_start "$@"
-
-#[doubt]
-if [ $_ldshim_way:$_ldshim_kind:$_ldshim_taken = python:@KIND@:perhaps ]; then
-    _ldshim_before=
-    for _ldshim_word do
-        case $_ldshim_word in
-        --) break ;;
-        @PROBES@)
-            case $_ldshim_before in
-            @*) ;;
-            *)
-                case '@TAKES_NEXT@' in
-                *" $_ldshim_before "*) ;;
-                *)
-                    _ldshim_way=straight
-                    break
-                    ;;
-                esac
-                ;;
-            esac
-            ;;
-        esac
-        _ldshim_before=$_ldshim_word
-    done
-    _ldshim_straight "$@"
-    _ldshim_start "$@"
-fi
-#[both]
+_ldshim_start "$@"
 
 # The interpreter or the package is gone. The build must not notice more than a line.
 _ldshim_said=

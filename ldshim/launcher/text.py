@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 
 from ..call.environment import ASIDE, ASIDE_PREFIX
-from ..call.real_tool import DRIVERS, LINKERS, MAGIC, MARK, variable_for
+from ..call.real_tool import DRIVERS, LINKERS, MAGIC, MARK, NUMBERED, OTHERS, THREAD_MODELS, kind_of, variable_for
 from ..command import probes
 
 TYPE_CHECKING = False
@@ -139,13 +139,16 @@ class Launcher:
 
 def command(template: bytes) -> bytes:
     """Return the whole text of the installed command. template: the content of launcher.sh."""
-    plain = sorted((kind, name) for kind, names in (("driver", DRIVERS), ("linker", LINKERS)) for name in names)
+    usual = [(kind_of(name), name) for name in b"gcc g++ cc c++ clang clang++ ld ld.bfd ld.lld".split()]  # whose letters need no loop
     fields = {
+        b"@THREAD_MODELS@": alternatives(b"*" + model for model in THREAD_MODELS),
+        b"@OTHERS@": alternatives(OTHERS),
+        b"@NUMBERED@": alternatives(name + b":*" for name in NUMBERED),
         b"@WRITTEN@": b"Written by `python -m ldshim.launcher.text`; explained in ldshim/launcher/launcher.sh.",
         b"@HINT@": b"install ldshim again",
         b"@DRIVERS@": alternatives(b"*:" + name for name in DRIVERS),
         b"@LINKERS@": alternatives(b"*:" + name for name in LINKERS),
-        b"@UPPER@": b"\n".join(b"%b:%b) _ldshim_variable=%b ;;" % (kind.encode(), name, variable_for(name)) for kind, name in plain),
+        b"@UPPER@": b"\n".join(b"%b:%b) _ldshim_variable=%b ;;" % (kind.encode(), name, variable_for(name)) for kind, name in usual),
         b"@LETTERS@": b"\n".join(b"%c) _ldshim_letter=%c ;;" % (letter, letter - 32) for letter in range(97, 123)),
     }
     return _whole(template, b"command", ["driver", "linker"], fields) + COMMAND.format(forked=FORKED, restart=RESTART).encode("ascii")
@@ -169,7 +172,7 @@ def _whole(template: bytes, use: bytes, kinds: list[str], fields: dict[bytes, by
         if not word.startswith(b"#["):
             block.append(line)
             continue
-        if section in (b"probes", b"doubt"):
+        if section in (b"probes", b"links"):
             for kind in kinds:
                 out += [_filled(one, {**common, **_lists(kind), b"@KIND@": kind.encode()}) for one in block]
         elif section in (use, b"both"):
@@ -193,7 +196,19 @@ def _lists(kind: str) -> dict[bytes, bytes]:
         b"@SECOND@": second_characters([*known, *prefixes]),
         b"@PROBES@": alternatives([*known, *(prefix + b"*" for prefix in prefixes)]),
         b"@TAKES_NEXT@": b" " + b" ".join(sorted(takes_next.split())) + b" ",
+        b"@CONFIGURE_MOST@": b"%d" % probes.CONFIGURE_MOST,
+        b"@LINKER_ASKED@": alternatives(probes.LINKER_ASKED.split()),
+        b"@OUTPUTS@": alternatives(_configure(probes.OUTPUTS)),
+        b"@INPUTS@": alternatives(_configure(probes.INPUTS)),
+        b"@PLACES@": alternatives(_configure(probes.PLACES)),
+        b"@NEUTRAL@": alternatives((probes.DRIVER_NEUTRAL if driver else probes.LINKER_NEUTRAL).split()),
+        b"@NOTHING@": probes.NO_SOURCE,
     }
+
+
+def _configure(column: int) -> list[bytes]:
+    """Collect the patterns of one column of the table."""
+    return [pattern for _, row in probes.CONFIGURE for pattern in row[column].split()]
 
 
 def _filled(line: bytes, fields: dict[bytes, bytes]) -> bytes:

@@ -82,9 +82,12 @@ class Cpus:
             return True  # no lock to be had: as without a directory
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(fd)
             return False
+        except OSError:
+            os.close(fd)
+            return True  # as above
         self._locks[cpu] = fd
         return True
 

@@ -8,14 +8,15 @@ Whatever the objects recorded, lto-wrapper then runs make without -j, and make t
 The read end is O_NONBLOCK: GCC 13 and later wait for ever on a blocking one (lto1 holds the tokens it waits for). Both ends are
 inheritable, and stand above 100, where no shell's `exec 3<` comes by.
 
-How it is used: `entry` makes one, `rewrite` names it in MAKEFLAGS, the warden feeds it (gcc_valve.py) or it is filled once and left alone.
+How it is used: grant.py makes one, decide/rewrite.py names it in MAKEFLAGS, the warden feeds it (gcc_valve.py) or it is filled once and
+left alone.
 """
 
 from __future__ import annotations
 
 import os
 
-from ..call.descriptors import raised
+from ..call.descriptors import pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ class Private:
 
 def create(avoid: Collection[int] = ()) -> Private:
     """Make the pipe. avoid: descriptor numbers that some *MAKEFLAGS names, so that nobody takes ours for theirs. Raises OSError."""
-    reader, writer = os.pipe()
-    read_fd = raised(reader, avoid)
-    write_fd = raised(writer, avoid)
+    read_fd, write_fd = pipe(avoid)
     os.set_blocking(read_fd, False)
     os.set_inheritable(read_fd, True)
     os.set_inheritable(write_fd, True)

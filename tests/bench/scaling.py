@@ -25,13 +25,13 @@ from typing import NamedTuple
 from tests.bench import run, samples
 from tests.bench.percall import Place, calm
 from tests.pool import Pool
-from tests.tools import PROMISED_LLD, need
+from tests.tools import CLANGS, need
 
 OBJECTS = (10, 30, 100, 300, 1000, 3000)
 TOKENS = (1, 2, 4, 8, 16, 32, 64)
 LINKS = (1, 2, 4, 8, 16, 32)
 SOURCE = "int f(int x) { return x + 1; }\n"
-KINDS = {"plain": ["gcc", "-O1"], "slim": ["gcc", "-O1", "-flto=auto"], "thin": [f"clang-{PROMISED_LLD[-1]}", "-O1", "-flto=thin"]}
+KINDS = {"plain": ["gcc", "-O1"], "slim": ["gcc", "-O1", "-flto=auto"], "thin": [CLANGS[max(CLANGS)], "-O1", "-flto=thin"]}
 
 
 class Point(NamedTuple):
