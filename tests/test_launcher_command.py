@@ -1,4 +1,4 @@
-"""Hazard: an installed command, a shell script, that does not find its interpreter or its package, or tells calls apart otherwise than Python."""
+"""Hazard: an installed command that does not find its interpreter or its package, or tells calls apart otherwise than Python."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def test_the_command_in_the_tree_is_what_its_text_says() -> None:
-    """C5: the file that setup.cfg installs agrees with launcher.sh and the tables: `python -m ldshim.launcher.text > ldshim/launcher/ldshim`."""
+    """C5: the file that setup.cfg installs agrees with launcher.sh and the tables (text.py says how it is written)."""
     assert text.command(TEMPLATE) == COMMAND.read_bytes()
     assert os.access(COMMAND, os.X_OK)
 
@@ -62,7 +62,8 @@ def test_both_sides_agree(place: Path, shell: tuple[str, ...], name: str) -> Non
 
 
 NAMES = [*sorted(real_tool.DRIVERS | real_tool.LINKERS), b"x86_64-linux-gnu-gcc-12", b"gcc-12.3", b"gcc-", b"gcc-x", b"-gcc", b"a.b-ld",
-         b"ld.lld-16", b"ld.lld-16-1", b"12", b"x-12", b"gcc-ar", b"mygcc", b"ccache", b"x86_64-w64-mingw32-c++", b"-", b"g++-1."]  # fmt: skip
+         b"ld.lld-16", b"ld.lld-16-1", b"12", b"x-12", b"gcc-ar", b"mygcc", b"ccache", b"x86_64-w64-mingw32-c++", b"-",
+         b"g++-1.", b"gcc13", b"gcc1x", b"c13", b"ld.lld16", b"wasm-ld", b"wasm-ld-16", b"x-gcc-12-posix", b"gcc-win32"]  # fmt: skip
 
 
 @given(st.one_of(st.sampled_from(NAMES), st.from_regex(rb"[a-z+.0-9_-]{0,4}-?(gcc|ld|clang\+\+)(-[0-9.x]{0,3})?", fullmatch=True)))
@@ -113,7 +114,7 @@ def test_path_in_every_order(tmp_path: Path, dump: Path, order: str, last: str) 
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "gcc").write_text(old + "sys.exit('the old one ran')\n")
     (tmp_path / "old" / "gcc").chmod(0o755)
-    first = {"we": "links", "farm": "farm", "another": "another", "old": "old", "ccache": "ccache"}[order.split()[0]]
+    first = {"we": "links", "farm": "farm", "another": "another", "old": "old", "ccache": "ccache"}[order.split(maxsplit=1)[0]]
     rest = [name for name in ("links", "farm", "another") if name != first]
     names = ["links", "ccache", "farm"] if order == "ccache behind" else [first, *rest]
     path = ":".join([*(str(tmp_path / name) for name in names), str(dump), "/usr/bin", "/bin"])
@@ -122,7 +123,7 @@ def test_path_in_every_order(tmp_path: Path, dump: Path, order: str, last: str) 
         assert (0, b"") == (done.returncode, done.stderr)
         said = Dump(done.stdout)
         assert ([last.encode()], b"gcc") == (said.argv[1:], said.argv[0].rpartition(b"/")[2])
-        assert os.path.samefile(dump / "gcc", said.argv[0])
+        assert said.argv[0] == b"gcc" or os.path.samefile(dump / "gcc", said.argv[0])
 
 
 @pytest.mark.parametrize("last", ["-c", "x.o"])
@@ -147,7 +148,7 @@ def test_a_tool_that_comes_back_ends(tmp_path: Path, name: str) -> None:
     for at, (line, most) in enumerate((('exec {0} {1} "$@"', 1), ('echo round; {0} {1} "$@"; exit $?', 9))):
         script(tmp_path / f"tools{at}" / name, line.format(command, name))
         for last in ("--version", "x.o"):
-            done = call(command, name, last, env={"PATH": f"{tmp_path}/tools{at}:/usr/bin:/bin"})
+            done = call(command, name, last, env={"PATH": f"{tmp_path}/tools{at}:/nowhere"})
             assert 111 == done.returncode
             assert b"loop: the real tool" in done.stderr
             assert done.stdout.count(b"round") <= most

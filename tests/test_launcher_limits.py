@@ -1,4 +1,4 @@
-"""Hazard: a command line just below the kernel's limit, which a stand-in makes longer: E2BIG where the bare call works, in a process too late."""
+"""Hazard: a command line just below the kernel's limit, which a stand-in makes longer: E2BIG in a process that cannot tell its caller."""
 
 from __future__ import annotations
 

@@ -144,9 +144,12 @@ def test_a_tool_that_was_not_asked_is_judged_by_its_file(
 ) -> None:
     """C23: the installed command takes the short cut by the name of the tool's file, symbolic links resolved, and for no other name."""
     (tmp_path / file).write_bytes(dump.read_bytes())
+    (tmp_path / file).chmod(0o755)
     (tmp_path / "tool").symlink_to(file)
     monkeypatch.chdir(inputs)
-    code = f"import sys; sys.path.append({str(ROOT)!r}); from ldshim.plain_link import link_found; link_found({str(tmp_path / 'tool')!r}, 0)"
+    code = (
+        f"import sys; sys.path.append({str(ROOT)!r}); from ldshim.plain_link import link_found; link_found({str(tmp_path / 'tool')!r}, 0)"
+    )
     said = subprocess.run([PYTHON, "-IS", "-c", code, *words.split()], env={"PATH": "/usr/bin"}, stdout=subprocess.PIPE, check=True).stdout
     assert plain == bool(said)
     assert not said or words.encode().split() == Dump(said).argv[1:]

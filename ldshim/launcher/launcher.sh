@@ -217,7 +217,10 @@ _ldshim_search() {
     esac
     _ldshim_count
     case $_ldshim_doubt:$_ldshim_depth:$_ldshim_found in
-    tool:* | *:9:* | *:10:* | *:[2-8]:yes) _ldshim_tool= ;;
+    tool:* | *:9:* | *:10:* | *:[2-8]:yes)
+        _ldshim_tool=
+        _ldshim_doubt=tool
+        ;;
     esac
     [ -n "$_ldshim_tool" ]
 }

@@ -8,8 +8,8 @@ imported, Python's part execs the script again, which then runs the tool.
 Python's part turns the collection of garbage off, which would look at every new function and find none (1.4 ms; the warden turns it on
 again).
 
-Everything here is pure; `ldshim link-farm` (cli/link_farm.py) writes launchers down. The command is a file of the source tree, for setup.cfg
-to name it: `python -m ldshim.launcher.text > ldshim/launcher/ldshim` writes it, and tests/test_launcher_command.py holds it against this.
+Everything here is pure; `ldshim link-farm` (cli/link_farm.py) writes launchers down. The command is a file of the tree, for setup.cfg to
+name it: `python -m ldshim.launcher.text > ldshim/launcher/ldshim` writes it, and tests/test_launcher_command.py holds it against this.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ except Exception as failure:
 # end of what only Python reads
 """
 # The kernel's copy of the environment, for Python may have exported LC_CTYPE into its own.
-RESTART = """\
+RESTART = f"""\
     import _signal, posix
     try:
         with open('/proc/self/environ', 'rb') as block:
@@ -66,9 +66,9 @@ RESTART = """\
         pairs = [[name, value] for name, value in posix.environ.items()]
     given = dict(pairs)
     for name, value in pairs:
-        if name.startswith({prefix!a}):
+        if name.startswith({ASIDE_PREFIX!a}):
             del given[name]
-            given[name[{length}:]] = value
+            given[name[{len(ASIDE_PREFIX)}:]] = value
     given[b'_LDSHIM_GONE'] = str(posix.getpid()).encode()
     try:
         line = 'ldshim: {{}}: the package cannot be imported, the tool runs unchanged: {{}}; {{}}\\n'
@@ -78,7 +78,7 @@ RESTART = """\
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
     posix.execve('/bin/sh', ['/bin/sh'] + sys.argv, given)
-""".format(prefix=ASIDE_PREFIX, length=len(ASIDE_PREFIX))
+"""
 # The shell's own child is not to be met by a tool whose caller blocks SIGCHLD.
 FORKED = """\
     if 'ldshim_forked' in sys._xoptions:
@@ -119,7 +119,7 @@ class Launcher:
     def text(self, template: bytes) -> bytes:
         """Return the whole file. template: the content of launcher.sh."""
         fields = {
-            b"@WRITTEN@": b"Written by `ldshim link-farm`, replaced by `ldshim link-farm --refresh`; explained in ldshim/launcher/launcher.sh.",
+            b"@WRITTEN@": b"Written by `ldshim link-farm`, replaced by `link-farm --refresh`; explained in ldshim/launcher/launcher.sh.",
             b"@HINT@": b"run ldshim link-farm --refresh",
             b"@NAME@": quoted(self.name),
             b"@KIND@": self.kind.encode(),
