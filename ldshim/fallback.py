@@ -51,7 +51,7 @@ def _candidates(name: bytes, known: bytes, environment: dict[bytes, bytes]) -> l
     own = _resolved(os.fsencode(sys.argv[0]))
     directories = environment.get(b"PATH", b"/bin:/usr/bin").split(b":")
     paths = [os.path.join(directory or b".", name) for directory in directories]
-    return [path for path in paths if os.access(path, os.X_OK) and _resolved(path) != own and not _is_ours(path)]
+    return [path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK) and _resolved(path) != own and not _is_ours(path)]
 
 
 def _resolved(path: bytes) -> bytes:

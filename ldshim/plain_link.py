@@ -2,7 +2,8 @@
 
 The problem: most links are no LTO links, and what ldshim needs to find that out costs such a link more than Python's own start: 39 modules,
 each a few system calls, an unmarshal and its classes, together as much again as `python3 -IS`. The consequence: this one module, which
-imports nothing but what the interpreter has loaded already (so no os, and no __future__), and knows these cases well enough:
+imports nothing but what the interpreter has loaded already (so no os, and no __future__; below a make the parser of MAKEFLAGS), and knows
+these cases well enough:
 
     bfd, gold   no -plugin, so nothing that could compile IR is there; no --threads
     mold        no -plugin, no --threads, and its own number of threads is within bounds
@@ -54,7 +55,6 @@ _FILES = (
     *((b"ld.bfd", "bfd"), (b"ld.gold", "gold"), (b"ld.lld", "lld"), (b"lld", "lld"), (b"mold", "mold")),
     *((b"gcc", "gcc"), (b"g++", "gcc"), (b"gfortran", "gcc"), (b"clang", "gcc"), (b"clang++", "gcc")),
 )  # how the names of files end, version and dash taken off, and by which rule they are judged
-_OWN_MOST = {"lld": 16, "mold": 32}  # threads that a linker starts by itself at most
 
 
 def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[int, ...]) -> None:
@@ -114,9 +114,9 @@ def is_plain(family: str, args: list[bytes], entries: list[bytes]) -> bool:
     if family == "gold":
         return not any(word.startswith(_GOLD_OPTIONS) for word in args)
     if family == "mold":
-        return not any(word.startswith(_MOLD_OPTIONS) for word in args) and _within_bounds(family, entries)
+        return not any(word.startswith(_MOLD_OPTIONS) for word in args) and _within_bounds(entries)
     if family == "lld":
-        return not any(word.startswith(_LLD_OPTIONS) for word in args) and _only_objects(args) and _within_bounds(family, entries)
+        return not any(word.startswith(_LLD_OPTIONS) for word in args) and _only_objects(args) and _within_bounds(entries)
     if family in ("gcc", "clang"):
         forwarded = [piece for word in args if word.startswith(b"-Wl,") for piece in word[4:].split(b",")]
         if any(word.startswith(_DRIVER_OPTIONS) for word in args) or any(piece.startswith(_FORWARDED) for piece in forwarded):
@@ -137,15 +137,15 @@ def _only_objects(args: list[bytes], without: bytes = b"") -> bool:
 
 
 def _is_harmless(path: bytes, without: bytes) -> bool:
-    """Tell whether a word names no file, or an ELF object. Only a regular file is read: what we took out of a pipe the tool would miss."""
+    """Tell whether a word names no file, or an ELF object. Only a regular file is opened: a pipe's writer would lose us as its reader."""
     try:
+        kind = posix.stat(path).st_mode & 0o170000
+        if kind != 0o100000:
+            return kind == 0o040000
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
     except FileNotFoundError:
         return True
     try:
-        kind = posix.fstat(fd).st_mode & 0o170000
-        if kind != 0o100000:
-            return kind == 0o040000
         head = posix.read(fd, 64)
         return head.startswith(b"\x7fELF") and not (without and _may_name(fd, head, without))
     finally:
@@ -166,15 +166,16 @@ def _may_name(fd: int, head: bytes, prefix: bytes) -> bool:
     return size > 1 << 20 or prefix in posix.pread(fd, size, start)
 
 
-def _within_bounds(family: str, entries: list[bytes]) -> bool:
+def _within_bounds(entries: list[bytes]) -> bool:
     """Tell whether the linker's own number of threads is certainly no more than anybody allows (budget.for_plain)."""
-    own = min(len(posix.sched_getaffinity(0)), _OWN_MOST[family])
+    own = len(posix.sched_getaffinity(0))  # at most: lld from 17 on stops at 16, mold mostly at 32 (budget.own_most)
     for entry in entries:
         if entry.startswith(_CEILINGS):
             return False
         if entry.startswith(b"MAKEFLAGS="):
-            jobs = [word[2:] for word in entry[10:].split(b" ") if word.startswith(b"-j") and word[2:].isdigit()]
-            if any(len(number) < 10 and int(number) < own for number in jobs):
+            from .reserve import makeflags  # noqa: PLC0415  only below a make
+
+            if 0 < makeflags.parse(entry[10:]).jobs < own:
                 return False
     return own == 1 or _without_quota()
 

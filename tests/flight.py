@@ -203,7 +203,7 @@ class GccFlight(Flight):
         self.gate = Gate(place / "gate", tools.need(GCC))
         objects = program.objects(tools.need(GCC), "-O1", "-flto")
         line = ["-O1", "-flto=auto", *PARTITIONS, self.gate.flag, *objects, "-o", str(place / "out")]
-        super().__init__(make, [tool or shim.named(GCC), *line], place, {**shim.environment(), **more}, lambda: self.gate.alive() >= jobs)
+        super().__init__(make, [tool or shim.named(GCC), *line], place, {**shim.on(TOKENS), **more}, lambda: self.gate.alive() >= jobs)
 
     def go(self) -> None:
         """Let every LTRANS job end."""
@@ -233,7 +233,7 @@ class LldFlight(Flight):
         self.objects = program.objects(tools.clang_of(LLD), "-O1", "-fPIC", "-flto=thin")
         line = ["-r", *self.objects[1:], str(self.input), "-o", str(place / "out")]
         # A confined lld that waits gives its tokens back, which is right and proves nothing here.
-        env = {**shim.environment(LDSHIM_ELASTIC="0"), **more}
+        env = {**shim.on(TOKENS, LDSHIM_ELASTIC="0"), **more}
         super().__init__(make, [tool or shim.named(LLD), *line], place, env, self._is_waiting)
 
     def _is_waiting(self) -> bool:

@@ -12,7 +12,8 @@ the review.
     files         {response file: its text}
     linker        [path, banner] of the linker behind a driver
     granted       [source, name, tokens] of what can be had; a record without one has the host's slots
-    cpus, paid_by, make    the host's CPUs (16), the ancestor that paid for an explicit number (""), a make in reach (true)
+    cpus, cores, paid_by, make    the host's CPUs (16), its cores (the CPUs), the ancestor that paid for an explicit number (""), what make
+                  says ("GNU Make 4.3")
     expect        the answer, with the keys of `ldshim explain --json`
 
 `answer` asks the very plan that a call goes through, with every door to the system closed by `Doors`.
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from ldshim import analysis
 from ldshim import record as journal
-from ldshim.call import prepaid, real_tool, tool_family
+from ldshim.call import lto_make, prepaid, real_tool, tool_family
 from ldshim.call.banner import Tool
 from ldshim.call.environment import Environment, read_settings
 from ldshim.cli import explain as cli
@@ -171,11 +172,13 @@ class Doors:
         patch.setattr(tool_family, "linker_behind", lambda *_: self.linker[0].encode())
         patch.setattr(tool_family, "ask", lambda *_, **__: self.linker[0].encode() + b"\n")
         patch.setattr(analysis, "is_ldshim", lambda *_: False)
-        patch.setattr(analysis, "program_on_path", lambda *_: record.get("make", True))
+        banner = record.get("make", "GNU Make 4.3")
+        patch.setattr(lto_make, "find", lambda words, *_: lto_make.Make(words, banner.encode()) if banner else None)
         patch.setattr(extent, "read_regular", contents.get)
         patch.setattr(scan, "scan", lambda given, _dirs, _root, enough=0: findings(record, given, enough))
         patch.setattr(cpus, "affinity", lambda: number)
-        patch.setattr(cpus, "counted", lambda: (number, f"{number} CPUs in the affinity mask"))
+        patch.setattr(cpus, "quota", lambda *_: None)
+        patch.setattr(cpus, "cores", lambda: record.get("cores", number))
         patch.setattr(source, "find_jobserver", self.find_jobserver)
         patch.setattr(source, "share_host", lambda _get, count, reasons: Source(Lease("slots", f"{count} slots"), reasons))
         patch.setattr(memory_ledger, "promise", lambda *_: Plenty())

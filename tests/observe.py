@@ -36,6 +36,9 @@ done
 exec {real} "$@"
 """
 
+# Where the driver has its `as` from elsewhere (MinGW's: an absolute path that was built in), the job's log ends with its lto1.
+LTO1_ALONE = LTO1.replace('exec {real} "$@"', '{real} "$@"\nstatus=$?\necho "end $PPID" >>{log}\nexit $status')
+
 AS = """#!/bin/sh
 {real} "$@"
 status=$?
@@ -58,11 +61,19 @@ class Gate:
         self.gate = place / "gate"
         os.mkfifo(self.gate)
         self._open: int | None = None
-        for name, text in (("lto1", LTO1), ("as", AS)):
-            real = subprocess.run([gcc, f"-print-prog-name={name}"], stdout=subprocess.PIPE, check=True).stdout.decode().strip()
+        for name, text in (("as", AS), ("lto1", LTO1)):
+            real = self._program(gcc, name)
             script = place / name
-            script.write_text(text.format(real=real, log=self.log, gate=self.gate))
-            script.chmod(0o755)
+            script.touch(0o755)
+            if name == "as" and self._program(gcc, name, self.flag) != str(script):
+                script.unlink()
+                continue
+            shown = text if (place / "as").exists() else LTO1_ALONE
+            script.write_text(shown.format(real=real, log=self.log, gate=self.gate))
+
+    def _program(self, gcc: str, name: str, *flags: str) -> str:
+        """Ask the driver where it has a program from."""
+        return subprocess.run([gcc, *flags, f"-print-prog-name={name}"], stdout=subprocess.PIPE, check=True).stdout.decode().strip()
 
     @property
     def flag(self) -> str:

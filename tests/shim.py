@@ -89,6 +89,10 @@ class Shim:
         """Copy the environment without strangers' settings, with our own runtime directory."""
         return bare_environment(XDG_RUNTIME_DIR=str(self.runtime), **more)
 
+    def on(self, cpus: int, **more: str) -> dict[str, str]:
+        """Give the environment of a call that stands for one on a machine of so many CPUs: beyond those here, nothing is confined."""
+        return self.environment(LDSHIM_CPUS=str(cpus), **more)
+
 
 def handed_over(log: Path) -> list[dict[str, Any]]:
     """Read an LDSHIM_LOG file: the records written when links were handed over, in order."""

@@ -36,14 +36,24 @@ def two_cpus() -> list[str]:
 class Spinning:
     """One link of the test program by an lld (or ld.gold with LLVM's plugin), on two CPUs, in a session of its own.
 
-    pool: a jobserver, None for the host's slots; place: an empty directory of the test's; more: variables.
+    pool: a jobserver, None for the host's slots; place: an empty directory of the test's; line: without its program and the name of its
+    output, None for a ThinLTO link; more: variables.
     """
 
-    def __init__(self, linker: str, shim: Shim, program: Program, place: Path, pool: Pool | None = None, **more: str) -> None:
+    def __init__(
+        self,
+        linker: str,
+        shim: Shim,
+        program: Program,
+        place: Path,
+        pool: Pool | None = None,
+        line: list[str] | None = None,
+        **more: str,
+    ) -> None:
         place.mkdir(parents=True, exist_ok=True)
         self.place = place
         self.out = place / "out"
-        self.line = spelled(linker, program)
+        self.line = spelled(linker, program) if line is None else line
         library = place / "spin.so"
         command = [
             tools.need_c_library(),

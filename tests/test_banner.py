@@ -127,7 +127,7 @@ def test_a_gcc_of_unknown_version_is_the_objects_or_the_newest(tool: bytes, reco
     facts = Facts()
     facts.plugins = [Said(b"/usr/libexec/liblto_plugin.so", 0, b"-plugin")]
     command = Command(link.family, facts, facts)
-    assert partitions == mode.decide(command, found, "", Tool(tool).gcc_major, make_found=True).demand
+    assert partitions == mode.decide(command, found, "", Tool(tool).gcc_major).demand
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_the_documented_keys_are_those_of_the_report(here: Place) -> None:
 def test_tokens_are_counted_and_stay_where_they_are(style: str, here: Place) -> None:
     """C14: three tokens of a jobserver are seen and none is taken: the pool is recounted."""
     with Pool(style=style) as pool:
-        report = here.ask(pool.pass_fds, MAKEFLAGS=pool.makeflags, MFLAGS=pool.makeflags.strip())
+        report = here.ask(pool.pass_fds, MAKEFLAGS=pool.makeflags, MFLAGS=pool.makeflags.strip(), LDSHIM_CPUS="8")
         assert 3 == pool.available()
     found = candidate(report, "MAKEFLAGS")
     assert (True, 3, 4, style) == (found["usable"], found["tokens"], found["jobs"], found["jobserver"].split()[0])
@@ -133,7 +133,7 @@ def test_what_others_have_taken_is_not_there(here: Place) -> None:
     """A link that starts now gets what lies there now, and may grow to make's -j."""
     with Pool() as pool:
         taken = pool.take(2)
-        report = here.ask(pool.pass_fds, MAKEFLAGS=pool.makeflags)
+        report = here.ask(pool.pass_fds, MAKEFLAGS=pool.makeflags, LDSHIM_CPUS="8")
         pool.give(taken)
     assert (1, 2, 4) == (candidate(report, "MAKEFLAGS")["tokens"], report["next"]["threads"], report["next"]["most"])
 
@@ -193,7 +193,7 @@ def under_make(here: Place, make: str, line: str, *options: str, **more: str) ->
 
 def test_a_jobserver_that_make_withheld_is_recovered(here: Place) -> None:
     """C11: in a recipe without +, under make 4.3, MAKEFLAGS is named as not usable, and the recovered jobserver is what counts."""
-    report = under_make(here, tools.make43(), "DOCTOR || :")
+    report = under_make(here, tools.make43(), "DOCTOR || :", LDSHIM_CPUS="8")
     named, recovered = candidate(report, "MAKEFLAGS"), candidate(report, "recovery")
     assert (False, True, jobserver.CLOSED) == (named["usable"], named["named"], named["reason"])
     assert (True, 3, 4) == (recovered["usable"], recovered["tokens"], recovered["jobs"])

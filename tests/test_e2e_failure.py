@@ -119,7 +119,8 @@ def test_tokens_of_a_killed_lld_come_back(
     fake = fake_lld(tmp_path / "ld.lld", f"echo >{ready}", "exec sleep 60")
     command = [shim.named("ld.lld"), *thin_line(program), str(tmp_path / "out")]
     with Pool(TOKENS) as pool:
-        env = shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_REAL_LD_LLD=fake, LDSHIM_ELASTIC=elastic)
+        larger = {"LDSHIM_CPUS": "8"} if elastic == "0" else {}
+        env = shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_REAL_LD_LLD=fake, LDSHIM_ELASTIC=elastic, **larger)
         with session(command, env=env, pass_fds=pool.pass_fds) as link:
             ready.read_bytes()
             if elastic == "0":  # an elastic one holds no more than there are CPUs, and soon sees that this linker is idle
@@ -139,7 +140,7 @@ class Gated:
         self.gate = Gate(place / "gate", tools.need(GCC))
         objects = program.objects(tools.need(GCC), "-O1", "-flto")
         command = [shim.named(GCC), "-O1", "-flto=auto", *PARTITIONS, self.gate.flag, *objects, "-o", str(place / "out")]
-        env = shim.environment(MAKEFLAGS=pool.makeflags, TMPDIR=str(place), **more)  # killed links leave their temporary files
+        env = shim.on(8, MAKEFLAGS=pool.makeflags, TMPDIR=str(place), **more)  # killed links leave their temporary files
         env["PATH"] = f"{first}{os.pathsep}{env['PATH']}" if first else env["PATH"]
         with contextlib.ExitStack() as stack:
             self.process = stack.enter_context(session(command, env=env, pass_fds=pool.pass_fds, stderr=subprocess.DEVNULL))

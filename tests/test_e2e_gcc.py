@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim.reserve import cpus
 from tests import tools
 from tests.observe import Gate
 from tests.pool import Pool
@@ -42,8 +41,7 @@ def expected(recorded: str, link: str, source: str) -> int:
     number = int(asked) if asked.isdigit() else 0
     if source in ("jobserver", "recovered"):
         return min(number or JOBS, JOBS)
-    granted = min(cpus.count(), JOBS)
-    return min(number or granted, granted) if asked else 1
+    return min(number or JOBS, JOBS) if asked else 1
 
 
 def without_notes(stderr: bytes) -> list[bytes]:
@@ -117,7 +115,7 @@ def rows() -> list[Case]:
 def test_a_gcc_link_runs_exactly_what_the_table_says(case: Case, bench: Bench, tmp_path: Path) -> None:
     """A driver call runs the table's number of LTRANS jobs, never more; same bytes, same stderr, every token back (C3 C4 C11 C14 C19)."""
     gate, log, out = Gate(tmp_path / "gate", tools.need(case.gcc)), tmp_path / "log", tmp_path / "prog"
-    env = bench.shim.environment(LDSHIM_LOG=str(log))
+    env = bench.shim.on(JOBS, LDSHIM_LOG=str(log))
     if case.form == "path":
         env["PATH"] = f"{bench.shim.links}{os.pathsep}{env['PATH']}"
     driver = {"prefix": [bench.shim.command, case.gcc], "name": [bench.shim.named(case.gcc)], "path": [case.gcc]}[case.form]
@@ -155,7 +153,7 @@ def test_standing_in_for_ld_below_a_bare_driver_gives_the_same_number(case: Case
     gate, log, out = Gate(tmp_path / "gate", real), tmp_path / "log", tmp_path / "prog"
     linker = bench.shim.only(tmp_path / "linker", "ld")
     command = [real, *bench.line(case.gcc, case.recorded, case.link, f"-B{linker}/", gate.flag), str(out)]
-    env = bench.shim.environment(LDSHIM_LOG=str(log))
+    env = bench.shim.on(JOBS, LDSHIM_LOG=str(log))
 
     ran = run(way, command, env, tmp_path / "run", lambda link: gate.watch(link, lambda: case.expected(log)))
 
@@ -177,7 +175,7 @@ def test_tokens_come_back_as_the_bytes_that_were_taken(tokens: bytes, style: str
         gate = Gate(tmp_path / gcc / "gate", tools.need(gcc))
         command = [bench.shim.named(gcc), *bench.line(gcc, "-flto", "-flto=auto", gate.flag), str(tmp_path / "prog")]
         with Pool(tokens, style.partition("-")[0], blocking=style.endswith("blocking")) as pool:
-            link = subprocess.Popen(command, env=bench.shim.environment(MAKEFLAGS=pool.makeflags), pass_fds=pool.pass_fds)
+            link = subprocess.Popen(command, env=bench.shim.on(8, MAKEFLAGS=pool.makeflags), pass_fds=pool.pass_fds)
             status = gate.watch(link, lambda: most)
         assert [0, most] == [status, gate.peak()]
 
@@ -189,7 +187,7 @@ def test_a_pinned_number_takes_no_token(gcc: str, bench: Bench, tmp_path: Path) 
     command = [bench.shim.named(gcc), *bench.line(gcc, "-flto", "-flto=auto", gate.flag), str(tmp_path / "prog")]
     left: list[int] = []
     with Pool(b"abc") as pool:
-        env = bench.shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_JOBS="6")
+        env = bench.shim.on(8, MAKEFLAGS=pool.makeflags, LDSHIM_JOBS="6")
         link = subprocess.Popen(command, env=env, pass_fds=pool.pass_fds)
         status = gate.watch(link, lambda: 6, at_peak=lambda: left.append(pool.available()))
     status_peak_left = [0, 6, 3]
@@ -204,7 +202,7 @@ def test_a_link_that_cannot_be_parallel_takes_no_token(gcc: str, flag: str, benc
     log = tmp_path / "log"
     subprocess.run([tools.need(gcc), *command, str(tmp_path / "bare")], env=bare_environment(), check=True)
     with Pool(b"abc") as pool:
-        env = bench.shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_LOG=str(log))
+        env = bench.shim.on(8, MAKEFLAGS=pool.makeflags, LDSHIM_LOG=str(log))
         subprocess.run([bench.shim.named(gcc), *command, str(tmp_path / "prog")], env=env, pass_fds=pool.pass_fds, check=True)
     alone = [1]
     assert alone == [record["granted"] for record in handed_over(log)]
@@ -217,7 +215,7 @@ def test_two_links_share_one_pool(gcc: str, bench: Bench, tmp_path: Path) -> Non
     gate = Gate(tmp_path / "gate", tools.need(gcc))
     command = [bench.shim.named(gcc), *bench.line(gcc, "-flto", "-flto=auto", gate.flag)]
     with Pool(b"abc") as pool:
-        env = bench.shim.environment(MAKEFLAGS=pool.makeflags)
+        env = bench.shim.on(8, MAKEFLAGS=pool.makeflags)
         links = [subprocess.Popen([*command, str(tmp_path / name)], env=env, pass_fds=pool.pass_fds) for name in ("one", "two")]
         gate.watch(links[0], lambda: 5)
         gate.open()
@@ -250,7 +248,7 @@ def test_the_make_that_the_environment_names_runs_the_table_s_number(gcc: str, m
     gate = Gate(tmp_path / "gate", tools.need(gcc))
     command = [bench.shim.named(gcc), *bench.line(gcc, "-flto", "-flto=auto", gate.flag), str(tmp_path / "prog")]
     with Pool(b"abc") as pool:
-        env = bench.shim.environment(MAKEFLAGS=pool.makeflags, MAKE=program)
+        env = bench.shim.on(8, MAKEFLAGS=pool.makeflags, MAKE=program)
         link = subprocess.Popen(command, env=env, pass_fds=pool.pass_fds, stderr=subprocess.DEVNULL)
         status = gate.watch(link, lambda: most)
     assert [0, most] == [status, gate.peak()]

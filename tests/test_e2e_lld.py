@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from ldshim.reserve import cpus
 from tests import tools
 from tests.pool import Pool
 from tests.program import Program, bare_environment, sha256
@@ -87,7 +86,7 @@ class Bench:
         """Give the environment of a call with ldshim in it; ld.lld without a version is not installed here, so it is named."""
         if case.form == "B":
             more["LDSHIM_REAL_LD_LLD"] = tools.need(case.lld)
-        return self.shim.environment(**more)
+        return {**self.shim.on(JOBS), **more}
 
     def bare(self, case: Case, number: int = 0) -> tuple[int, str, bytes]:
         """Link without ldshim, told N when number is not 0: threads started, sha256, stderr. Done once for each line."""
@@ -107,11 +106,6 @@ class Bench:
 def bench(shim: Shim, program: Program, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Provide the shim, the program and the counter."""
     return Bench(shim, program, tmp_path_factory.mktemp("lld"))
-
-
-def expected(source: str) -> int:
-    """Say how many threads a ThinLTO link of more modules than that may have."""
-    return JOBS if source in ("jobserver", "recovered") else min(JOBS, cpus.count())
 
 
 def rows(kinds: list[str]) -> list[Case]:
@@ -135,7 +129,7 @@ def test_a_thinlto_link_has_the_threads_it_was_granted(case: Case, bench: Bench,
     assert quiet_success == (ran.status, ran.make_said)
     record = handed_over(log)[0]
     assert record["source"] in WAYS[case.way].sources
-    number = expected(record["source"])
+    number = JOBS  # of make, or the CPUs: there are more modules than that
     assert ["thin", number] == [record["lto"], record["granted"]]
     assert (number, *bench.bare(case, number)) == (number, started(threads), sha256(out), ran.stderr)
 
@@ -180,7 +174,7 @@ def test_tokens_come_back_from_lld(lld: str, bench: Bench, tmp_path: Path) -> No
     for style in ("pipe", "fifo"):
         log, out = tmp_path / style, tmp_path / f"{style}.o"
         with Pool(b"\x00b\xffdef", style) as pool:
-            env = bench.environment(case, MAKEFLAGS=pool.makeflags, **bench.threads.environment(log))
+            env = bench.environment(case, MAKEFLAGS=pool.makeflags, **{**bench.threads.environment(log), "LDSHIM_CPUS": "8"})
             subprocess.run(bench.command(case, out), env=env, pass_fds=pool.pass_fds, check=True)
         assert bench.bare(case, 7)[0] == started(log)
 

@@ -37,7 +37,7 @@ def link(shim: Shim, program: Program, place: Path, words: list[str], prefix: li
     objects = program.objects(tools.clang_of(LLD), "-O1", "-fPIC", "-flto=thin")
     with Pool(b"\x00a\xff") as pool:
         elsewhere = pool.take(1)
-        env = shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_LOG=str(place / "log"))
+        env = shim.on(4, MAKEFLAGS=pool.makeflags, LDSHIM_LOG=str(place / "log"))
         command = [*prefix, shim.command, *words, tools.need(LLD), "-r", *objects, "-o", str(place / "out")]
         done = subprocess.run(command, env=env, pass_fds=pool.pass_fds, check=True, capture_output=True)
         pool.give(elsewhere)

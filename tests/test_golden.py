@@ -16,7 +16,7 @@ from tests import golden_records
 
 RECORDS = golden_records.load()
 REPLACED = ("-flto=", "-plugin-opt=jobs=", "jobs=")
-ADDED = ("--threads=", "--thinlto-jobs=", "--thread-count=", "-plugin-opt=jobs=", "-flto-jobs=", "-Wl,--th", "-Wl,-plugin-opt=jobs=")
+ADDED = ("--threads=", "--thinlto-jobs=", "--thread-count", "-plugin-opt=jobs=", "-flto-jobs=", "-Wl,--th", "-Wl,-plugin-opt=jobs=")
 
 
 @pytest.fixture(scope="session", autouse=True)

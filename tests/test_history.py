@@ -57,7 +57,7 @@ def test_a_real_link_writes_both_lines(shim: Shim, program: Program, tmp_path: P
     log = tmp_path / "log"
     objects = program.objects(tools.clang_of(LLD), "-O1", "-fPIC", "-flto=thin")
     with Pool(b"\x00a\xff") as pool:
-        env = shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_LOG=str(log), LDSHIM_ELASTIC="0")
+        env = shim.on(4, MAKEFLAGS=pool.makeflags, LDSHIM_LOG=str(log), LDSHIM_ELASTIC="0")
         command = [shim.named(LLD), "-r", "--thinlto-jobs=3", *objects, "-o", str(tmp_path / "out")]
         subprocess.run(command, env=env, pass_fds=pool.pass_fds, check=True, cwd=tmp_path)
         wait_for(lambda: len(records(log)) == 2)

@@ -21,7 +21,7 @@ LAW: dict[str, set[str]] = {
     "reserve": {"call", "decide"},
     "warden": {"call", "decide", "reserve"},
     "backends": {"call", "command", "decide", "reserve", "inputs"},
-    "plain_link": set(),
+    "plain_link": {"reserve"},
     "fallback": set(),
     "launcher": {"call", "command"},
     "analysis": {"call", "command", "inputs", "decide", "reserve", "warden"},

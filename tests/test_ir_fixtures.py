@@ -47,6 +47,29 @@ EXPECTED: dict[str, dict[str, int]] = {
     "gnu-cut-in-a-header.a": OTHER,
     "gnu-cut-in-a-member.a": {"other": 2},
     "bsd-name-longer-than-the-member.a": {"thin": 1, "other": 1},
+    "coff-slim.o": {"gcc_slim": 1},
+    "coff-fat.o": {"gcc_fat": 1},
+    "coff-big.o": {"gcc_slim": 1},
+    "coff-merged.o": {"gcc_slim": 1},
+    "coff-slim-of-arm64.o": {"gcc_slim": 1},
+    "coff-slim-name-in-base64.o": {"gcc_slim": 1},
+    "coff-native.o": {"native": 1},
+    "coff-native-i386.o": {"native": 1},
+    "coff-native-arm64.o": {"native": 1},
+    "coff-native-armnt.o": {"native": 1},
+    "coff.a": {"gcc_slim": 1, "gcc_fat": 1, "native": 1},
+    "coff-import.dll.a": {"native": 4},
+    "coff-slim-name-beyond-the-strings.o": {"native": 1},  # it was the name by which GCC's plugin claims a file
+    "coff-slim-name-that-is-no-number.o": {"native": 1},
+    "coff-slim-cut-in-the-header.o": OTHER,
+    "coff-slim-cut-in-the-sections.o": OTHER,
+    "coff-slim-cut-in-the-strings.o": OTHER,
+    "coff-slim-more-sections-than-there-are.o": OTHER,
+    "coff-slim-symbols-beyond-the-end.o": OTHER,
+    "coff-slim-strings-beyond-the-end.o": OTHER,
+    "coff-big-more-sections-than-there-are.o": OTHER,
+    "coff-big-cut-in-the-header.o": OTHER,
+    "coff-big-of-an-unknown-class.o": {"native": 1},  # whatever MSVC left there
 }
 
 
@@ -60,6 +83,22 @@ def test_kept_files(name: str) -> None:
     assert found.complete
     assert not [reason for reason in found.reasons if reason.startswith("internal")]
     assert found.bytes_read <= 3 * path.stat().st_size + 8192
+
+
+@pytest.mark.parametrize(
+    ("name", "recorded"),
+    [
+        ("coff-slim.o", [b"-flto=5"]),
+        ("coff-big.o", [b"-flto=5"]),
+        ("coff-fat.o", [b"-flto=auto"]),
+        ("coff-merged.o", [b"-flto=5", b"-flto=auto"]),
+        ("coff.a", [b"-flto=5", b"-flto=auto"]),
+    ],
+)
+def test_what_coff_objects_recorded(name: str, recorded: list[bytes]) -> None:
+    """C8: GCC's version and the -flto words of its objects are read from COFF as from ELF."""
+    found = look(FIXTURES / name)
+    assert (12, recorded) == (found.gcc_major, found.recorded)
 
 
 def test_every_file_is_expected() -> None:

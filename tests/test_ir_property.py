@@ -18,6 +18,7 @@ from ldshim.inputs.scan import scan
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "ir"
 REAL = {path.name: path.read_bytes() for path in sorted(FIXTURES.iterdir()) if path.suffix in (".o", ".a", ".bc")}
+BIG = REAL["coff-big.o"][:44]
 
 edits = st.lists(
     st.tuples(st.integers(0, 1 << 16), st.one_of(st.binary(min_size=1, max_size=8), st.just(b"\xff" * 8), st.just(b"\0" * 8))), max_size=12
@@ -50,7 +51,9 @@ def test_mutated_files(name: str, changes: list[tuple[int, bytes]], keep: int | 
     check(bytes(data if keep is None else data[: keep % (len(data) + 1)]))
 
 
-@pytest.mark.parametrize("name", ["thin.o", "slim.o", "gnu.a", "bsd.a", "wrapped.bc", "fat-thin.o", "native-powerpc.o"])
+@pytest.mark.parametrize(
+    "name", ["thin.o", "slim.o", "gnu.a", "bsd.a", "wrapped.bc", "fat-thin.o", "native-powerpc.o", "coff-slim.o", "coff-big.o", "coff.a"]
+)
 def test_every_truncation(name: str) -> None:
     """C8: a file cut at any byte is answered."""
     data = REAL[name]
@@ -60,7 +63,9 @@ def test_every_truncation(name: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.sampled_from([b"", b"\x7fELF\2\1\1", b"\x7fELF\1\2\1", b"BC\xc0\xde", b"!<arch>\n", b"!<thin>\n", b"\xde\xc0\x17\x0b"]),
+    st.sampled_from(
+        [b"", b"\x7fELF\2\1\1", b"\x7fELF\1\2\1", b"BC\xc0\xde", b"!<arch>\n", b"!<thin>\n", b"\xde\xc0\x17\x0b", b"\x64\x86", BIG, b"MZ"]
+    ),
     st.binary(max_size=400),
 )
 def test_noise_behind_a_magic(magic: bytes, noise: bytes) -> None:

@@ -97,7 +97,7 @@ def test_gcc_links_that_run_nothing_side_by_side() -> None:
     assert mode.for_gcc(facts, gcc_objects(native=1), 12).demand > 1
     facts.linker_output = b"nolto-rel"
     assert mode.for_gcc(facts, gcc_objects(), 12).demand > 1
-    assert mode.for_gcc(Facts(), gcc_objects(), 12, make_found=False).demand == 1
+    assert mode.without_make().demand == 1
     facts = Facts()
     facts.no_lto = True
     assert mode.for_gcc(facts, gcc_objects(), 12).lto == "none"
@@ -182,12 +182,12 @@ def test_explicit_numbers_are_ceilings(value: bytes | None, ceiling: int) -> Non
 
 
 def test_ceilings_of_builders_apply_without_a_jobserver() -> None:
-    """C11: DEB_BUILD_OPTIONS and the like bound our own choice, LDSHIM_MAX_JOBS bounds everything but the pin."""
+    """C11: DEB_BUILD_OPTIONS and the like bound our own choice, the CPUs and LDSHIM_MAX_JOBS bound everything but the pin."""
     decided = mode.Mode("thin", 100, "")
     limits = Limits(8, "8 CPUs", [(3, "DEB_BUILD_OPTIONS")])
     settings = Settings()
     assert budget.for_lto(decided, settings, Lease("slots", "8 slots"), limits, 0).number == 3
-    assert budget.for_lto(decided, settings, Lease("recovered", "fifo /x"), limits, 0).number == 100
+    assert budget.for_lto(decided, settings, Lease("recovered", "fifo /x"), limits, 0).number == 8
     settings.max_jobs = 2
     assert budget.for_lto(decided, settings, Lease("recovered", "fifo /x"), limits, 0).number == 2
     settings.jobs = 50
@@ -271,5 +271,5 @@ def test_inputs_that_decide_nothing_are_not_read(
     command = Command(family, facts)
     found = analysis.look_at_inputs(command, tool, Environment([]), Settings())
     assert reads == bool(asked)
-    decided, empty = (mode.decide(command, each, "lld", NEWEST, make_found=True) for each in (seen, found))
+    decided, empty = (mode.decide(command, each, "lld", NEWEST) for each in (seen, found))
     assert (decided.lto, decided.demand, decided.asked) == (empty.lto, empty.demand, empty.asked)

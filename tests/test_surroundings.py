@@ -180,7 +180,7 @@ def test_a_confined_link_stays_confined_and_grows_by_a_token(name: str, bench: B
         preload = {"LD_PRELOAD": f"{tmp_path}/link/spin.so:{bench.preload}", **surroundings.variables(name)}
         if name == "frozen-clock":
             preload["LD_PRELOAD"] = f"{tmp_path}/link/spin.so:{surroundings.faketime()}"
-        link = Spinning(LLD, shim, program, tmp_path / "link", pool, XDG_RUNTIME_DIR=str(runtime), **preload)
+        link = Spinning(LLD, shim, program, tmp_path / "link", pool, None, XDG_RUNTIME_DIR=str(runtime), **preload)
         try:
             link.wait_for_width(1)
             settle_until = os.times().elapsed + 2.5

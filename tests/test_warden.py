@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ldshim.call import processes
 from ldshim.reserve import jobserver, makeflags
 from ldshim.reserve.lease import JobserverLease
 from ldshim.warden import reservation, watch
@@ -189,13 +190,15 @@ def wardens(pool: Pool) -> list[int]:
     """Name the processes other than this one that hold the pool's write end: the wardens, once the link runs without it."""
     inode = os.fstat(pool.read_fd).st_ino
     found = set()
-    for path in Path("/proc").glob("[0-9]*/fd/*"):
+    for pid in processes.all_pids():
+        if pid == os.getpid() or processes.comm(pid) != b"ldshim-warden":
+            continue
         try:
-            if path.stat().st_ino == inode and path.parts[2] != str(os.getpid()):
-                found.add(int(path.parts[2]))
+            if any(path.stat().st_ino == inode for path in Path(f"/proc/{pid}/fd").iterdir()):
+                found.add(pid)
         except OSError:
             continue
-    return sorted(pid for pid in found if (Path("/proc") / str(pid) / "comm").read_text() == "ldshim-warden\n")
+    return sorted(found)
 
 
 def test_the_warden_keeps_nothing_of_ours_or_makes(tmp_path: Path) -> None:

@@ -175,6 +175,7 @@ VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
     (b"LDSHIM_DISABLE", "disable", _switch, "0 or 1"),
     (b"LDSHIM_JOBS", "jobs", _positive, "a whole number from 1 to 999999"),
     (b"LDSHIM_MAX_JOBS", "max_jobs", _positive, "a whole number from 1 to 999999"),
+    (b"LDSHIM_CPUS", "cpus", _positive, "a whole number from 1 to 999999"),
     (b"LDSHIM_MEM_PER_JOB", "mem_per_job", _size, "bytes, or a number with K, M or G"),
     (b"LDSHIM_ELASTIC", "elastic", _switch, "0 or 1"),
     (b"LDSHIM_RECOVER", "recover", _switch, "0 or 1"),
@@ -187,12 +188,15 @@ VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
 class Settings:
     """What the LDSHIM_* variables say. complaints: one line for each malformed value, ready for stderr."""
 
-    __slots__ = ("complaints", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "recover")
+    __slots__ = (
+        "complaints", "cpus", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "recover",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.disable = False
         self.jobs = 0  # 0: not pinned
         self.max_jobs = 0  # 0: no ceiling
+        self.cpus = 0  # 0: counted
         self.mem_per_job = 0  # bytes; 0: estimate
         self.elastic = True
         self.recover = True

@@ -228,6 +228,8 @@ _ldshim_search() {
 case ${LDSHIM_DISABLE-}:$_ldshim_kind in
 1:?*) _ldshim_way=straight ;;
 esac
+# Whoever asks why is told by Python.
+[ -z "${LDSHIM_EXPLAIN-}" ] || _ldshim_doubt=tool
 _ldshim_taken=
 _ldshim_before=
 #[probes]
