@@ -12,7 +12,7 @@ these cases well enough:
 
 Everything else, every doubt and every failure returns, and the long way (entry.run_baked) decides. So a word is taken for a file whenever a
 file of that name is there, whatever option may stand before it; and any variable of ours in the environment is a reason for the long
-way. tests/test_quick.py holds this module and the long way against each other.
+way. tests/process/test_quick.py holds this module and the long way against each other.
 
 Which family the tool is was found out by link-farm, and holds while the tool is the same file: device, inode, size, mtime, ctime.
 """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .warden.history import History
 
 
-VERSION = 1  # of the keys (the man page has them all, and tests/test_man.py looks): another one when a key changes its meaning
+VERSION = 1  # of the keys (the man page has them all, and tests/process/test_man.py looks): another one when a key changes its meaning
 
 
 def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: str = "") -> dict[str, object]:

@@ -18,7 +18,7 @@ _ldshim_=r''':'
 # unless that word takes a value (`-o -c`, `-Xlinker -c`), or is a response file, which may end in such a word. That needs no walk with a
 # state, only the last word; what is doubtful goes to Python.
 #
-# What a shell does to the environment on the way (dash 0.5.12, measured by tests/test_launcher_environment.py): variables whose names are
+# What a shell does to the environment on the way (dash 0.5.12, measured by tests/process/test_launcher_environment.py): variables whose names are
 # no sh names are dropped (an exported bash function is one; bash as sh keeps them), PWD is set, or corrected where it was not the current
 # directory, and IFS, OPTIND and PPID are reset where they were set. Ours: _LDSHIM_VIA, _LDSHIM_DEPTH, and PATH without directories of
 # ours. Every variable of this file begins with _ldshim_, for to assign to one that came with the environment is to change it.

@@ -24,9 +24,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.pool import Pool
-from tests.shim import lay_out
-from tests.tools import need
+from tests.support.pool import Pool
+from tests.support.shim import lay_out
+from tests.support.tools import need
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PYTHON = getattr(sys, "_base_executable", sys.executable)
