@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -171,7 +172,7 @@ def test_marks_come_from_the_edits_themselves(explained: Explained) -> None:
     environment = Environment([(key.encode(), value.encode()) for key, value in explained.env.items()])
     call = real_tool.stand_in(b"gcc", [word.encode() for word in explained.call[1:]], environment, explained.call[0].encode())
     _, _, edits = explain.foresee(call, environment, read_settings(environment))
-    coloured = terminal.Screen.__new__(terminal.Screen)
+    coloured = terminal.Screen(io.StringIO(), environment)
     coloured.coloured = True
     marked = explain.differing(coloured, call.args, edits)
     assert [word or b"''" for word in call.args] == [word.encode() for word, style in marked if style != "added"]

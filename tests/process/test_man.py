@@ -68,7 +68,7 @@ def test_every_key_of_the_log_stands_in_the_page(tmp_path: Path) -> None:
     handover = record.record(call, Analysis(Decision(None, "")), Grant(), Edits(), "handover")
     record.epilogue(os.fsencode(log), 1)(History(0.0), 0.0)
     section = PAGE.read_text().partition(".SH LOG")[2].partition(".SH ")[0]
-    named = set(re.findall(r"[a-z]+", " ".join(re.findall(r"(?m)^\.TP\n\.BR? (.*)$", section))))
+    named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"(?m)^\.TP\n\.BR? (.*)$", section))))
     assert {*handover, *json.loads(log.read_text())} == named
 
 

@@ -119,7 +119,6 @@ def on_path(shim: Shim, place: Path, **more: str) -> dict[str, str]:
     return shim.environment(PATH=os.defpath, **caches, **more)
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("number", ["pin", "jobserver"])
 @pytest.mark.parametrize("front", ["nice -n 1", "env LC_ALL=C", "ccache", "distcc", "icecc"])
 def test_a_real_link_behind_a_prefix_gets_its_number(front: str, number: str, shim: Shim, lto_link: list[str], tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from array import array
 
 TYPE_CHECKING = False
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 LONGEST_LINE = 32 << 20  # bytes; execve takes 2 MiB of argv, and JSON spells a byte with at most six
 _LATEST = 4e10  # seconds since the epoch; beyond it localtime gives up on some systems
 _MOST_THREADS = 1 << 16
-_SIZE_IN_REASON = re.compile(r"at most (\d{1,9}) by (?:make|the jobserver)'s -j")  # budget.py; a link that could use less says another
 _FIRST_WORDS, _LAST_WORDS, _LONGEST_WORD = 24, 12, 160  # of a command line, as it is shown
 
 
@@ -73,10 +71,7 @@ class Link:
         self.asked = text(asked) if isinstance(asked, str) or number(asked, 1 << 32) is None else str(asked)
         self.policy = text(record.get("policy"))
         self.pool = text(record.get("pool"))
-        said = _SIZE_IN_REASON.search(self.reason)
-        self.pool_size = int(
-            number(record.get("pool_size"), _MOST_THREADS) or number(int(said.group(1)) if said else 0, _MOST_THREADS) or 0
-        )
+        self.pool_size = int(number(record.get("pool_size"), _MOST_THREADS) or 0)
         self.cwd = text(record.get("cwd"))
         argv = record.get("argv")
         words = [word for word in argv if isinstance(word, str)] if isinstance(argv, list) else []
