@@ -398,7 +398,8 @@ def test_compiled_files_that_nobody_can_write(here: Place) -> None:
     shutil.copytree(ROOT / "ldshim", package, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run([sys.executable, "-m", "compileall", "-q", "-f", str(package)], check=True)
     code = (
-        "from ldshim.cli import host; from ldshim.call import environment as e; print(host.installation(e.read_environment())['compiled'])"
+        "from ldshim.cli.doctor.surroundings import installation; from ldshim.call import environment as e; "
+        "print(installation(e.read_environment())['compiled'])"
     )
 
     def counts() -> dict[str, Any]:

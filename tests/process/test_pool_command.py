@@ -15,7 +15,7 @@ import pytest
 
 from ldshim.call import environment
 from ldshim.cli import pool as command
-from ldshim.cli.served import Served
+from ldshim.cli.pool.server import Server
 from ldshim.reserve import cpus
 from tests.support import tools
 from tests.support.pool import Pool
@@ -402,13 +402,13 @@ def test_a_number_is_no_matter_where_the_pool_was_asked(shim: Shim) -> None:
 
 def test_a_fifo_knows_that_it_was_asked(shim: Shim) -> None:
     """Nobody has asked a pool that is full, and somebody has when a token is gone or came back."""
-    served = Served(3, "fifo", {b"XDG_RUNTIME_DIR": os.fsencode(shim.runtime)}.get)  # type: ignore[arg-type]
+    server = Server(3, "fifo", {b"XDG_RUNTIME_DIR": os.fsencode(shim.runtime)}.get)  # type: ignore[arg-type]
     try:
-        before = served.was_asked()
+        before = server.was_asked()
         time.sleep(0.05)  # a file's time is of the last tick
-        token = os.read(served.read_fd, 1)
-        during = served.was_asked()
-        os.write(served.write_fd, token)
-        assert (False, True, True) == (before, during, served.was_asked())
+        token = os.read(server.read_fd, 1)
+        during = server.was_asked()
+        os.write(server.write_fd, token)
+        assert (False, True, True) == (before, during, server.was_asked())
     finally:
-        served.close()
+        server.close()

@@ -1,7 +1,7 @@
 """`ldshim pool -j N -- CMD…`: a jobserver for a build whose top hands out no tokens: ninja, Meson, CMake, cargo, a shell script.
 
 The problem: make serves a jobserver to what it starts, but where make is not at the top nobody does, and each make, cargo and LTO link
-below counts the CPUs for itself. The consequence: this command serves one (served.py), names it to everything below, and is otherwise not
+below counts the CPUs for itself. The consequence: this command serves one (server.py), names it to everything below, and is otherwise not
 there (foreground.py): the signals, the job control and the exit status are CMD's.
 
 What is named where:
@@ -24,25 +24,25 @@ import os
 import re
 import subprocess
 
-from ..call import processes, real_tool
-from ..call.environment import read_settings
-from ..entry import say
-from ..reserve import cpus, jobserver, makeflags
-from . import terminal
+from ...call import processes, real_tool
+from ...call.environment import read_settings
+from ...entry import say
+from ...reserve import cpus, jobserver, makeflags
+from .. import terminal
 from .foreground import Foreground, StartError
-from .served import MOST, Served, UnservedError
+from .server import MOST, NoServerError, Server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-    from ..call.environment import Environment
+    from ...call.environment import Environment
 
 LOOK_SECONDS = 0.2  # how often the tokens are counted for a terminal
 SETTLE_SECONDS = 0.3  # a warden gives back and is gone in 0.2 s; who is still there after that is a server
 PATIENCE_SECONDS = 5.0  # for tokens that are still with somebody alive
-UNSERVED = 120
+NO_SERVER = 120
 # A build tool with a number on its command line, also in a string that a shell runs. make 4.3 and 4.4.1 then make a jobserver of their own,
 # and ninja 1.13 is no client of any.
 _TOLD = re.compile(
@@ -75,14 +75,14 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
     outer = leave_outer(environment)
     job = Foreground()
     try:
-        served = Served(options.jobs or cpus.count(said=read_settings(environment).cpus), style, environment.get)
-    except UnservedError as error:
+        server = Server(options.jobs or cpus.count(said=read_settings(environment).cpus), style, environment.get)
+    except NoServerError as error:
         job.give_up()
         say(str(error))
-        return UNSERVED
+        return NO_SERVER
     try:
-        job.start(call, below(served, environment), served.inherited, outer)
-        watch = Watch(served, job, call, environment, options.verbose)
+        job.start(call, below(server, environment), server.inherited, outer)
+        watch = Watch(server, job, call, environment, options.verbose)
         status = job.wait(LOOK_SECONDS, watch.look, watch.progress.erase)
         watch.settle()
         watch.conclude()
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
         say(str(error))
         return error.status
     finally:
-        served.close()
+        server.close()
     if style == "fifo" and os.WIFEXITED(status) and os.WEXITSTATUS(status) in (1, 2):
         hint_at_old_make(environment)
     return job.leave(status)
@@ -99,8 +99,8 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
 class Watch:
     """What happens to the tokens while the build runs, and what there is to say about it."""
 
-    def __init__(self, served: Served, job: Foreground, call: list[bytes], environment: Environment, verbose: bool) -> None:
-        self.served = served
+    def __init__(self, server: Server, job: Foreground, call: list[bytes], environment: Environment, verbose: bool) -> None:
+        self.server = server
         self.asked = False  # for a token
         self.told = number_of_its_own(call)
         self.job = job
@@ -109,20 +109,20 @@ class Watch:
 
     def look(self) -> None:
         """Notice who asks, and show on a terminal what is in use."""
-        self.asked = self.asked or self.served.was_asked()
+        self.asked = self.asked or self.server.was_asked()
         if not self.asked and not self.told:
             # Read until somebody asks: a build that is a client does so as soon as it has two things to do.
             lines = (processes.command_line(pid).split(b"\0") for pid in processes.below(os.getpid()))
             self.told = next((told for told in map(number_of_its_own, lines) if told), "")
         if self.verbose:
-            self.progress.say(f"of {self.served.tokens} tokens in use: {self.served.tokens - self.served.available()}")
+            self.progress.say(f"of {self.server.tokens} tokens in use: {self.server.tokens - self.server.available()}")
 
     def settle(self) -> None:
         """Wait until nobody can give a token back any more, or who could is a server, or nobody's patience lasts."""
-        self.asked = self.asked or self.served.was_asked()
-        self.served.stop_writing()
+        self.asked = self.asked or self.server.was_asked()
+        self.server.stop_writing()
         waited, pause = 0.0, 0.001
-        while not self.served.is_over() and waited < (PATIENCE_SECONDS if self.missing() > 0 else SETTLE_SECONDS):
+        while not self.server.is_over() and waited < (PATIENCE_SECONDS if self.missing() > 0 else SETTLE_SECONDS):
             if self.job.is_told_to_end(pause):
                 break
             waited += pause
@@ -133,11 +133,11 @@ class Watch:
 
     def missing(self) -> int:
         """Count the tokens that are not there; negative: as many are too many."""
-        return self.served.tokens - self.served.available()
+        return self.server.tokens - self.server.available()
 
     def conclude(self) -> None:
         """Say what is wrong, a line each; with -v also that nothing is."""
-        missing, total = self.missing(), self.served.tokens
+        missing, total = self.missing(), self.server.tokens
         if missing > 0:
             self.say(f"tokens missing at the end: {missing} of {total}: a client was killed, outlived the build, or gives back too few")
         elif missing < 0:
@@ -148,8 +148,8 @@ class Watch:
             self.say(
                 f"nobody has asked for a token: told a number of its own: {self.told}; without it, it shares the {total + 1} of the pool"
             )
-        if not self.served.is_over():
-            names = ", ".join(f"{pid} {real_tool.show(processes.comm(pid))}" for pid in self.served.writers())
+        if not self.server.is_over():
+            names = ", ".join(f"{pid} {real_tool.show(processes.comm(pid))}" for pid in self.server.writers())
             if names:
                 self.say(f"left behind with the jobserver open: {names}; start servers before the build, or without MAKEFLAGS")
 
@@ -165,15 +165,15 @@ def number_of_its_own(words: list[bytes]) -> str:
     return real_tool.show(found[1]) if found else ""
 
 
-def below(served: Served, environment: Environment) -> Environment:
+def below(server: Server, environment: Environment) -> Environment:
     """Return the environment of a build that is to find a jobserver."""
-    both = b"--jobserver-fds=%s --jobserver-auth=%s" % (served.auth, served.auth)
+    both = b"--jobserver-fds=%s --jobserver-auth=%s" % (server.auth, server.auth)
     # make up to 4.1 knows only the first spelling; later ones drop it. A fifo needs 4.4 anyway.
-    words = both if served.style == "pipe" else b"--jobserver-auth=" + served.auth
+    words = both if server.style == "pipe" else b"--jobserver-auth=" + server.auth
     return environment.changed(
         {
-            b"MAKEFLAGS": flags(environment.get(b"MAKEFLAGS"), b"-j%d %s" % (served.jobs, words)),
-            b"CARGO_MAKEFLAGS": b"-j%d %s" % (served.jobs, both),
+            b"MAKEFLAGS": flags(environment.get(b"MAKEFLAGS"), b"-j%d %s" % (server.jobs, words)),
+            b"CARGO_MAKEFLAGS": b"-j%d %s" % (server.jobs, both),
             b"MFLAGS": None,
         }
     )

@@ -21,15 +21,15 @@ import resource
 import select
 import signal
 
-from ..call import clock, descriptors, real_tool
-from ..call.environment import slurp
-from ..warden import handover
+from ...call import clock, descriptors, real_tool
+from ...call.environment import slurp
+from ...warden import handover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..call.environment import Environment
+    from ...call.environment import Environment
 
 ENDING: frozenset[int] = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM))
 _JOB: frozenset[int] = frozenset((signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGTSTP))

@@ -19,7 +19,7 @@ import os
 import re
 import select
 
-from ..call import descriptors, own_directory, processes
+from ...call import descriptors, own_directory, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,18 +32,18 @@ _HARMLESS = re.compile(rb"[A-Za-z0-9_./+,:@%=~\x80-\xff-]+")
 _TOKEN = b"+"  # make's own
 
 
-class UnservedError(Exception):
+class NoServerError(Exception):
     """No jobserver can be made here; the text says why, and what to do."""
 
 
-class Served:
+class Server:
     """One jobserver. jobs: N, tokens: N-1; style: "fifo" or "pipe"; owner: the process that made it, which calls `close`.
 
     directory: ours, where the fifo stands, b"" when there is none.
     """
 
     def __init__(self, jobs: int, style: str, get: Callable[[bytes], bytes]) -> None:
-        """Make and fill it. get: Environment.get. Raises UnservedError."""
+        """Make and fill it. get: Environment.get. Raises NoServerError."""
         self.jobs = jobs
         self.tokens = jobs - 1
         self.style = style
@@ -54,14 +54,14 @@ class Served:
         if isinstance(place, tuple):
             self.directory, self._lock = place
         elif style == "fifo":
-            raise UnservedError(f"ldshim: pool: no place for the fifo: {place}; set XDG_RUNTIME_DIR, or use --style=pipe")
+            raise NoServerError(f"ldshim: pool: no place for the fifo: {place}; set XDG_RUNTIME_DIR, or use --style=pipe")
         try:
             self._open()
             os.write(self.write_fd, _TOKEN * self.tokens)
             self._filled = os.fstat(self.read_fd).st_mtime_ns
         except OSError as error:
             self.close()
-            raise UnservedError(f"ldshim: pool: the {style} cannot be made: {error.strerror}; try --style={_other(style)}") from error
+            raise NoServerError(f"ldshim: pool: the {style} cannot be made: {error.strerror}; try --style={_other(style)}") from error
 
     @property
     def auth(self) -> bytes:
