@@ -42,18 +42,18 @@ def quota(proc: bytes = b"/proc", root: bytes = b"") -> float | None:
     return tightest
 
 
-def count(proc: bytes = b"/proc", root: bytes = b"", *, said: int = 0) -> int:
-    """Return how many threads make sense here, at least 1; said as below."""
-    return counted(proc, root, said=said)[0]
+def count(proc: bytes = b"/proc", root: bytes = b"", *, replaced_by: int = 0) -> int:
+    """Return how many threads make sense here, at least 1; replaced_by: see `counted`."""
+    return counted(proc, root, replaced_by=replaced_by)[0]
 
 
-def counted(proc: bytes = b"/proc", root: bytes = b"", *, said: int = 0) -> tuple[int, str]:
-    """Return how many threads make sense here, at least 1, and a clause for people that says what bounds them.
+def counted(proc: bytes = b"/proc", root: bytes = b"", *, replaced_by: int = 0) -> tuple[int, str]:
+    """Return how many threads make sense here, at least 1, and a clause for people with the reason.
 
-    said: LDSHIM_CPUS, which replaces the count; 0 for none.
+    replaced_by: LDSHIM_CPUS, which replaces the count; 0 for none.
     """
-    if said:
-        return said, f"LDSHIM_CPUS={said}"
+    if replaced_by:
+        return replaced_by, f"LDSHIM_CPUS={replaced_by}"
     mask, limit = affinity(), quota(proc, root)
     if limit is None or limit >= mask:
         return max(1, mask), f"{mask} CPUs in the affinity mask"

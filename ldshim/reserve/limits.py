@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def collect(environment: Environment, settings: Settings) -> Limits:
     """Return the limits of this process, those of memory left out."""
     named = [ceiling_from_builders(environment), (makeflags.parse(environment.get(b"MAKEFLAGS")).jobs, "MAKEFLAGS' -j")]
-    return Limits(*cpus.counted(said=settings.cpus), [(number, origin) for number, origin in named if number])
+    return Limits(*cpus.counted(replaced_by=settings.cpus), [(number, origin) for number, origin in named if number])
 
 
 def own_jobs(there: int) -> list[tuple[int, str]]:

@@ -58,7 +58,7 @@ class Display:
         self.lines += [first + flowed[0], *flowed[1:]]
 
     def _tools(self, tools: list[Report]) -> None:
-        self.head("Tools: name, whether PATH leads to ldshim first, family and path of the real tool")
+        self.head("Tools: name, whether PATH leads to ldshim first, real tool")
         whats = [_what(tool) for tool in tools]
         names = max(min(_MOST_NAME, terminal.cells(tool["name"])) for tool in tools)
         column = max(map(len, whats))

@@ -69,7 +69,7 @@ def _candidate(name: str, found: jobserver.Jobserver | str, *, named: bool = Fal
 
 def processors(settings: Settings) -> Report:
     """Count the CPUs as a link does, and name what limits the count."""
-    number, reason = cpus.counted(said=settings.cpus)
+    number, reason = cpus.counted(replaced_by=settings.cpus)
     limit = cpus.quota()
     return {"affinity": cpus.affinity(), "quota": None if limit is None else round(limit, 2), "counted": number, "reason": reason}
 
