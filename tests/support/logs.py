@@ -103,7 +103,7 @@ def of_a_build(shim: Shim, program: Program, place: Path, count: int = 8, jobs: 
         rules.append(f"prog{number}: ; @{shim.links}/{lines[number % 2]} -o $@")
     (place / "Makefile").write_text("\n".join(rules) + "\n")
     log = place / "build.log"
-    subprocess.run([tools.make44(), f"-j{jobs}"], cwd=place, env=shim.environment(LDSHIM_LOG=str(log), LDSHIM_CPUS=str(jobs)), check=True)
+    subprocess.run([tools.make44(), f"-j{jobs}"], cwd=place, env=shim.environment(LDSHIM_LOG=str(log)), check=True)
     # make does not wait for the warden of its last link, which writes when every token is back.
     wait_for(lambda: log.read_bytes().count(b'"event": "end"') == count)
     return log
