@@ -6,9 +6,9 @@ consequence: words are split at blanks without a backslash, parsing stops at `--
 descriptors is stored as well, because the make that withheld them from this recipe has them open (recover.py). Pure: jobserver.py checks
 whether the named jobserver works.
 
-Seen, each a row of tests/unit/test_makeflags.py: ` -j4 --jobserver-auth=3,4` (make 4.2, 4.3), `... --jobserver-auth=3,4
---jobserver-auth=-2,-2` (4.4, pipe, no `+`), `--jobserver-fds=3,4 -j` (up to 4.1), ` -j4 --jobserver-auth=fifo:/tmp/GMfifo7` (4.4), `-j
---jobserver-fds=6,7 --jobserver-auth=6,7` (cargo), `kn -j4 ...` (-k -n).
+Observed, each a row of tests/unit/test_makeflags.py:
+` -j4 --jobserver-auth=3,4` (make 4.2, 4.3), `... --jobserver-auth=3,4 --jobserver-auth=-2,-2` (4.4, pipe, no `+`), `--jobserver-fds=3,4 -j`
+(up to 4.1), ` -j4 --jobserver-auth=fifo:/tmp/GMfifo7` (4.4), `-j --jobserver-fds=6,7 --jobserver-auth=6,7` (cargo), `kn -j4 ...` (-k -n).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Find the make that runs this recipe, and the MAKEFLAGS that it set.
 
 The problem: any process between make and us can change MAKEFLAGS, and can open other files under the descriptors that it names. Only the
-make
-itself knows its jobserver. The consequence: follow the parents of this process to the nearest one whose /proc/PID/exe is a make, and
+make itself knows its jobserver. The consequence: follow the parents of this process to the nearest one whose /proc/PID/exe is a make, and
 read the environment of the process that it started. The conditions:
   - /proc is that of our own PID namespace; otherwise its pids are other processes.
   - Every process from us to the make belongs to the same user, by the `Uid:` line (fakeroot changes the result of getuid).
