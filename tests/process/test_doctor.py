@@ -145,7 +145,7 @@ def stale(place: Path, how: str) -> tuple[str, str]:
         os.mkfifo(fifo)
     return {
         "closed": (" -j4 --jobserver-auth=97,98", jobserver.CLOSED),
-        "unserved": (f" -j4 --jobserver-auth=fifo:{fifo}", jobserver.UNSERVED),
+        "unserved": (f" -j4 --jobserver-auth=fifo:{fifo}", jobserver.NO_SERVER),
         "missing": (f" -j4 --jobserver-auth=fifo:{fifo}", jobserver.MISSING),
         "withheld": (" -j4 --jobserver-auth=3,4 --jobserver-auth=-2,-2", makeflags.WITHHELD),
     }[how]
@@ -398,7 +398,8 @@ def test_compiled_files_that_nobody_can_write(here: Place) -> None:
     shutil.copytree(ROOT / "ldshim", package, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run([sys.executable, "-m", "compileall", "-q", "-f", str(package)], check=True)
     code = (
-        "from ldshim.cli import host; from ldshim.call import environment as e; print(host.installation(e.read_environment())['compiled'])"
+        "from ldshim.cli.doctor.surroundings import installation; from ldshim.call import environment as e; "
+        "print(installation(e.read_environment())['compiled'])"
     )
 
     def counts() -> dict[str, Any]:
@@ -477,7 +478,7 @@ def test_a_mark_alone_makes_no_way(here: Place) -> None:
 
 def test_no_make_among_the_ancestors_is_said(here: Place) -> None:
     """C11: outside a build the reason why nothing is recovered is the one that a link would log."""
-    assert candidate(here.ask(), "recovery")["reason"] in (parent_make.NO_MAKE, parent_make.OTHER_USER, parent_make.NO_WORDS)
+    assert candidate(here.ask(), "recovery")["reason"] in (parent_make.NO_MAKE, parent_make.OTHER_USER, parent_make.NO_MAKEFLAGS)
 
 
 # surroundings: the key of the report that says so, and what it says of a link.

@@ -46,7 +46,7 @@ def test_a_jobserver_is_bounded_by_the_cpus_and_a_pin_is_not() -> None:
 
 def test_ldshim_cpus_replaces_the_count() -> None:
     """C11: the number and its reason are the variable's, above the mask and below it."""
-    assert [(512, "LDSHIM_CPUS=512"), (1, "LDSHIM_CPUS=1")] == [cpus.counted(said=512), cpus.counted(said=1)]
+    assert [(512, "LDSHIM_CPUS=512"), (1, "LDSHIM_CPUS=1")] == [cpus.counted(replaced_by=512), cpus.counted(replaced_by=1)]
 
 
 # machine, SMT as the kernel has it, CPUs of the mask, threads of a core -> cores
