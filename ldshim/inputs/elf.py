@@ -288,3 +288,51 @@ def confirm(path: bytes) -> str:
             return f"ELF{elf.elfclass} {order}-endian {elf['e_type']}, IR sections: {' '.join(names) or 'none'}"
     except Exception as error:
         return f"pyelftools: {type(error).__name__}: {error}"
+
+
+class Dynamic:
+    """What the dynamic loader reads of a program or a library.
+
+    machine: e_ident's class and byte order, and e_machine; interpreter: of PT_INTERP, b"" without; needed: sonames in their order; rpath,
+    runpath: as they stand, `$ORIGIN` unexpanded, empty entries dropped.
+    """
+
+    __slots__ = ("interpreter", "machine", "needed", "rpath", "runpath")
+
+    def __init__(self, machine: tuple[int, int, int]) -> None:
+        self.machine = machine
+        self.interpreter = b""
+        self.needed: list[bytes] = []
+        self.rpath: list[bytes] = []
+        self.runpath: list[bytes] = []
+
+
+def machine(head: bytes) -> tuple[int, int, int]:
+    """Return class, byte order and e_machine of an ELF file whose first 20 bytes at least are given. Raises MalformedError."""
+    if not head.startswith(MAGIC) or head[4:6] not in LAYOUTS or len(head) < 20:
+        raise MalformedError("no ELF file")
+    return head[4], head[5], int.from_bytes(head[18:20], "little" if head[5] == 1 else "big")
+
+
+def dynamic(path: bytes) -> Dynamic:
+    """Read what a program or library asks of the loader, by pyelftools. Raises OSError, ImportError, MalformedError."""
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - 32 ms, and only remote backends come here
+
+    with open(path, "rb") as stream:
+        out = Dynamic(machine(stream.read(20)))
+        try:
+            for segment in ELFFile(stream).iter_segments():
+                kind = segment["p_type"]
+                if kind == "PT_INTERP":
+                    out.interpreter = segment.get_interp_name().encode()
+                elif kind == "PT_DYNAMIC":
+                    for tag in segment.iter_tags():
+                        name = tag.entry.d_tag
+                        if name == "DT_NEEDED":
+                            out.needed.append(tag.needed.encode())
+                        elif name in ("DT_RPATH", "DT_RUNPATH"):
+                            text = (tag.rpath if name == "DT_RPATH" else tag.runpath).encode()
+                            (out.rpath if name == "DT_RPATH" else out.runpath).extend(each for each in text.split(b":") if each)
+        except Exception as error:  # as above
+            raise MalformedError(f"dynamic section: {type(error).__name__}") from error
+    return out

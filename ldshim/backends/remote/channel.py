@@ -1,0 +1,91 @@
+"""The connection to the service: gRPC's asyncio channel, and one function for each call of the API.
+
+Importing grpc costs 0.23 s and 45 MB, so this module is imported when something has answered at the address. grpc writes to stderr and obeys
+a proxy from the environment unless told otherwise; a link says nothing of its own (C3), and the address is the one that was given.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import messages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .settings import Settings
+
+_VERBOSITY = "GRPC_VERBOSITY"
+
+
+def _imported() -> Any:
+    """Import grpc, silent; the environment that local jobs inherit is as it was."""
+    before = os.environ.get(_VERBOSITY)
+    os.environ[_VERBOSITY] = before or "NONE"
+    try:
+        import grpc.aio  # noqa: PLC0415
+
+        grpc.aio.init_grpc_aio()  # what reads the variable
+    finally:
+        if before is None:
+            del os.environ[_VERBOSITY]
+    return grpc
+
+
+grpc = _imported()
+
+OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_receive_message_length", 16 << 20),
+)
+
+
+def secret(path: bytes) -> bytes:
+    """Read a file that holds a certificate, a key or a token. Raises OSError; the error names the file, not what is in it."""
+    with open(path, "rb") as stream:
+        return stream.read(1 << 20)
+
+
+class Channel:
+    """One connection. To be made and used in the thread of the event loop. Raises OSError, ValueError for secrets that cannot be read."""
+
+    def __init__(self, settings: Settings) -> None:
+        address = settings.address
+        assert address is not None
+        self._metadata: tuple[tuple[str, str], ...] = ()
+        if settings.token:
+            self._metadata = (("authorization", "Bearer " + secret(settings.token).decode("ascii").strip()),)
+        if address.secure:
+            ca, key, certificate = (secret(path) if path else None for path in (settings.ca, settings.key, settings.certificate))
+            credentials = grpc.ssl_channel_credentials(ca, key, certificate)
+            self._channel = grpc.aio.secure_channel(address.target, credentials, options=OPTIONS)
+        else:
+            self._channel = grpc.aio.insecure_channel(address.target, options=OPTIONS)
+        self._calls = {}
+        for name, (path, _, answer, many_in, many_out) in messages.CALLS.items():
+            kind = f"{'stream' if many_in else 'unary'}_{'stream' if many_out else 'unary'}"
+            self._calls[name] = getattr(self._channel, kind)(
+                path, request_serializer=_serialize, response_deserializer=messages.MESSAGES[answer].FromString
+            )
+
+    def call(self, name: str, request: Any, timeout: float | None = None) -> Any:
+        """Begin a call: awaitable, or an asynchronous iterator where the response is a stream. timeout: seconds for all of it."""
+        return self._calls[name](request, timeout=timeout, metadata=self._metadata)
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        await self._channel.close()
+
+
+def _serialize(message: Any) -> bytes:
+    out: bytes = message.SerializeToString()
+    return out
+
+
+def code_of(error: Any) -> str:
+    """Return the name of a status code, such as NOT_FOUND."""
+    return str(error.code().name)
