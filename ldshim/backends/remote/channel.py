@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+import grpc.aio
+
 from . import messages
 
 TYPE_CHECKING = False
@@ -19,21 +21,16 @@ if TYPE_CHECKING:
 _VERBOSITY = "GRPC_VERBOSITY"
 
 
-def _imported() -> Any:
-    """Import grpc, silent; the environment that local jobs inherit is as it was."""
+def _begin() -> None:
+    """Start grpc's thread, silent; the environment that local jobs inherit is as it was."""
     before = os.environ.get(_VERBOSITY)
     os.environ[_VERBOSITY] = before or "NONE"
     try:
-        import grpc.aio  # noqa: PLC0415
-
         grpc.aio.init_grpc_aio()  # what reads the variable
     finally:
         if before is None:
             del os.environ[_VERBOSITY]
-    return grpc
 
-
-grpc = _imported()
 
 OPTIONS = (
     ("grpc.enable_http_proxy", 0),
@@ -56,6 +53,7 @@ class Channel:
     def __init__(self, settings: Settings) -> None:
         address = settings.address
         assert address is not None
+        _begin()
         self._metadata: tuple[tuple[str, str], ...] = ()
         if settings.token:
             self._metadata = (("authorization", "Bearer " + secret(settings.token).decode("ascii").strip()),)
@@ -77,8 +75,11 @@ class Channel:
         return self._calls[name](request, timeout=timeout, metadata=self._metadata)
 
     async def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection, and end grpc's thread."""
         await self._channel.close()
+        self._calls.clear()
+        del self._channel  # grpc counts its users, and this is one
+        grpc.aio.shutdown_grpc_aio()
 
 
 def _serialize(message: Any) -> bytes:

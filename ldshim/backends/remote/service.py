@@ -13,6 +13,7 @@ A service that is gone is gone for this link: every job comes home at once. So i
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import os
 import select
@@ -135,6 +136,7 @@ class Client:
         self._pool = ThreadPoolExecutor(2, "ldshim-remote")
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(self._pool)
+        self._loop.set_exception_handler(lambda _, context: log(f"remote: {context.get('message')}: {context.get('exception')!r}"[:500]))
         self._thread = threading.Thread(target=self._loop.run_forever, name="ldshim-remote", daemon=True)
         self._thread.start()
         self._channel: Channel | None = None
@@ -226,6 +228,7 @@ class Client:
             for draft in self._done.popleft()[2]:
                 draft.drop()
         self._share.close()
+        gc.collect()  # grpc's objects know each other, and its threads end with the last
         os.close(self._reader)
         os.close(self._writer)
 
@@ -427,7 +430,7 @@ class Client:
         if not self._settings.worker_compiler:
             return found, offer
         said = await self._trial(actions.hash_trial(found, offer))
-        if said.result.exit_code or not actions.same_hashes(said.result.stdout_raw or await self._text(said), found):
+        if said.result.exit_code or not actions.same_hashes(await self._text(said), found):
             raise UnfitError(f"the worker's {os.fsdecode(job.argv[0])}, or a library of it, is another one")
         return found, actions.Offer(offer.properties, actions.salt_of(found), offer.cached, offer.old_outputs)
 
