@@ -31,6 +31,11 @@ class Draft:
     def _free_name(self) -> bytes:
         return b"%s.ldshim-%s" % (self.path, os.urandom(6).hex().encode())
 
+    def empty(self) -> None:
+        """Begin again."""
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        os.ftruncate(self.fd, 0)
+
     def write(self, data: bytes) -> None:
         """Append data. Raises OSError, a full disk among them."""
         view = memoryview(data)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from . import messages
-from .channel import code_of, grpc
+from .channel import BROKEN, DELAYS, BrokenError, code_of, grpc
 from .transfer import RefusedError, digest_message
 
 TYPE_CHECKING = False
@@ -20,17 +20,9 @@ if TYPE_CHECKING:
     from .blobs import Digest
     from .channel import Channel
 
-# Seconds before each further attempt: a dropped connection costs 0.1 s; a service that is restarted has 3 s.
-DELAYS = (0.1, 0.2, 0.4, 0.8, 1.5)
-# A connection that breaks shows as any of these, by the moment at which it does.
-BROKEN = ("UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN", "ABORTED")
 _NAME_SECONDS = 0.5  # for the first message of a stream that is to be cancelled
 _CANCEL_SECONDS = 1.0
 _OK = 0
-
-
-class BrokenError(Exception):
-    """The connection did not come back within all DELAYS."""
 
 
 class Operation:

@@ -270,8 +270,7 @@ class Client:
 
     async def _call(self, name: str, request: Any) -> Any:
         """Make a call of the API, again while the connection is broken. request: a message, or a function that begins a stream of them."""
-        from .channel import code_of, grpc  # noqa: PLC0415 - see connect
-        from .operation import DELAYS, BrokenError  # noqa: PLC0415 - see connect
+        from .channel import BROKEN, DELAYS, BrokenError, code_of, grpc  # noqa: PLC0415 - see connect
 
         assert self._channel is not None
         for delay in (*DELAYS, None):
@@ -280,7 +279,7 @@ class Client:
                     return await self._channel.call(name, request())
                 return await self._channel.call(name, request, _CALL_SECONDS)
             except grpc.aio.AioRpcError as error:
-                if code_of(error) != "UNAVAILABLE":
+                if code_of(error) not in BROKEN:
                     raise
             if delay is not None:
                 await asyncio.sleep(delay)
@@ -347,8 +346,7 @@ class Client:
 
     async def _reason(self, error: Exception) -> str:
         """Say in one clause why a job comes home, and draw the conclusions."""
-        from .channel import code_of, grpc  # noqa: PLC0415 - see connect
-        from .operation import BrokenError  # noqa: PLC0415 - see connect
+        from .channel import BrokenError, code_of, grpc  # noqa: PLC0415 - see connect
         from .transfer import RefusedError  # noqa: PLC0415 - see connect
 
         if isinstance(error, UnfitError):

@@ -11,7 +11,7 @@ import os
 import uuid
 
 from . import messages
-from .draft import Draft
+from .channel import BROKEN, DELAYS, BrokenError, code_of, grpc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .blobs import Blob, Digest
+    from .draft import Draft
 
     Call = Callable[..., Any]  # name, request -> awaitable
 
@@ -157,13 +158,31 @@ class Transfers:
             return
         name = f"blobs/{digest.hash}/{digest.size_bytes}"
         request = messages.MESSAGES["ReadRequest"](resource_name=f"{self._instance}/{name}" if self._instance else name)
+        for delay in (*DELAYS, None):
+            try:
+                async with self._turns:
+                    whole = await self._read(request, draft)
+            except grpc.aio.AioRpcError as error:
+                if code_of(error) == "NOT_FOUND":
+                    raise RefusedError("an output is not there any more") from None
+                if code_of(error) not in BROKEN:
+                    raise
+            else:
+                if whole != digest.hash:
+                    raise RefusedError("an output is not what its digest says")
+                return
+            if delay is not None:
+                await asyncio.sleep(delay)
+        raise BrokenError
+
+    async def _read(self, request: Any, draft: Draft) -> str:
+        """Write a stream into draft, from its beginning: the sha256."""
+        draft.empty()
         made = hashlib.sha256()
-        async with self._turns:
-            async for part in self._open("read", request):
-                made.update(part.data)
-                draft.write(part.data)
-        if made.hexdigest() != digest.hash:
-            raise RefusedError("an output is not what its digest says")
+        async for part in self._open("read", request):
+            made.update(part.data)
+            draft.write(part.data)
+        return made.hexdigest()
 
 
 def _content(blob: Blob) -> bytes:
