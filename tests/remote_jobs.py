@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from ldshim.call.environment import Environment
 from tests.tools import need
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ldshim.backends.remote import Service
 
@@ -99,6 +98,14 @@ def where(outcome: Result | str) -> str:
     return outcome if isinstance(outcome, str) else outcome.where
 
 
+def until(true: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def thinlto_jobs(llvm: Path, place: Path, objects: Sequence[str], *options: str) -> tuple[Path, list[Job]]:
     """Link bitcode with lld's own threads, and have it hand its backends out, too: the plain output, and the jobs, with their inputs kept."""
     keeper = place / "keeper"
@@ -110,7 +117,7 @@ def thinlto_jobs(llvm: Path, place: Path, objects: Sequence[str], *options: str)
     subprocess.run([*link, *handed], cwd=place, stderr=subprocess.DEVNULL, check=False)
     said = json.loads((place / "jobs.json").read_text())
     for index in (place / "kept").iterdir():
-        shutil.move(str(index), place)
+        index.replace(place / index.name)
     jobs = [
         job([*said["common"]["args"], *each["args"]], place, [*said["common"]["inputs"], *each["inputs"]], each["outputs"])
         for each in said["jobs"]

@@ -228,6 +228,8 @@ class Client:
             for draft in self._done.popleft()[2]:
                 draft.drop()
         self._share.close()
+        self._entries.clear()  # what was cancelled still holds its call
+        self._shared.clear()
         gc.collect()  # grpc's objects know each other, and its threads end with the last
         os.close(self._reader)
         os.close(self._writer)
