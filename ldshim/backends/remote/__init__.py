@@ -2,11 +2,11 @@
 
 How it is used, by an executor that also runs jobs here:
 
-    settings = remote.read(environment)                 # the LDSHIM_REMOTE* variables; remote.asked(environment) tells whether to
-    service = remote.connect(settings, log)             # Service, or a str: why there is none; at most 1 s (C30)
-    handle = service.start(job)                         # queues it; uploads, runs and fetches in a thread of its own
-    service.finished(0.5)                               # [(handle, Result)] with the outputs in place, or [(handle, "why it must run here")]
-    service.overdue()                                   # handles to run here as well, first to be started first; mostly none
+    settings = remote.read(environment)      the LDSHIM_REMOTE* variables; remote.asked(environment) tells whether to
+    service = remote.connect(settings, log)  a Service, or a str: why there is none; takes at most 1 s (C30)
+    handle = service.start(job)              queues it; it is uploaded, run and fetched in a thread of the service's own
+    service.finished(0.5)                    [(handle, Result)] with the outputs in place, or [(handle, "why it must run here")]
+    service.overdue()                        handles to run here as well, the one to start first in front; mostly none
     service.cancel(handle); service.close()
 
 Promises: a Result with status 0 means that every output is in its place, whole and plausible (C29); a Result is never a failed compile:
@@ -14,11 +14,13 @@ whatever is not a plain success comes back as a str, the job runs here, and its 
 finished(), by rename, so after cancel(handle) nothing of that job appears. No exception leaves finished() or start(). After close() no
 operation of ours runs on the service as far as it listens, and no thread or process of ours is left.
 
-  settings.py  the variables                  compiler.py  the compiler's files, found by reading ELF; how it is run from where they stand
-  service.py   the queue, the patience        action.py    a job as an action: directories, names that do not change, digests
-  channel.py   the connection and its calls   blobs.py     digests, and what is uploaded
-  messages.py  the API's messages             judge.py     whether an output is to be believed
-  prefix.py    `exec:`                        share.py     how many at once, among the links of one user
+  settings.py   the variables                                 action.py     a job as an action: a tree, names that do not change
+  service.py    the queue, and the executor's side of it      compiler.py   the compiler's files, and how they run from anywhere
+  errand.py     one job on the service, step by step          blobs.py      digests
+  operation.py  Execute, WaitExecution, CancelOperation       transfer.py   uploads and downloads
+  channel.py    the connection                                judge.py      whether an output is to be believed
+  messages.py   the API's messages                            draft.py      an output that has no name yet
+  prefix.py     `exec:`                                       share.py, patience.py  how many at once, and how long to wait
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 The tree is laid out as the file system here: the job's working directory stands in it under its whole path and is the action's
 working_directory, because GCC writes it into debug information. A relative path of the job is then right on any worker. An absolute one is
-right only on a worker that makes the tree its root, so a job that needs one is marked (`rooted`), and goes only where a trial has shown that.
+right only on a worker that makes the tree its root, so a job that needs one is marked (`rooted`), and goes only where a trial has shown
+that.
 
 The name of an action decides whether the action cache has it, and lld and GCC put process numbers and random names into theirs. So the
-names that mean nothing to the compiler are exchanged for `.ldshim/in0`, `.ldshim/out0`: outputs, clang's index, and everything that GCC reads.
-The bitcode of clang keeps its name, which is the module's identifier in the index; one with lld's process number in it (an archive's member,
-lld before 23) is never found in the cache.
+names that mean nothing to the compiler are exchanged for `.ldshim/in0`, `.ldshim/out0`: outputs, clang's index, and everything that GCC
+reads. The bitcode of clang keeps its name, which is the module's identifier in the index; one with lld's process number in it (an archive's
+member, lld before 23) is never found in the cache.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Offer:
 
 
 class Tree:
-    """Directories by name, under one root; each is a dict of further ones, (Digest, executable) for files, and Digest for known subtrees."""
+    """Directories by name, under one root: each a dict of further ones, and of (Digest, executable) for files."""
 
     def __init__(self, cwd: bytes) -> None:
         self.root: dict[bytes, Any] = {}
@@ -135,12 +136,20 @@ class Tree:
         return blob.digest
 
 
-def prepare(job: Job, compiler: Compiler, digests: Digests, offer: Offer, uploaded: bool = True) -> Action:
-    """Make the action of a job. uploaded: the compiler goes with it, else it is the worker's own. Raises UnfitError, OSError."""
+def check(job: Job) -> None:
+    """See whether a job may run elsewhere. Raises UnfitError."""
     for word in job.argv[1:]:
         for start, why in STAYS:
             if word.startswith(start):
                 raise UnfitError(f"{os.fsdecode(word)}: {why}")
+    for path in job.outputs:
+        if not any(word == path or word.endswith(b"=" + path) for word in job.argv):
+            raise UnfitError(f"no argument names the output {os.fsdecode(path)}")
+
+
+def prepare(job: Job, compiler: Compiler, digests: Digests, offer: Offer, uploaded: bool = True) -> Action:
+    """Make the action of a job. uploaded: the compiler goes with it, else it is the worker's own. Raises UnfitError, OSError."""
+    check(job)
     gcc = is_gcc(job.argv)
     renamed = _renamed(job, gcc)
     tree, blobs = Tree(job.cwd), []
@@ -159,7 +168,7 @@ def prepare(job: Job, compiler: Compiler, digests: Digests, offer: Offer, upload
         start = [job.argv[0]]
     if not gcc and b"--no-default-config" not in job.argv:
         start.append(b"--no-default-config")
-    argv = start + [_exchanged(word, renamed) for word in job.argv[1:]]
+    argv = start + [exchanged(word, renamed) for word in job.argv[1:]]
     rooted = any(path.startswith(b"/") for path in job.inputs if path not in renamed) or (gcc and _debug(job.argv))
     outputs = [(_text(renamed[path]), os.path.join(job.cwd, path)) for path in job.outputs]
     root = tree.digests(blobs)
@@ -186,7 +195,7 @@ def _finish(argv: Sequence[bytes], cwd: bytes, outputs: Sequence[str], root: Dig
 def root_trial(compiler: Compiler, offer: Offer) -> Action:
     """Make the action that succeeds only on a worker that makes the tree its root: the loader looks at itself under an absolute name.
 
-    No worker has that name by itself: it is made of random bytes. `ld.so --verify FILE` ends with 0 for a file that it could load (ld.so(8)).
+    No worker has that name by itself: it is made of random bytes. `ld.so --verify FILE` ends with 0 for what it could load (ld.so(8)).
     """
     if not compiler.loaded:
         raise UnfitError("whether the worker has a root of its own cannot be told with a static compiler")
@@ -230,13 +239,10 @@ def _renamed(job: Job, gcc: bool) -> dict[bytes, bytes]:
             raise UnfitError(f"{os.fsdecode(path)} is input and output")
         if gcc or b"-fthinlto-index=" + path in job.argv:
             renamed[path] = PLACE + b"in%d" % index
-    for path in job.outputs:
-        if not any(word == path or word.endswith(b"=" + path) for word in job.argv):
-            raise UnfitError(f"no argument names the output {os.fsdecode(path)}")
     return renamed
 
 
-def _exchanged(word: bytes, renamed: dict[bytes, bytes]) -> bytes:
+def exchanged(word: bytes, renamed: dict[bytes, bytes]) -> bytes:
     """Exchange a path that is the whole argument, or all that stands behind its first `=`."""
     if word in renamed:
         return renamed[word]

@@ -1,9 +1,9 @@
 """Digests of what an action is made of, and where each blob is to be read when the service lacks it.
 
 A link's jobs share nearly everything: the compiler, and the modules that they import from. So a file is hashed once a link, found again by
-its stat, and the digests of the compiler's files are kept from link to link (hashing clang 23 costs 0.22 s): in a file in our own directory,
-under device, inode, size, mtime and ctime. A file that changed within the last two seconds is not kept: it may change again within one tick
-of its clock.
+its stat, and the digests of the compiler's files are kept from link to link (hashing clang 23 costs 0.22 s): in a file in our own
+directory, under device, inode, size, mtime and ctime. A file that changed within the last two seconds is not kept: it may change again
+within one tick of its clock.
 """
 
 from __future__ import annotations

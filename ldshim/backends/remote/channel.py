@@ -1,13 +1,15 @@
 """The connection to the service: gRPC's asyncio channel, and one function for each call of the API.
 
-Importing grpc costs 0.23 s and 45 MB, so this module is imported when something has answered at the address. grpc writes to stderr and obeys
-a proxy from the environment unless told otherwise; a link says nothing of its own (C3), and the address is the one that was given.
+Importing grpc costs 0.23 s and 45 MB, so this module is imported when something has answered at the address. grpc writes to stderr and
+obeys a proxy from the environment unless told otherwise; a link says nothing of its own (C3), and the address is the one that was given.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 
+import grpc
 import grpc.aio
 
 from . import messages
@@ -40,10 +42,13 @@ OPTIONS = (
     ("grpc.max_receive_message_length", 16 << 20),
 )
 
+__all__ = ["BROKEN", "DELAYS", "BrokenError", "Channel", "code_of", "grpc"]
+
 # Seconds before each further attempt: a dropped connection costs 0.1 s; a service that is restarted has 3 s.
 DELAYS = (0.1, 0.2, 0.4, 0.8, 1.5)
 # A connection that breaks shows as any of these, by the moment at which it does.
 BROKEN = ("UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN", "ABORTED")
+_TASK_SECONDS = 0.5
 
 
 class BrokenError(Exception):
@@ -86,6 +91,9 @@ class Channel:
     async def close(self) -> None:
         """Drop the connection, and end grpc's thread."""
         await self._channel.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:  # grpc's own, one for each call: unless they are seen to their end, its thread stays
+            await asyncio.wait(left, timeout=_TASK_SECONDS)
         self._calls.clear()
         del self._channel  # grpc counts its users, and this is one
         grpc.aio.shutdown_grpc_aio()

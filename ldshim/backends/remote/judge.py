@@ -1,8 +1,8 @@
 """Whether what came back is to be believed (C29).
 
 clang ends with 0 and an empty or tiny object when an import or the index is missing (llvm-project#75441), and an action cache keeps that as
-a success. A worker may be of another kind, a file may be cut short. So an object is used only if it is whole, relocatable ELF for the machine
-that the job compiles for, and if nothing was said about imports. Anything else: the job runs here.
+a success. A worker may be of another kind, a file may be cut short. So an object is used only if it is whole, relocatable ELF for the
+machine that the job compiles for, and if nothing was said about imports. Anything else: the job runs here.
 """
 
 from __future__ import annotations

@@ -116,9 +116,10 @@ CALLS: dict[str, tuple[str, str, str, bool, bool]] = {
 }  # fmt: skip
 
 SHA256 = 1  # DigestFunction.Value
-QUEUED, EXECUTING = 2, 3  # ExecutionStage.Value
 
-_TYPES = {kind: getattr(descriptor_pb2.FieldDescriptorProto, f"TYPE_{kind.upper()}") for kind in ("string", "bytes", "bool", "int32", "int64")}
+_TYPES = {
+    kind: getattr(descriptor_pb2.FieldDescriptorProto, f"TYPE_{kind.upper()}") for kind in ("string", "bytes", "bool", "int32", "int64")
+}
 
 
 def _file(package: str, messages: dict[str, str]) -> Any:

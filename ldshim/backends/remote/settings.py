@@ -156,7 +156,5 @@ def read(environment: Environment) -> Settings:
             setattr(out, attribute, reader(value))
         except ValueError:  # UnicodeDecodeError is one
             shown = value.decode("utf-8", "backslashreplace")
-            out.complaints.append(
-                f"ldshim: {variable.decode()}: not understood, nothing runs remotely: {shown!a}; accepted: {accepted}"
-            )
+            out.complaints.append(f"ldshim: {variable.decode()}: not understood, nothing runs remotely: {shown!a}; accepted: {accepted}")
     return out

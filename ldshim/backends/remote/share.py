@@ -1,8 +1,8 @@
 """How many jobs of one link may run on the service at once, among all links of this user on this host.
 
-A service is shared, and make runs several links at once. Each link keeps a file of its own, under flock, in our own directory; the number of
-files that are locked is the number of links, and each takes an equal part of the user's ceiling. The kernel unlocks the file of a link that
-was killed, and the next one to count removes it. A new link gets its part as the jobs of the others end.
+A service is shared, and make runs several links at once. Each link keeps a file of its own, under flock, in our own directory; the number
+of files that are locked is the number of links, and each takes an equal part of the user's ceiling. The kernel unlocks the file of a link
+that was killed, and the next one to count removes it. A new link gets its part as the jobs of the others end.
 """
 
 from __future__ import annotations

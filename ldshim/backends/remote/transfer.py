@@ -37,8 +37,8 @@ class RefusedError(Exception):
 class Transfers:
     """What is known to be there, and what is on its way. All methods are for the event loop's thread.
 
-    call: makes one call of the API and retries it; open_stream: begins a streamed one; batch: what the service accepts in one message, 0 for
-    no limit of its own; limit: bytes that this link may upload.
+    call: makes one call of the API and retries it; open_stream: begins a streamed one; batch: what the service accepts in one message, 0
+    for no limit of its own; limit: bytes that this link may upload.
     """
 
     def __init__(self, call: Call, open_stream: Call, instance: str, batch: int, limit: int) -> None:
