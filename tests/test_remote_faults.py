@@ -6,9 +6,11 @@ here, or is told to run here, and nothing under the output's name.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -277,3 +279,51 @@ def test_the_cache_serves_a_second_link_whose_names_are_others(place: Path, tmp_
         assert 1 == len(running.events("hit"))
     assert ["there", "cache", "there"] == [name for name, _ in seen]
     assert 1 == len({data for _, data in seen})
+
+
+SECRET = "not-for-your-eyes"
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Provide a CA, and a pair of key and certificate for 127.0.0.1, with a file that holds a token."""
+    openssl = tools.need("openssl")
+    where = tmp_path_factory.mktemp("keys")
+    (where / "token").write_text(SECRET + "\n")
+    (where / "extensions").write_text("subjectAltName=IP:127.0.0.1\n")
+    for words in (
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca",
+        "req -newkey rsa:2048 -nodes -keyout pair.key -out pair.csr -subj /CN=test",
+        "x509 -req -in pair.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out pair.pem -days 2 -extfile extensions",
+    ):
+        subprocess.run([openssl, *words.split()], cwd=where, check=True, capture_output=True)
+    return where
+
+
+def test_certificates_and_a_token_reach_the_service_and_nobody_else(
+    place: Path, keys: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """grpcs:// with CA, certificate, key and token works; the token is in no text of ours, and no key is missed in silence."""
+    options = ("--key", str(keys / "pair.key"), "--certificate", str(keys / "pair.pem"), "--ca", str(keys / "ca.pem"))
+    secrets = {"CA": keys / "ca.pem", "CERT": keys / "pair.pem", "KEY": keys / "pair.key", "TOKEN": keys / "token"}
+    every = {name: str(path) for name, path in secrets.items()}
+    with remote_service.running(tmp_path, *options) as running:
+        address = running.address.replace("grpc:", "grpcs:")
+        service = service_of(address, tmp_path / "run", **every)
+        outcome = one(service, ltrans_job(place))
+        assert "there" == where(outcome)
+        taken(ltrans_job(place))
+        assert SECRET not in Path("/proc/self/cmdline").read_text()
+        service.close()
+        (event,) = running.events("capabilities")
+        assert hashlib.sha256(f"Bearer {SECRET}".encode()).hexdigest() == event["authorization"]
+        without_ca = {name: value for name, value in every.items() if name != "CA"}
+        assert "the service did not say what it can do: UNAVAILABLE" == connect(address, tmp_path / "run", **without_ca)
+        assert "LDSHIM_REMOTE_CERT and LDSHIM_REMOTE_KEY need each other" == connect(address, tmp_path / "run", CERT=every["CERT"])
+        assert "LDSHIM_REMOTE_TOKEN needs grpcs" in str(connect(running.address, tmp_path / "run", TOKEN=every["TOKEN"]))
+        gone = str(keys / "gone")
+        said = connect(address, tmp_path / "run", **{**every, "TOKEN": gone})
+        assert f"a certificate, key or token cannot be used: {gone}" == said
+    out, err = capfd.readouterr()
+    assert "" == err
+    assert SECRET not in out

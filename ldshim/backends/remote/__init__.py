@@ -20,7 +20,8 @@ operation of ours runs on the service as far as it listens, and no thread or pro
   operation.py  Execute, WaitExecution, CancelOperation       transfer.py   uploads and downloads
   channel.py    the connection                                judge.py      whether an output is to be believed
   messages.py   the API's messages                            draft.py      an output that has no name yet
-  prefix.py     `exec:`                                       share.py, patience.py  how many at once, and how long to wait
+  prefix.py     `exec:`                                       arguments.py  which arguments keep a job here
+  share.py      how many at once, among links                 patience.py   how long to wait
 """
 
 from __future__ import annotations

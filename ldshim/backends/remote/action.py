@@ -17,8 +17,9 @@ import hashlib
 import os
 
 from . import messages
+from .arguments import check, exchanged
 from .blobs import Blob, Digest, of_bytes
-from .compiler import HOME, PLACE, UnfitError, is_gcc
+from .compiler import HOME, PLACE, UnfitError, hash_command, is_gcc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,31 +29,6 @@ if TYPE_CHECKING:
     from ..job import Job
     from .blobs import Digests
     from .compiler import Compiler
-
-# An argument that starts so: why a job with it stays here. What lld and lto-wrapper hand out is in toolchain.md and distribution.md.
-STAYS = (
-    (b"@", "a response file is no input of the job"),
-    (b"-truncate", "it changes its input"),
-    (b"-march=native", "it asks for the CPU of this machine"),
-    (b"-mtune=native", "it asks for the CPU of this machine"),
-    (b"-mcpu=native", "it asks for the CPU of this machine"),
-    (b"-fplugin", "a plugin is no input of the job"),
-    (b"-fpass-plugin", "a plugin is no input of the job"),
-    (b"-specs", "a specs file is no input of the job"),
-    (b"--specs", "a specs file is no input of the job"),
-    (b"-wrapper", "it names a program"),
-    (b"-fprofile-use=", "a profile is no input of the job"),
-    (b"-fauto-profile", "a profile is no input of the job"),
-    (b"-save-temps", "it writes more than its output"),
-    (b"--save-temps", "it writes more than its output"),
-    (b"-fdump", "it writes more than its output"),
-    (b"-fstack-usage", "it writes more than its output"),
-    (b"-fcallgraph-info", "it writes more than its output"),
-    (b"-fsave-optimization-record", "it writes more than its output"),
-    (b"-foptimization-record-file", "it writes more than its output"),
-    (b"-ftime-report", "it reports times"),
-    (b"-ftime-trace", "it reports times"),
-)
 
 
 class Action:
@@ -136,17 +112,6 @@ class Tree:
         return blob.digest
 
 
-def check(job: Job) -> None:
-    """See whether a job may run elsewhere. Raises UnfitError."""
-    for word in job.argv[1:]:
-        for start, why in STAYS:
-            if word.startswith(start):
-                raise UnfitError(f"{os.fsdecode(word)}: {why}")
-    for path in job.outputs:
-        if not any(word == path or word.endswith(b"=" + path) for word in job.argv):
-            raise UnfitError(f"no argument names the output {os.fsdecode(path)}")
-
-
 def prepare(job: Job, compiler: Compiler, digests: Digests, offer: Offer, uploaded: bool = True) -> Action:
     """Make the action of a job. uploaded: the compiler goes with it, else it is the worker's own. Raises UnfitError, OSError."""
     check(job)
@@ -215,15 +180,9 @@ def hash_trial(compiler: Compiler, offer: Offer) -> Action:
     """Make the action that has the worker hash its own copy of the compiler."""
     blobs: list[Blob] = []
     root = Tree(b"/").digests(blobs)
-    argv = [b"/usr/bin/sha256sum", b"--", *(file.path for file in compiler.files)]
+    argv = hash_command(compiler)
     never = Offer(offer.properties, offer.salt, False, offer.old_outputs)
     return Action(_finish(argv, b"/", [], root, never, blobs), blobs, [], [], False)
-
-
-def same_hashes(said: bytes, compiler: Compiler) -> bool:
-    """Tell whether sha256sum's answer names the compiler's own digests, in their order."""
-    lines = said.split(b"\n")[:-1]
-    return [line[:64].decode("ascii", "replace") for line in lines] == [file.blob.digest.hash for file in compiler.files]
 
 
 def salt_of(compiler: Compiler) -> bytes:
@@ -240,14 +199,6 @@ def _renamed(job: Job, gcc: bool) -> dict[bytes, bytes]:
         if gcc or b"-fthinlto-index=" + path in job.argv:
             renamed[path] = PLACE + b"in%d" % index
     return renamed
-
-
-def exchanged(word: bytes, renamed: dict[bytes, bytes]) -> bytes:
-    """Exchange a path that is the whole argument, or all that stands behind its first `=`."""
-    if word in renamed:
-        return renamed[word]
-    option, equals, path = word.partition(b"=")
-    return option + equals + renamed[path] if equals and path in renamed else word
 
 
 def _debug(argv: Sequence[bytes]) -> bool:

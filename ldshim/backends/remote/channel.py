@@ -1,13 +1,12 @@
 """The connection to the service: gRPC's asyncio channel, and one function for each call of the API.
 
-Importing grpc costs 0.23 s and 45 MB, so this module is imported when something has answered at the address. grpc writes to stderr and
-obeys a proxy from the environment unless told otherwise; a link says nothing of its own (C3), and the address is the one that was given.
+Importing grpc costs 0.23 s and 45 MB, so this module is imported when something has answered at the address. grpc obeys a
+proxy from the environment unless told otherwise; the address is the one that was given.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 
 import grpc
 import grpc.aio
@@ -19,20 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .settings import Settings
-
-_VERBOSITY = "GRPC_VERBOSITY"
-
-
-def _begin() -> None:
-    """Start grpc's thread, silent; the environment that local jobs inherit is as it was."""
-    before = os.environ.get(_VERBOSITY)
-    os.environ[_VERBOSITY] = before or "NONE"
-    try:
-        grpc.aio.init_grpc_aio()  # what reads the variable
-    finally:
-        if before is None:
-            del os.environ[_VERBOSITY]
-
 
 OPTIONS = (
     ("grpc.enable_http_proxy", 0),
@@ -67,7 +52,7 @@ class Channel:
     def __init__(self, settings: Settings) -> None:
         address = settings.address
         assert address is not None
-        _begin()
+        grpc.aio.init_grpc_aio()
         self._metadata: tuple[tuple[str, str], ...] = ()
         if settings.token:
             self._metadata = (("authorization", "Bearer " + secret(settings.token).decode("ascii").strip()),)

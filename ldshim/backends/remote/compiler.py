@@ -215,3 +215,14 @@ def _entries(data: bytes, start: int, count: int) -> Iterator[tuple[bytes, bytes
         if capabilities == 0:
             texts = [data[start + offset : data.find(b"\0", start + offset)] for offset in (name, where)]
             yield texts[0], texts[1]
+
+
+def hash_command(compiler: Compiler) -> list[bytes]:
+    """Return the command by which another machine hashes its own copy of the compiler."""
+    return [b"/usr/bin/sha256sum", b"--", *(file.path for file in compiler.files)]
+
+
+def same_hashes(said: bytes, compiler: Compiler) -> bool:
+    """Tell whether sha256sum's answer names the compiler's own digests, in their order."""
+    lines = said.split(b"\n")[:-1]
+    return [line[:64].decode("ascii", "replace") for line in lines] == [file.blob.digest.hash for file in compiler.files]

@@ -125,7 +125,7 @@ class Errands:
             return found, offer
         result = (await self._execute(None, actions.hash_trial(found, offer), fresh=True)).result
         said = await self._transfers.text(result.stdout_raw, result.stdout_digest)
-        if result.exit_code or not actions.same_hashes(said, found):
+        if result.exit_code or not compilers.same_hashes(said, found):
             raise UnfitError(f"the worker's {os.fsdecode(job.argv[0])}, or a library of it, is another one")
         return found, actions.Offer(offer.properties, actions.salt_of(found), offer.cached, offer.old_outputs)
 

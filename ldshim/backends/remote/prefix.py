@@ -30,8 +30,9 @@ from collections import deque
 from ...command import rspfile
 from ...command.collect import quote
 from ..job import Result
-from . import action, judge
 from . import compiler as compilers
+from . import judge
+from .arguments import check, exchanged
 from .blobs import Digests
 from .compiler import UnfitError
 from .patience import Patience
@@ -218,14 +219,13 @@ class Runner:
         """Return a job's compiler, None while its trial runs. Raises UnfitError, OSError."""
         if not job.remote:
             raise UnfitError("it is not to run elsewhere")
-        action.check(job)
+        check(job)
         key = job.argv[0]
         if key not in self._compilers:
             self._compilers[key] = "it could not be read"
             found = compilers.read(job.argv, self._settings.environment, self._digests)
             self._compilers[key] = None
-            argv = [b"/usr/bin/sha256sum", b"--", *(file.path for file in found.files)]
-            self._spawn(Entry(0, None, found), expanded(self._template, argv, [], []), b"/")
+            self._spawn(Entry(0, None, found), expanded(self._template, compilers.hash_command(found), [], []), b"/")
         known = self._compilers[key]
         if isinstance(known, str):
             raise UnfitError(known)
@@ -235,7 +235,7 @@ class Runner:
         job = entry.job
         assert job is not None
         drafts = {path: b"%s.ldshim-%s" % (path, os.urandom(6).hex().encode()) for path in job.outputs}
-        argv = [job.argv[0], *(action.exchanged(word, drafts) for word in job.argv[1:])]
+        argv = [job.argv[0], *(exchanged(word, drafts) for word in job.argv[1:])]
         if not compiler.gcc and b"--no-default-config" not in argv:
             argv.insert(1, b"--no-default-config")
         entry.compiler = compiler
@@ -280,7 +280,7 @@ class Runner:
 
     def _judge_compiler(self, entry: Entry, status: int, said: bytes) -> None:
         (key,) = [name for name, state in self._compilers.items() if state is None and entry.compiler is not None]
-        same = status == 0 and entry.compiler is not None and action.same_hashes(said, entry.compiler)
+        same = status == 0 and entry.compiler is not None and compilers.same_hashes(said, entry.compiler)
         self._compilers[key] = entry.compiler if same else f"{os.fsdecode(key)} there, or a library of it, is another one"
 
     def _outcome(self, entry: Entry, status: int, texts: Sequence[bytes]) -> Result | str:

@@ -41,6 +41,7 @@ _AT_LEAST = 0.3  # seconds for the service's first answer, when importing grpc t
 _CLOSE_SECONDS = 3.0
 _USELESS = 8  # refusals in a row, with nothing accepted before, after which a service is not asked any more
 _LOOK_AGAIN = 0.25  # seconds until waiting jobs look for a larger share
+_VERBOSITY = "GRPC_VERBOSITY"
 _EXECUTING = 3  # ExecutionStage.Value
 
 
@@ -57,7 +58,7 @@ def connect(settings: Settings, log: Callable[[str], None]) -> Client | str:
     if unreached:
         return unreached
     try:
-        from . import errand  # noqa: F401, PLC0415 - grpc, 0.23 s
+        _import_silently()
     except ImportError as error:
         return f'{error.name or error} is not installed: pip install "ldshim[remote]"'
     client = Client(settings, log)
@@ -66,6 +67,17 @@ def connect(settings: Settings, log: Callable[[str], None]) -> Client | str:
         client.close()
         return why
     return client
+
+
+def _import_silently() -> None:
+    """Import what imports grpc. It says what it has to say on stderr, where a link says nothing (C3), unless this variable is set by then."""
+    before = os.environ.get(_VERBOSITY)
+    os.environ[_VERBOSITY] = before or "NONE"
+    try:
+        from . import errand  # noqa: F401, PLC0415 - 0.23 s
+    finally:
+        if before is None:
+            del os.environ[_VERBOSITY]  # local jobs inherit the environment
 
 
 def reach(address: Address, seconds: float) -> str:
