@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
-OWN_NAMES = frozenset((b"ldshim", b"__main__.py"))
+OWN_NAMES = frozenset((real_tool.OWN_NAME, b"__main__.py"))
 COMMANDS = frozenset((b"explain", b"doctor", b"link-farm", b"pool", b"report"))
 _reported: list[Exception] = []
 
 
 def prefix_form(args: list[bytes], environment: Environment) -> NoReturn:
     """Run as `ldshim TOOL ARGS…`."""
+    while len(args) > 1 and real_tool.program_name(args[0]) == real_tool.OWN_NAME:
+        args = args[1:]  # `ldshim ldshim gcc`: a launcher in front of a CC that names us, too
     run(os.path.basename(args[0]), args[1:], environment, args[0] if b"/" in args[0] else b"")
 
 
@@ -42,7 +44,7 @@ def run_baked(name: bytes, real: bytes) -> NoReturn:
     """Run as a launcher of a link farm, which knows the tool's name, and where it was when the farm was made."""
     default_interrupt()
     argv, environment = gather(name, real)
-    run(name, argv[1:], environment, baked=real)
+    run(name, argv[1:], environment, baked=real, met=argv[0])
 
 
 def gather(name: bytes = b"", known: bytes = b"") -> tuple[list[bytes], Environment]:
@@ -83,36 +85,36 @@ def command_line() -> list[bytes]:
     return words[-len(sys.argv) :] if len(words) >= len(sys.argv) else [os.fsencode(word) for word in sys.argv]
 
 
-def run(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"") -> NoReturn:
-    """Stand in for one call and never return. tool: the path that the prefix form gave, b"" for a name; baked: the path in a launcher."""
+def run(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"", met: bytes = b"") -> NoReturn:
+    """Stand in for one call and never return.
+
+    tool: the path that the prefix form gave, b"" for a name; baked: the path in a launcher; met: the path of our entry under a tool's name.
+    """
     try:
-        stand_in(name, args, environment, tool, baked)
+        stand_in(name, args, environment, tool, baked, met)
     except Exception as error:  # C1: a failure of ours must not become the build's
         become(name, args, tool or baked, error)
 
 
-def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes, baked: bytes) -> NoReturn:
+def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes, baked: bytes, met: bytes) -> NoReturn:
     """Do what run does, as long as nothing fails that must not."""
     try:
-        call = real_tool.stand_in(name, args, environment, tool, baked)
-        markers: dict[bytes, bytes | None] = {
-            real_tool.VIA: real_tool.via(call, environment, processes.own_stamp()),
-            real_tool.DEPTH: real_tool.depth(call, environment),
-        }
+        call = real_tool.stand_in(name, args, environment, tool, baked, met)
+        below = marked(call, environment)
     except real_tool.UnfoundError as error:
         say(str(error))
         os._exit(error.status)
-    if call.path is not None:
-        markers[b"PATH"] = call.path
-    below = environment.changed(markers)
     grant: Grant | None = None
     args, variables = call.args, below
     try:
         for line in call.complaints:
             say(line)
         settings = read_settings(environment)
+        if not call.kind:
+            call, args, below = behind_prefix(call, environment, below, settings)
+            variables = below
         # A launcher has asked plain_link.py already.
-        if is_worth_a_look(call, environment, settings) and (baked or not is_certainly_plain(call, environment)):
+        if not why_not(call, environment, settings) and (baked or not is_certainly_plain(call, environment)):
             for line in settings.complaints:
                 say(line)
             from .analysis import analyse  # noqa: PLC0415  compiles and probes stop above
@@ -127,7 +129,49 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
         if grant is not None:
             grant.inherited.undo()
         grant, args, variables = None, call.args, below
-    execute(call, args, variables, environment, grant)
+    try:
+        execute(call, args, variables, environment, grant)
+    except Exception:
+        if grant is not None:
+            grant.inherited.undo()
+        raise
+
+
+def marked(call: Call, environment: Environment) -> Environment:
+    """Return the environment for the tool: without directories of ours in PATH, with the markers against loops. Raises UnfoundError."""
+    edits: dict[bytes, bytes | None] = {
+        real_tool.VIA: real_tool.via(call, environment, processes.own_stamp()),
+        real_tool.DEPTH: real_tool.depth(call, environment),
+    }
+    return environment.changed(edits if call.path is None else {**edits, b"PATH": call.path})
+
+
+def behind_prefix(call: Call, environment: Environment, below: Environment, settings: Settings) -> tuple[Call, list[bytes], Environment]:
+    """See through `ccache gcc …` and `nice gcc …` (call/prefix.py).
+
+    Return the call to decide on, its arguments and its environment: of the tool behind a compiler cache; of the same call, with ldshim in
+    front of the tool, behind other prefix programs; otherwise what came.
+    """
+    from .call import prefix  # noqa: PLC0415  only what is no tool by its name gets here
+
+    found = prefix.look(call.name, call.args)
+    if isinstance(found, str):
+        note, args = f"reason    {found}: passed through", call.args
+    else:
+        tool = real_tool.Call(real_tool.program_name(call.args[found.at]), call.args[found.at + 1 :])
+        if why_not(tool, environment, settings):
+            return call, call.args, below
+        if found.insert < 0:
+            try:
+                tool = prefix.through(call, found, below)
+            except real_tool.UnfoundError:
+                return call, call.args, below  # it is for the cache to say so
+            return tool, tool.args, below if tool.path is None else below.changed({b"PATH": tool.path})
+        args = prefix.with_ldshim(call.args, found)
+        note = f"prefix    {prefix.runs_ldshim(call, found)}" if args else f"reason    {prefix.NO_COMMAND}: passed through"
+    if settings.explain and not settings.disable:
+        say(f"ldshim: {note}")
+    return call, args or call.args, below
 
 
 def reserve(analysis: Analysis, environment: Environment, settings: Settings) -> Grant:
@@ -154,9 +198,15 @@ def edits_of(analysis: Analysis, grant: Grant, environment: Environment) -> Edit
     from .decide import rewrite  # noqa: PLC0415  as above
 
     decision, command = analysis.decision, analysis.command
-    if not decision.number or command is None:
+    if not decision.number or not grant.told or command is None:
         return rewrite.Edits()
-    return rewrite.edits_for(command, decision, grant.told, grant.auth, environment, grant.variables)
+    edits = rewrite.edits_for(command, decision, grant.told, grant.auth, environment, grant.variables)
+    if decision.make is not None and not decision.make.client and analysis.found is not None:
+        from .decide import fixed_number  # noqa: PLC0415  nearly every make shares a jobserver
+
+        gcc = fixed_number.Gcc(command.gcc_facts, analysis.found, analysis.gcc_major, os.sysconf("SC_NPROCESSORS_ONLN"))
+        fixed_number.tell(edits, gcc, grant.told, grant.auth, decision.make.words, environment)
+    return edits
 
 
 def tell(call: Call, settings: Settings, analysis: Analysis, grant: Grant, edits: Edits) -> None:
@@ -171,15 +221,32 @@ def tell(call: Call, settings: Settings, analysis: Analysis, grant: Grant, edits
                 say("ldshim: " + line)
 
 
-def is_worth_a_look(call: Call, environment: Environment, settings: Settings) -> bool:
-    """Tell whether this call may be a link that we know how to help; probes and compiles are not (C5)."""
-    if settings.disable or not call.kind:
-        return False
+def why_not(call: Call, environment: Environment, settings: Settings) -> str:
+    """Say why this call is passed on unread, "" when it may be a link that we know how to help; compiles and probes are not (C5)."""
+    if settings.disable:
+        return "LDSHIM_DISABLE=1"
+    if not call.kind:
+        from .call import prefix  # noqa: PLC0415  only a name of no tool
+
+        return prefix.why_passed(call) or "a name of no tool that ldshim knows"
     from .command import probes  # noqa: PLC0415
 
-    if probes.driver(call.args) if call.kind == "driver" else probes.linker(call.args):
-        return False
-    return not handover.is_nested(environment)
+    is_driver = call.kind == "driver"
+    asked = probes.driver(call.args) if is_driver else probes.linker(call.args)
+    if asked:
+        return asked
+    if handover.is_nested(environment):
+        return "a link below one that has its number"
+    maker = probes.configure(call.args, current_directory(), is_driver=is_driver)
+    return f"a configure probe, {maker}'s" if maker else ""
+
+
+def current_directory() -> bytes:
+    """Return it, b"" when it has been removed."""
+    try:
+        return os.getcwdb()
+    except OSError:
+        return b""
 
 
 def is_certainly_plain(call: Call, environment: Environment) -> bool:
@@ -201,21 +268,17 @@ def execute(call: Call, args: list[bytes], environment: Environment, original: E
     try:
         if grant is not None:
             grant.inherited.before_exec()
-        handover.replace_process(call.real, [call.argv0, *args], environment)
+        handover.replace_process(call.program, call.argv(args), environment)
     except (OSError, ValueError) as error:
         failure = error
-    except Exception:
-        if grant is not None:
-            grant.inherited.undo()
-        raise
     try:
         if grant is not None:
             grant.inherited.undo()
-        handover.replace_process(call.real, [call.argv0, *call.args], original)
+        handover.replace_process(call.program, call.argv(call.args), original)
     except (OSError, ValueError) as error:
         failure = error
     reason = failure.strerror if isinstance(failure, OSError) else str(failure)
-    say(f"ldshim: {real_tool.show(call.name)}: real tool cannot be executed: {real_tool.show(call.real)}: {reason}")
+    say(f"ldshim: {real_tool.show(call.name)}: real tool cannot be executed: {real_tool.show(call.program)}: {reason}")
     os._exit(127 if isinstance(failure, FileNotFoundError) else 126)
 
 

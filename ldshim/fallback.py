@@ -45,10 +45,17 @@ def _candidates(name: bytes, known: bytes, environment: dict[bytes, bytes]) -> l
     variable = b"LDSHIM_REAL_" + bytes(c if 48 <= c <= 57 or 65 <= c <= 90 else 95 for c in name.upper())
     if known or environment.get(variable):
         return [known or environment[variable]]
-    own = os.path.realpath(os.fsencode(sys.argv[0]))
+    own = _resolved(os.fsencode(sys.argv[0]))
     directories = environment.get(b"PATH", b"/bin:/usr/bin").split(b":")
-    paths = [os.path.join(os.path.abspath(directory or b"."), name) for directory in directories]
-    return [path for path in paths if os.access(path, os.X_OK) and os.path.realpath(path) != own and not _is_ours(path)]
+    paths = [os.path.join(directory or b".", name) for directory in directories]
+    return [path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK) and _resolved(path) != own and not _is_ours(path)]
+
+
+def _resolved(path: bytes) -> bytes:
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return path  # relative to a current directory that was removed
 
 
 def _is_ours(path: bytes) -> bool:

@@ -10,6 +10,7 @@ import json
 import os
 import time
 
+from .call import clock, processes
 from .call.real_tool import show
 
 TYPE_CHECKING = False
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     from .warden.history import History
 
 
+VERSION = 1  # of the keys (the man page has them all, and tests/process/test_man.py looks): another one when a key changes its meaning
+
+
 def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: str = "") -> dict[str, object]:
     """Return the facts of one call. event: "handover" for the log, "" for explain, which has no time, pid and cwd."""
     out: dict[str, object] = {}
     if event:
-        out.update(event=event, time=round(time.time(), 3), pid=os.getpid(), cwd=_cwd())
+        out.update(event=event, version=VERSION, time=round(time.time(), 3), pid=os.getpid(), cwd=_cwd())
     decision, source = analysis.decision, analysis.source
     out.update(
         tool=os.fsdecode(call.real),
@@ -41,7 +45,7 @@ def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: st
         policy=grant.policy,
         pool=source.lease.pool if source is not None else "",
         reason=_reason(decision, grant),
-        argv=[os.fsdecode(argument) for argument in (call.argv0, *edits.apply(call.args))],
+        argv=[os.fsdecode(argument) for argument in call.argv(edits.apply(call.args))],
         env={os.fsdecode(name): None if value is None else os.fsdecode(value) for name, value in _variables(call, edits).items()},
     )
     return out
@@ -78,11 +82,16 @@ def _variables(call: Call, edits: Edits) -> dict[bytes, bytes | None]:
 
 
 def log(path: bytes, entry: dict[str, object]) -> None:
-    """Append one JSON object as one line in one O_APPEND write; a log that cannot be written costs the link nothing."""
+    """Append one JSON object as one line in one O_APPEND write; a log that cannot be written costs the link nothing.
+
+    Nothing here waits: a FIFO that nobody reads cannot be opened for writing, one that is full takes nothing, nor does a stopped terminal.
+    """
+    line = json.dumps(entry).encode("ascii") + b"\n"
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
         try:
-            os.write(fd, json.dumps(entry).encode("ascii") + b"\n")
+            if os.write(fd, line) < len(line):
+                os.write(fd, b"\n")  # the file system is full: at least the next line begins as one
         finally:
             os.close(fd)
     except OSError:
@@ -96,8 +105,10 @@ def epilogue(path: bytes, link: int) -> Callable[[History, float], None]:
     """
 
     def over(history: History, cpu: float) -> None:
-        entry: dict[str, object] = {"event": "end", "time": round(time.time(), 3), "pid": link, "peak": history.peak}
-        entry.update(wall=round(history.wall(time.monotonic()), 3), steps=history.steps, waited=round(history.waited, 3), cpu=round(cpu, 3))
+        entry: dict[str, object] = {"event": "end", "version": VERSION, "time": round(time.time(), 3), "pid": link, "peak": history.peak}
+        entry.update(wall=round(history.wall(clock.now()), 3), steps=history.steps, waited=round(history.waited, 3), cpu=round(cpu, 3))
+        if history.failed:
+            entry["reason"] = history.failed
         log(path, entry)
 
     return over
@@ -108,6 +119,15 @@ def lines(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm
     return [f"{label:<10}{text}" for label, text in rows(call, analysis, grant, edits, confirm=confirm)]
 
 
+_ORIGINS = {
+    "pin": "from LDSHIM_JOBS",
+    "jobserver": "from the jobserver",
+    "recovered": "from the jobserver that make withheld",
+    "slots": "from the host's slots",
+    "none": "of its own: nothing is reserved",
+}
+
+
 def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm: bool = False) -> list[tuple[str, str]]:
     """Explain one call for people: (label, text) each.
 
@@ -116,14 +136,17 @@ def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm:
     facts = record(call, analysis, grant, edits)
     tool, found, source = analysis.tool, analysis.found, analysis.source
     banner = f" ({show(tool.banner)})" if tool is not None and tool.banner else ""
-    out = [
-        ("tool", show(call.real)),
-        ("family", f"{facts['family'] or 'not certain'}{banner}"),
-        ("lto", f"{facts['lto']}, at most {facts['demand']} at once"),
-    ]
-    out.extend(("passed", reason) for reason in (source.reasons if source is not None else ()))
-    out.append(("granted", f"{facts['granted']} from {facts['source']}"))
-    out.append(("reason", str(facts["reason"]) or "a compile, a probe, or a link below one that has its number"))
+    out = [("tool", show(call.real))]
+    if call.prefix:
+        out.append(("prefix", call.prefix))
+    if tool is not None:  # else the call is passed on unread
+        out.append(("family", f"{facts['family'] or 'not certain'}{banner}"))
+        out.append(("lto", f"{facts['lto']}, at most {facts['demand']} at once"))
+        out.extend(("passed", reason) for reason in (source.reasons if source is not None else ()))
+        out.append(("granted", f"{facts['granted']}, {_ORIGINS.get(str(facts['source']), '')}"))
+    out.append(("reason", str(facts["reason"])))
+    if not processes.is_ours():
+        out.append(("proc", f"{processes.FOREIGN}: no link grows or shrinks, no jobserver is recovered, no caller is known to have paid"))
     if found is not None:
         out.extend(("input", reason) for reason in found.reasons)
     if confirm:

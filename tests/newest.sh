@@ -18,6 +18,8 @@ done
 chroot "$root" apt-get -o Acquire::Check-Valid-Until=false update -qq
 chroot "$root" apt-get install -y -qq --no-install-recommends libc6-dev binutils make git strace python3-venv \
     gcc-13 gcc-14 gcc-15 gcc-16 clang-21 lld-21 llvm-21 clang-23 lld-23 llvm-23
+# python3-venv brings a list of certificates of its own.
+cat /etc/ssl/certs/ca-certificates.crt > "$root/etc/ssl/certs/ca-certificates.crt"
 # sid has make 4.4 only; the older half of the proofs wants the 4.3 of Debian 12, which needs nothing but libc.
 case $(make --version) in
 *" 4.3"*) cat "$(command -v make)" > "$root/usr/local/bin/gmake" && chmod 755 "$root/usr/local/bin/gmake" ;;
@@ -30,4 +32,4 @@ chroot "$root" env -i HOME=/root PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
     cd /root/ldshim
     [ -x /root/venv/bin/pip ] || python3 -m venv /root/venv
     /root/venv/bin/pip install -q ".[test]"
-    exec /root/venv/bin/python -m pytest "$@"' sh "${@:-tests/test_e2e_gcc.py}"
+    exec /root/venv/bin/python -m pytest "$@"' sh "${@:-tests/toolchain/test_e2e_gcc.py}"

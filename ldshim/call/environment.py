@@ -76,7 +76,7 @@ def read_environment(proc: bytes = b"/proc") -> Environment:
     try:
         block = slurp(proc + b"/self/environ")
     except OSError:
-        return Environment(list(os.environb.items()))
+        return Environment(_as_it_was(list(os.environb.items())))
     pairs = []
     for entry in block.split(b"\0"):
         # The search starts at 1: a name may begin with `=` as far as execve is concerned.
@@ -84,6 +84,14 @@ def read_environment(proc: bytes = b"/proc") -> Environment:
         if cut > 0:
             pairs.append((entry[:cut], entry[cut + 1 :]))
     return Environment(pairs)
+
+
+def _as_it_was(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Take out the LC_CTYPE that Python itself adds, at the end, where the locale is C (PEP 538): the tool's messages go by it."""
+    values = dict(pairs)
+    is_c = not values.get(b"LC_ALL") and values.get(b"LANG", b"") in (b"", b"C", b"POSIX")
+    added = pairs[-1:] in ([(b"LC_CTYPE", b"C.UTF-8")], [(b"LC_CTYPE", b"C.utf8")], [(b"LC_CTYPE", b"UTF-8")])
+    return pairs[:-1] if is_c and added else pairs
 
 
 def slurp(path: bytes) -> bytes:
@@ -98,6 +106,14 @@ def slurp(path: bytes) -> bytes:
             parts.append(part)
     finally:
         os.close(fd)
+
+
+def count(text: bytes) -> int:
+    """Read a number that somebody else wrote: plain digits, at most nine; 0 for everything else.
+
+    No pid, descriptor or number of jobs has more, and int() refuses 4300 digits (CPython 3.11).
+    """
+    return int(text) if text.isdigit() and len(text) < 10 else 0
 
 
 def _switch(value: bytes) -> bool:
@@ -115,7 +131,7 @@ def _positive(value: bytes) -> int:
 
 def _size(value: bytes) -> int:
     digits, unit = (value[:-1], value[-1:].upper()) if value[-1:].isalpha() else (value, b"")
-    if not digits.isdigit() or unit not in (b"", b"K", b"M", b"G") or int(digits) < 1:
+    if not digits.isdigit() or len(digits) > 18 or unit not in (b"", b"K", b"M", b"G") or int(digits) < 1:
         raise ValueError
     return int(digits) << {b"": 0, b"K": 10, b"M": 20, b"G": 30}[unit]
 
@@ -129,7 +145,10 @@ def _explicit(value: bytes) -> bool:
 def _path(value: bytes) -> bytes:
     if not value:
         raise ValueError
-    return os.path.abspath(value)
+    try:
+        return os.path.abspath(value)
+    except OSError:  # the current directory was removed
+        raise ValueError from None
 
 
 # variable, attribute of Settings, reader, what is accepted
@@ -137,6 +156,7 @@ VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
     (b"LDSHIM_DISABLE", "disable", _switch, "0 or 1"),
     (b"LDSHIM_JOBS", "jobs", _positive, "a whole number from 1 to 999999"),
     (b"LDSHIM_MAX_JOBS", "max_jobs", _positive, "a whole number from 1 to 999999"),
+    (b"LDSHIM_CPUS", "cpus", _positive, "a whole number from 1 to 999999"),
     (b"LDSHIM_MEM_PER_JOB", "mem_per_job", _size, "bytes, or a number with K, M or G"),
     (b"LDSHIM_ELASTIC", "elastic", _switch, "0 or 1"),
     (b"LDSHIM_RECOVER", "recover", _switch, "0 or 1"),
@@ -149,12 +169,15 @@ VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
 class Settings:
     """What the LDSHIM_* variables say. complaints: one line for each malformed value, ready for stderr."""
 
-    __slots__ = ("complaints", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "recover")
+    __slots__ = (
+        "complaints", "cpus", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "recover",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.disable = False
         self.jobs = 0  # 0: not pinned
         self.max_jobs = 0  # 0: no ceiling
+        self.cpus = 0  # 0: counted
         self.mem_per_job = 0  # bytes; 0: estimate
         self.elastic = True
         self.recover = True
@@ -186,9 +209,6 @@ def read_settings(environment: Environment) -> Settings:
 def ceiling_from_builders(environment: Environment) -> tuple[int, str]:
     """Return the lowest of DEB_BUILD_OPTIONS' parallel=N and RPM_BUILD_NCPUS with its origin; (0, "") when neither speaks."""
     words = environment.get(b"DEB_BUILD_OPTIONS").replace(b",", b" ").split()
-    counts = [word[9:] for word in words if word.startswith(b"parallel=")]
-    found = [(int(count), "DEB_BUILD_OPTIONS") for count in counts if count.isdigit() and int(count) > 0]
-    ncpus = environment.get(b"RPM_BUILD_NCPUS")
-    if ncpus.isdigit() and int(ncpus) > 0:
-        found.append((int(ncpus), "RPM_BUILD_NCPUS"))
-    return min(found) if found else (0, "")
+    found = [(count(word[9:]), "DEB_BUILD_OPTIONS") for word in words if word.startswith(b"parallel=")]
+    found.append((count(environment.get(b"RPM_BUILD_NCPUS")), "RPM_BUILD_NCPUS"))
+    return min(((number, origin) for number, origin in found if number), default=(0, ""))

@@ -58,6 +58,26 @@ def open_directory(path: bytes, proc: bytes = b"/proc") -> int | str:
     return fd
 
 
+def why_no_locks(path: bytes) -> str:
+    """Say why no file in a directory of ours can be locked (flock(2) is refused, or NFS has no lock daemon), "" when one can."""
+    import fcntl  # noqa: PLC0415  a shared object in most Pythons; only who means to lock asks
+
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        return f"{os.fsdecode(path)} cannot be opened: {error.strerror}"
+    try:
+        # For a moment, and shared: links lock the files in it, and nobody the directory itself.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return ""
+    except OSError as error:
+        return f"no file in {os.fsdecode(path)} can be locked: {error.strerror}"
+    finally:
+        os.close(fd)
+    return ""
+
+
 def real_uid(proc: bytes = b"/proc") -> int:
     """Return the effective user as the kernel knows it; without /proc, as the C library says."""
     try:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 
 from . import processes
-from .real_tool import kind_of
+from .prefix import PREFIXES
+from .real_tool import CACHES, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ PAYERS: tuple[tuple[bytes, frozenset[str], bytes], ...] = (
     (b"rustc", frozenset(("threads",)), b"--threads"),  # rust-lang/rust PR 159675; a -Clink-arg is a person's
 )
 # Who stands between such a caller and its linker without a will of its own.
-_BETWEEN = frozenset(b"sh dash bash ash ksh zsh busybox env nice ionice taskset collect2 ccache sccache distcc icecc".split())
+_BETWEEN = frozenset((*b"sh dash bash ash ksh zsh busybox collect2".split(), *PREFIXES, *CACHES))
 _DEEPEST = 32
 
 

@@ -28,7 +28,8 @@ do. That is one of:
                  shares, waits}]: every link that runs with a warden; those that share no slots hold tokens of a jobserver
     settings     variables: {name: value}, complaints: [text]
     installation version, python, python_version, package, compiled: {fresh, stale, missing, writable}, make (can be found)
-    kernel       release, proc, pidfd, flock, sched_setaffinity (whether they work)
+    kernel       release; whether these work: proc, children (/proc lists a process's), pidfd, flock, sched_setaffinity, descriptors (enough
+                 are free), null (/dev/null), clock (it moves as time passes), cwd (the current directory exists)
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ import json
 import os
 import sys
 
+from ..call import descriptors
 from ..call.environment import read_settings
-from ..call.real_tool import show
+from ..call.real_tool import resolved, show
 from ..reserve import jobserver, makeflags
 from . import host, met, page, terminal
 
@@ -52,11 +54,16 @@ if TYPE_CHECKING:
     Report = dict[str, Any]
 
 _HELPED = ("ldshim", "masquerade")
-_FEATURES = {
-    "proc": "/proc is missing or another PID namespace's: no jobserver can be opened or recovered",
+FEATURES = {
+    "proc": "/proc is missing, and every tool runs unchanged, or it is another PID namespace's: no jobserver can be recovered",
+    "children": "the kernel lists no children (CONFIG_PROC_CHILDREN): wardens search all of /proc, which costs more",
     "pidfd": "no pidfd (Linux before 5.3): a link's end is noticed late",
     "flock": "the slots' file system knows no flock: nothing is shared without a jobserver",
     "sched_setaffinity": "sched_setaffinity is refused: links of lld cannot grow",
+    "descriptors": f"{descriptors.SCARCE}: every tool runs unchanged",
+    "null": "/dev/null cannot be opened: some compilers need it",
+    "clock": "the clock stands or jumps (libfaketime): the times in the log are not those of the clock",
+    "cwd": "the current directory was removed: relative paths lead nowhere",
 }
 
 
@@ -90,7 +97,7 @@ def examine(environment: Environment, progress: terminal.Progress) -> Report:
     progress.say("looking at the host")
     report["tools"] = _tools(environment, progress)
     report["jobservers"] = jobservers
-    report["cpus"] = host.processors()
+    report["cpus"] = host.processors(settings)
     report["memory"] = host.memory_room(environment)
     report["slots"] = host.slots(environment, report["cpus"]["counted"])
     report["settings"] = host.settings_in_force(environment, settings)
@@ -115,7 +122,7 @@ def _tools(environment: Environment, progress: terminal.Progress) -> list[Report
                 "first": os.fsdecode(found.first),
                 "through": found.through,
                 "real": os.fsdecode(found.real),
-                "resolved": os.fsdecode(os.path.realpath(found.real)) if found.real else "",
+                "resolved": os.fsdecode(resolved(found.real)) if found.real else "",
                 "family": found.tool.family if found.tool is not None else "",
                 "version": list(found.tool.numbers) if found.tool is not None else [],
                 "banner": show(found.tool.banner) if found.tool is not None else "",
@@ -138,7 +145,7 @@ def _point(about: str, problem: str, action: str) -> Report:
 
 def _of_settings(report: Report) -> list[Report]:
     out = []
-    if report["next"]["threads"] is None:
+    if report["next"]["threads"] is None and "LDSHIM_DISABLE" in report["settings"]["variables"]:
         out.append(_point("LDSHIM_DISABLE", "ldshim is turned off", "unset LDSHIM_DISABLE"))
     for complaint in report["settings"]["complaints"]:
         about, _, problem = complaint.partition(": ")
@@ -198,6 +205,6 @@ def _of_installation(report: Report) -> list[Report]:
         out.append(_point("package", "compiled files are missing: links start four times slower", action))
     if not found["make"] and any(tool["family"] == "gcc" and tool["way"] in _HELPED for tool in report["tools"]):
         out.append(_point("make", "not found: GCC compiles its partitions one by one", "install make, or set MAKE"))
-    lacking = [problem for feature, problem in _FEATURES.items() if not report["kernel"][feature]]
+    lacking = [problem for feature, problem in FEATURES.items() if not report["kernel"][feature]]
     out.extend(_point("kernel", problem, "give the machine or the container what is missing") for problem in lacking)
     return out

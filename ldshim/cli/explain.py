@@ -13,7 +13,7 @@ import sys
 
 from .. import entry, record
 from ..analysis import Analysis, analyse
-from ..call import real_tool
+from ..call import prefix, real_tool
 from ..call.environment import read_settings
 from ..decide.budget import Decision
 from ..warden.grant import foresee as foresee_grant
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from ..decide.rewrite import Edits
     from ..warden.grant import Grant
 
-_JOURNEY = ("tool", "family", "input", "confirm", "lto", "passed", "granted", "reason")
+_JOURNEY = ("prefix", "tool", "family", "input", "confirm", "lto", "passed", "granted", "reason")
 _LONG_LINES = 8  # of the terminal: a text that takes more is cut in its middle
 _REASON_LINES = 3  # of any other row: an object with IR has sections with long names
+_ROWS = 3  # of one label: a link may name a thousand files that are missing
 _KEPT = 6  # words at either end of a long run
 
 
@@ -51,12 +52,28 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
 
 def foresee(call: Call, environment: Environment, settings: Settings) -> tuple[Analysis, Grant, Edits]:
     """Say what one call would become, without reserving; a call that is not worth a look stays as it is."""
-    if not entry.is_worth_a_look(call, environment, settings):
-        analysis = Analysis(Decision(None, ""))
-    else:
-        analysis = analyse(call, environment, settings, promise_memory=False)
+    reason = entry.why_not(call, environment, settings)
+    analysis = Analysis(Decision(None, reason)) if reason else analyse(call, environment, settings, promise_memory=False)
     grant = foresee_grant(analysis.decision, analysis.source.client if analysis.source is not None else None)
     return analysis, grant, entry.edits_of(analysis, grant, environment)
+
+
+def behind_prefix(call: Call, environment: Environment, settings: Settings) -> Call:
+    """Return the call of the tool behind a prefix program, to be explained in its place; the same call where that runs as it is."""
+    found = prefix.look(call.name, call.args)
+    if isinstance(found, str):
+        return call
+    try:
+        if found.insert < 0:
+            tool = prefix.through(call, found, environment)
+        else:
+            word = call.args[found.at]
+            name = real_tool.program_name(word)
+            tool = real_tool.stand_in(name, call.args[found.at + 1 :], environment, word if b"/" in word else b"")
+            tool.prefix = f"{prefix.runs_ldshim(call, found)}; what it changes is not foreseen here"
+    except real_tool.UnfoundError:
+        return call
+    return call if entry.why_not(tool, environment, settings) else tool
 
 
 def explain_call(argv: list[bytes], environment: Environment, *, as_json: bool) -> int:
@@ -70,6 +87,8 @@ def explain_call(argv: list[bytes], environment: Environment, *, as_json: bool) 
     settings = read_settings(environment)
     for line in [*call.complaints, *settings.complaints]:
         print(line, file=sys.stderr)
+    if not call.kind:
+        call = behind_prefix(call, environment, settings)
     with terminal.Progress(environment) as progress:
         progress.say(f"looking at {real_tool.show(name)} and {len(call.args)} arguments")
         foreseen = foresee(call, environment, settings)
@@ -95,11 +114,14 @@ def for_terminal(screen: terminal.Screen, call: Call, analysis: Analysis, grant:
         out.extend([screen.paint(f"{label:<10}", "head") + flowed[0], *flowed[1:]])
 
     for wanted in _JOURNEY:
-        for label, text in rows:
-            if label == wanted:
-                shortened = terminal.middle(text, _REASON_LINES * screen.width)
-                hidden += shortened != text
-                row(label, [(word, _style(label, text)) for word in shortened.split(" ")])
+        found = [text for label, text in rows if label == wanted]
+        for text in found[:_ROWS]:
+            shortened = terminal.middle(text, _REASON_LINES * screen.width)
+            hidden += shortened != text
+            row(wanted, [(word, _style(wanted, text)) for word in shortened.split(" ")])
+        if found[_ROWS:]:
+            hidden += 1
+            row(wanted, [(f"… {len(found) - _ROWS} more …", "dim")])
     words, left_out = elided(screen, differing(screen, call.args, edits))
     hidden += left_out
     row("words", words or [("none", "dim")])
@@ -118,7 +140,7 @@ def for_terminal(screen: terminal.Screen, call: Call, analysis: Analysis, grant:
 def _style(label: str, text: str) -> str:
     """Paint the number, and what speaks against it."""
     if label == "granted":
-        return "good" if not text.startswith("1 ") else ""
+        return "" if text.startswith("1,") else "good"
     return "doubt" if label == "passed" or (label == "family" and text.startswith("not certain")) else ""
 
 

@@ -20,9 +20,8 @@ import os
 import resource
 import select
 import signal
-import time
 
-from ..call import descriptors, real_tool
+from ..call import clock, descriptors, real_tool
 from ..call.environment import slurp
 from ..warden import handover
 
@@ -173,9 +172,9 @@ class _Witness:
         """Tell whether a signal that we got was sent to it as well."""
         poll = select.poll()
         poll.register(self._reports, select.POLLIN)
-        deadline = time.monotonic() + _WITNESS_SECONDS
+        deadline = clock.now() + _WITNESS_SECONDS
         # It may not have had a CPU since: then the signal is still pending there.
-        while number not in self._seen and (time.monotonic() < deadline or self._is_pending(number)):
+        while number not in self._seen and (clock.now() < deadline or self._is_pending(number)):
             if poll.poll(10):
                 got = os.read(self._reports, 256)
                 if not got:

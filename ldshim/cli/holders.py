@@ -67,11 +67,7 @@ def _files(directory: bytes) -> dict[tuple[int, int], bytes]:
 
 
 def _wardens() -> set[int]:
-    try:
-        pids = [int(name) for name in os.listdir(processes.PROC) if name.isdigit()]
-    except OSError:
-        return set()
-    return {pid for pid in pids if processes.comm(pid) == WARDEN}
+    return {pid for pid in processes.all_pids() if processes.comm(pid) == WARDEN}
 
 
 def _lockers(inodes: set[int]) -> set[int]:

@@ -9,15 +9,14 @@ jobservers() comes first: descriptors that MAKEFLAGS names must be looked at bef
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import os
 import sys
 
-from .. import __version__
-from ..call import own_directory
+from .. import __version__, analysis
+from ..call import clock, descriptors, own_directory, processes
 from ..call.environment import VARIABLES, slurp
-from ..call.real_tool import program_on_path, show
+from ..call.real_tool import show
 from ..decide import budget, memory_estimate, mode
 from ..reserve import cgroups, cpus, jobserver, limits, makeflags, memory, memory_ledger, recover
 from ..reserve.lease import Lease
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 NOT_SET = "not set"
 TURNED_OFF = "turned off by LDSHIM_RECOVER=0"
-_NO_LIMIT = 1 << 62  # cgroup v1 says "none" as 0x7FFFFFFFFFFFF000
 
 
 def jobservers(environment: Environment, settings: Settings) -> list[Report]:
@@ -69,9 +67,9 @@ def _candidate(name: str, found: jobserver.Jobserver | str, *, named: bool = Fal
         found.close()
 
 
-def processors() -> Report:
-    """Count the CPUs, and say what bounds them."""
-    number, reason = cpus.counted()
+def processors(settings: Settings) -> Report:
+    """Count the CPUs as a link does, and say what bounds them."""
+    number, reason = cpus.counted(said=settings.cpus)
     limit = cpus.quota()
     return {"affinity": cpus.affinity(), "quota": None if limit is None else round(limit, 2), "counted": number, "reason": reason}
 
@@ -93,7 +91,7 @@ def _cgroup_limit() -> int | None:
     for version, directory in cgroups.directories(b"memory"):
         for name in (b"/memory.max", b"/memory.high") if version == 2 else (b"/memory.limit_in_bytes",):
             limit = cgroups.number(directory + name)
-            if limit is not None and 0 <= limit < _NO_LIMIT:
+            if limit is not None and 0 <= limit < memory.NO_LIMIT:
                 found.append(limit)
     return min(found, default=None)
 
@@ -101,6 +99,7 @@ def _cgroup_limit() -> int | None:
 def slots(environment: Environment, count: int) -> Report:
     """Say who holds the slots that links of ours share where there is no jobserver. count: how many of them this process may see."""
     path = own_directory.directory(environment.get)
+    path = own_directory.why_no_locks(path) or path if isinstance(path, bytes) else path
     held = holders.find(path if isinstance(path, bytes) else b"")
     taken = {slot for each in held for slot in each.slots if slot < count}
     return {
@@ -131,7 +130,10 @@ def next_link(environment: Environment, settings: Settings, report: Report) -> R
     """
     if settings.disable:
         return {"threads": None, "most": None, "source": "none", "reason": "LDSHIM_DISABLE=1: every tool runs unchanged"}
-    bounds = limits.collect(environment)
+    refused = analysis.untouched()
+    if refused:
+        return {"threads": None, "most": None, "source": "none", "reason": f"{refused}: every tool runs unchanged"}
+    bounds = limits.collect(environment, settings)
     if settings.mem_per_job:
         need = memory_estimate.Footprint(0, settings.mem_per_job, " (LDSHIM_MEM_PER_JOB)")
         bounds = bounds.within(memory_ledger.promise(environment.get, need, os.getpid()).ceiling())
@@ -144,18 +146,16 @@ def next_link(environment: Environment, settings: Settings, report: Report) -> R
     elif report["slots"]["directory"]:
         lease = Lease("slots")
     decided = budget.for_lto(mode.Mode("thin", budget.UNLIMITED, ""), settings, lease, bounds, jobs)
-    now, reason = decided.number, decided.reason
+    now = decided.number
     if lease.source in ("jobserver", "recovered"):
         now = 1 + min(usable[0]["tokens"], decided.number - 1)
-        if decided.number == budget.UNLIMITED:
-            reason = f"{lease.source} {lease.name}, which does not say how many jobs it has"
     elif lease.source == "slots":
         now = max(1, min(decided.number, _free_slots(report["slots"])))
     return {
         "threads": now,
-        "most": None if decided.number == budget.UNLIMITED else decided.number,
+        "most": decided.number,
         "source": decided.source,
-        "reason": reason,
+        "reason": decided.reason,
     }
 
 
@@ -167,9 +167,36 @@ def _free_slots(found: Report) -> int:
 
 
 def kernel(directory: str) -> Report:
-    """Try the features of the kernel that ours depend on. directory: of the slots, "" for none; its file system must know flock."""
-    flock = _flock(directory or os.path.dirname(os.path.abspath(__file__)))
-    return {"release": os.uname().release, "proc": _own_proc(), "pidfd": _pidfd(), "flock": flock, "sched_setaffinity": _affinity()}
+    """Try what ours depend on in the kernel and around this process. directory: of the slots, "" for none: flock is tried there."""
+    flock = not own_directory.why_no_locks(os.fsencode(directory or os.path.dirname(os.path.abspath(__file__))))
+    return {
+        "release": os.uname().release,
+        "proc": _own_proc(),
+        "children": processes.lists_children() or not processes.is_there(),
+        "pidfd": _pidfd(),
+        "flock": flock,
+        "sched_setaffinity": _affinity(),
+        "descriptors": not descriptors.are_scarce(),
+        "null": _null(),
+        "clock": clock.is_true(),
+        "cwd": _cwd(),
+    }
+
+
+def _null() -> bool:
+    try:
+        os.close(os.open(b"/dev/null", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _cwd() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _own_proc() -> bool:
@@ -184,23 +211,6 @@ def _pidfd() -> bool:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):
         return False
-    return True
-
-
-def _flock(directory: str) -> bool:
-    """Lock a directory for the moment of the look: links lock the files in it, and nobody the directory itself."""
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
     return True
 
 
@@ -247,7 +257,7 @@ def installation(environment: Environment) -> Report:
         "python_version": ".".join(map(str, sys.version_info[:3])),
         "package": package,
         "compiled": {**states, "writable": os.access(package, os.W_OK)},
-        "make": program_on_path(environment.get(b"MAKE"), environment),
+        "make": analysis.find_make(environment) is not None,
     }
 
 

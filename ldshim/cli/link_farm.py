@@ -48,7 +48,7 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
 
 def main(directory: bytes, names: list[bytes], environment: Environment, *, refresh: bool = False) -> int:
     """Make or refresh a farm; return 0, or 1 when anything that was asked for was not done."""
-    out = Farm(os.path.abspath(directory), environment)
+    out = Farm(real_tool.absolute(directory), environment)
     try:
         if not out.open(names, refresh=refresh):
             return 1
@@ -104,14 +104,14 @@ class Farm:
         kept = {real_tool.MARK}
         for name in sorted(wanted):
             try:
-                call = real_tool.stand_in(name, [], self.environment)
+                call = real_tool.stand_in(name, [], self.environment, met=os.path.join(self.directory, name))
             except real_tool.UnfoundError as error:
                 if name in self.asked:
                     self.say(str(error))
                 continue
             for line in call.complaints:
                 self.say(line)
-            launcher = Launcher(name, call.kind, (call.real, call.argv0), python, places)
+            launcher = Launcher(name, call.kind, (call.real, real_tool.flavored(call.real, name)), python, places)
             launcher.family, launcher.identity = family_of(call, self.environment)
             if self.write(name, launcher.text(template), 0o755):
                 self.done.append(f"{real_tool.show(name)} -> {real_tool.show(call.real)}")
@@ -162,7 +162,7 @@ def family_of(call: real_tool.Call, environment: Environment) -> tuple[str, tupl
     """Say what a tool is, for quick.link, and by what to see that it still is; "" for one that can change its mind in the same file."""
     with open(call.real, "rb") as stream:
         is_elf = stream.read(4) == b"\x7fELF"
-    if not is_elf or not real_tool.kind_of(os.path.basename(os.path.realpath(call.real))):
+    if not is_elf or not real_tool.kind_of(os.path.basename(real_tool.resolved(call.real))):
         return "", ()
     return tool_family.identify(call.real, environment, call.path).family, plain_link.identity_of(call.real)
 

@@ -62,7 +62,7 @@ def look(name: bytes, environment: Environment) -> Met:
     met.first = candidates[0] if candidates else b""
     if ours:
         met.through = _how(ours[0])
-        masked = not real_tool.kind_of(os.path.basename(os.path.realpath(met.first)))
+        masked = real_tool.is_masquerade(met.first, environment)
         met.way = "ldshim" if ours[0] == met.first else "masquerade" if masked else "behind"
     elif candidates:
         met.way = "direct"
@@ -73,7 +73,7 @@ def look(name: bytes, environment: Environment) -> Met:
         if launcher.problem:
             met.problem, met.action = launcher.problem, _refresh(ours[0])
     try:
-        call = real_tool.stand_in(name, [], environment, baked=baked)
+        call = real_tool.stand_in(name, [], environment, baked=baked, met=ours[0] if ours else b"")
     except real_tool.UnfoundError as error:
         if ours:
             met.problem = met.problem or str(error).partition(f"{real_tool.show(name)}: ")[2]
@@ -93,7 +93,7 @@ def look(name: bytes, environment: Environment) -> Met:
 
 def _candidates(name: bytes, environment: Environment) -> list[bytes]:
     """List what execvp would try, in its order."""
-    paths = [os.path.join(os.path.abspath(directory or b"."), name) for directory in real_tool.path_entries(environment)]
+    paths = [os.path.join(real_tool.absolute(directory or b"."), name) for directory in real_tool.path_entries(environment)]
     return [path for path in dict.fromkeys(paths) if os.path.isfile(path) and os.access(path, os.X_OK)]
 
 

@@ -82,8 +82,8 @@ class Page:
         if bad and compiled["writable"]:
             state += ", written at the next use"
         self.row("package", (f"{found['package']}:", ""), (state, "bad" if bad and not compiled["writable"] else ""))
-        features = [name for name in ("proc", "pidfd", "flock", "sched_setaffinity") if kernel[name]]
-        lacking = [name for name in ("proc", "pidfd", "flock", "sched_setaffinity") if not kernel[name]]
+        features = [name for name, works in kernel.items() if works and name != "release"]
+        lacking = [name for name, works in kernel.items() if not works]
         self.row(
             "kernel",
             (f"Linux {kernel['release']}: {', '.join(features) or 'nothing works'}", ""),
@@ -99,9 +99,7 @@ class Page:
         usable, chosen = any(each["usable"] for each in candidates), False
         for each in candidates:
             if each["usable"]:
-                there = f"{each['jobserver']}, {each['tokens']} tokens there now" + (
-                    f", of make's -j{each['jobs']}" if each["jobs"] else ""
-                )
+                there = f"{each['jobserver']}, {each['tokens']} tokens there now" + (f", of -j{each['jobs']}" if each["jobs"] else "")
                 self.row(each["from"], ("usable, too:" if chosen else "usable:", "dim" if chosen else "good"), (there, ""), width=15)
                 chosen = True
             elif each["named"]:
@@ -113,7 +111,8 @@ class Page:
         self.head("Host")
         cpus, memory, slots = report["cpus"], report["memory"], report["slots"]
         quota = "no cgroup quota" if cpus["quota"] is None else f"a cgroup quota of {cpus['quota']}"
-        self.row("CPUs", (f"{cpus['counted']} counted: {cpus['affinity']} in the affinity mask, {quota}", ""))
+        replaced = f" by {cpus['reason']}" if cpus["reason"].startswith("LDSHIM_CPUS") else ""
+        self.row("CPUs", (f"{cpus['counted']} counted{replaced}: {cpus['affinity']} in the affinity mask, {quota}", ""))
         limit = (
             "no cgroup limit" if memory["cgroup_limit"] is None else f"a cgroup limit of {memory_estimate.human(memory['cgroup_limit'])}"
         )
@@ -136,9 +135,7 @@ class Page:
         if found["threads"] is None:
             self.row("gets", ("NOTHING:", "bad"), (found["reason"], ""))
             return
-        most = (
-            "no ceiling is known" if found["most"] is None else f"at most {found['most']} later" if found["most"] > found["threads"] else ""
-        )
+        most = f"at most {found['most']} later" if found["most"] > found["threads"] else ""
         self.row("gets", (_threads(found["threads"]) + (f", {most}" if most else ""), "head"))
         self.row("from", (found["source"] if found["source"] != "none" else "nobody: nothing is shared", ""))
         self.row("reason", (found["reason"], ""))

@@ -11,6 +11,9 @@ What is named where:
 
 A pool that is started below another jobserver does as a make with its own -j does: it serves N of its own, and says so in one line.
 
+A build tool that is told a number of its own (`ninja -j4`, `cmake --build DIR -j4`, `make -j4`) takes no part in any jobserver. Where
+nobody has asked for a token until the end, the pool says so, and which command line was the reason.
+
 At the end it counts. A build that loses tokens becomes slower and slower and nobody knows why; so what is missing is named, with what is
 known about it. All this goes to stderr, one line each, and only when something is wrong; the exit status stays CMD's.
 """
@@ -22,6 +25,7 @@ import re
 import subprocess
 
 from ..call import processes, real_tool
+from ..call.environment import read_settings
 from ..entry import say
 from ..reserve import cpus, jobserver, makeflags
 from . import terminal
@@ -39,6 +43,13 @@ LOOK_SECONDS = 0.2  # how often the tokens are counted for a terminal
 SETTLE_SECONDS = 0.3  # a warden gives back and is gone in 0.2 s; who is still there after that is a server
 PATIENCE_SECONDS = 5.0  # for tokens that are still with somebody alive
 UNSERVED = 120
+# A build tool with a number on its command line, also in a string that a shell runs. make 4.3 and 4.4.1 then make a jobserver of their own,
+# and ninja 1.13 is no client of any.
+_TOLD = re.compile(
+    rb"(?:^|[\s/;&|('\"])"
+    rb"((?:g?make|ninja|ninja-build|samu|cmake|meson)(?=\s)[^;&|]*?\s(-j\s*[0-9]*|--(?:jobs|parallel)(?:[= ]\s*[0-9]+)?))"
+    rb"(?![^\s;&|)'\"])"
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -64,14 +75,14 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
     outer = leave_outer(environment)
     job = Foreground()
     try:
-        served = Served(options.jobs or cpus.count(), style, environment.get)
+        served = Served(options.jobs or cpus.count(said=read_settings(environment).cpus), style, environment.get)
     except UnservedError as error:
         job.give_up()
         say(str(error))
         return UNSERVED
     try:
         job.start(call, below(served, environment), served.inherited, outer)
-        watch = Watch(served, job, environment, options.verbose)
+        watch = Watch(served, job, call, environment, options.verbose)
         status = job.wait(LOOK_SECONDS, watch.look, watch.progress.erase)
         watch.settle()
         watch.conclude()
@@ -88,19 +99,27 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
 class Watch:
     """What happens to the tokens while the build runs, and what there is to say about it."""
 
-    def __init__(self, served: Served, job: Foreground, environment: Environment, verbose: bool) -> None:
+    def __init__(self, served: Served, job: Foreground, call: list[bytes], environment: Environment, verbose: bool) -> None:
         self.served = served
+        self.asked = False  # for a token
+        self.told = number_of_its_own(call)
         self.job = job
         self.verbose = verbose
         self.progress = terminal.Progress(environment)
 
     def look(self) -> None:
-        """Show on a terminal what is in use."""
+        """Notice who asks, and show on a terminal what is in use."""
+        self.asked = self.asked or self.served.was_asked()
+        if not self.asked and not self.told:
+            # Read until somebody asks: a build that is a client does so as soon as it has two things to do.
+            lines = (processes.command_line(pid).split(b"\0") for pid in processes.below(os.getpid()))
+            self.told = next((told for told in map(number_of_its_own, lines) if told), "")
         if self.verbose:
             self.progress.say(f"of {self.served.tokens} tokens in use: {self.served.tokens - self.served.available()}")
 
     def settle(self) -> None:
         """Wait until nobody can give a token back any more, or who could is a server, or nobody's patience lasts."""
+        self.asked = self.asked or self.served.was_asked()
         self.served.stop_writing()
         waited, pause = 0.0, 0.001
         while not self.served.is_over() and waited < (PATIENCE_SECONDS if self.missing() > 0 else SETTLE_SECONDS):
@@ -125,6 +144,10 @@ class Watch:
             self.say(f"tokens too many at the end: {-missing} beyond {total}: a client gives back more than it takes")
         elif self.verbose:
             self.say(f"tokens at the end: all of {total} are back")
+        if total and self.told and not self.asked:
+            self.say(
+                f"nobody has asked for a token: told a number of its own: {self.told}; without it, it shares the {total + 1} of the pool"
+            )
         if not self.served.is_over():
             names = ", ".join(f"{pid} {real_tool.show(processes.comm(pid))}" for pid in self.served.writers())
             if names:
@@ -134,6 +157,12 @@ class Watch:
         """Say one line, above the progress line."""
         self.progress.erase()
         say("ldshim: pool: " + text)
+
+
+def number_of_its_own(words: list[bytes]) -> str:
+    """Return the command in a command line that tells a build tool a number, up to that number; "" when none does."""
+    found = _TOLD.search(b" ".join(words))
+    return real_tool.show(found[1]) if found else ""
 
 
 def below(served: Served, environment: Environment) -> Environment:

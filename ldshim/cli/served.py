@@ -48,6 +48,7 @@ class Served:
         self.tokens = jobs - 1
         self.style = style
         self.directory = b""
+        self._filled = 0  # ns: when the last token was put in
         self._lock = self.read_fd = self.write_fd = -1
         place = _make_directory(get)
         if isinstance(place, tuple):
@@ -57,6 +58,7 @@ class Served:
         try:
             self._open()
             os.write(self.write_fd, _TOKEN * self.tokens)
+            self._filled = os.fstat(self.read_fd).st_mtime_ns
         except OSError as error:
             self.close()
             raise UnservedError(f"ldshim: pool: the {style} cannot be made: {error.strerror}; try --style={_other(style)}") from error
@@ -75,6 +77,10 @@ class Served:
         """Count the tokens that lie there now, whatever their bytes; GCC writes `G`, and that is a token, too."""
         return descriptors.waiting(self.read_fd)
 
+    def was_asked(self) -> bool:
+        """Tell whether somebody has taken a token: one is gone, or came back, which changes a fifo's time; a pipe has none."""
+        return self.available() != self.tokens or os.fstat(self.read_fd).st_mtime_ns != self._filled
+
     def stop_writing(self) -> None:
         """Close our own write end, so that `is_over` tells about everybody else's."""
         if self.write_fd >= 0:
@@ -91,7 +97,7 @@ class Served:
         """Name the processes that hold a write end, as far as we may look, without this one."""
         wanted = os.fstat(self.read_fd)
         found = set()
-        for pid in (int(name) for name in os.listdir(processes.PROC) if name.isdigit()):
+        for pid in processes.all_pids():
             top = b"%s/%d/fd/" % (processes.PROC, pid)
             try:
                 for number in os.listdir(top):
@@ -115,7 +121,7 @@ class Served:
 
     def _open(self) -> None:
         if self.style == "pipe":
-            self.read_fd, self.write_fd = (descriptors.raised(fd) for fd in os.pipe())
+            self.read_fd, self.write_fd = descriptors.pipe()
             os.set_blocking(self.read_fd, False)
             return
         os.mkfifo(_FIFO, 0o600, dir_fd=self._lock)
@@ -173,16 +179,18 @@ def _tidy(above: bytes) -> None:
             fd = os.open(above + b"/" + name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             continue
-        if _is_locked(fd) and not _is_in_use(fd):
-            _remove(above + b"/" + name, fd)
-        os.close(fd)
+        try:
+            if _is_locked(fd) and not _is_in_use(fd):
+                _remove(above + b"/" + name, fd)
+        finally:
+            os.close(fd)
 
 
 def _is_locked(fd: int) -> bool:
-    """Lock a pool's directory for ourselves, unless its pool has it."""
+    """Lock a pool's directory for ourselves, unless its pool has it. Raises OSError where nothing can be locked."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True
 

@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import unicodedata
+
+from ..call import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Progress:
 
         Too soon after the last one nothing is shown, unless at_once: for steps that are few, each of which may take long.
         """
-        now = time.monotonic()
+        now = clock.now()
         if not self._shows or (now < self._next and not at_once) or not _in_foreground(self._screen.stream):
             return
         counted = f"{done}/{total} {text}" if total else text

@@ -5,13 +5,19 @@ must cost nothing. But `-o -c` names a file, `-Xlinker -c` is the linker's, and 
 only where it is certainly an option, and everything doubtful is not a probe; the family's own reader decides then.
 
 A list for drivers and one for linkers, because `-c -S -E -M -v` mean other things to a linker: `ld -V a.o` is a link.
+
+A configure script also links, by the hundred, and each of these links is one small source: nothing in it can run in parallel, and what
+ldshim costs would be a fifth of it. CONFIGURE tells them by the names of what goes in and what comes out, which belong to their makers:
+a link is one of them only if its output is in the table, and none of its inputs is anything else.
+
+launcher.sh has the same rules, and link-farm fills the same tables in.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 # A word that means "no link" wherever it is an option of gcc or clang.
 DRIVER_PROBES = frozenset(
@@ -30,6 +36,8 @@ DRIVER_PROBE_PREFIXES = (
     b"--print-prog-name=",
     b"--autocomplete=",
 )
+_COMPILES = frozenset(b"-c --compile -S --assemble -E --preprocess -M --dependencies -MM --user-dependencies -fsyntax-only".split())
+COMPILE, QUESTION = "a compile", "a call that only asks the tool something"
 CC1 = frozenset([b"-cc1", b"-cc1as", b"-cc1gen-reproducer"])
 
 # Every option of gcc or clang that takes the next word, when nothing is joined to it (tests compare this with the tables). A set is made
@@ -100,35 +108,146 @@ LINKER_TAKES_NEXT = b"""
 
 MOLD_RUN = frozenset([b"-run", b"--run"])
 
-# With nothing but these a tool has no input, and prints or complains by itself.
-NO_INPUT = frozenset([b"-v", b"-V", b"--verbose", b"-verbose"])
+LINKER_ASKED = b"-Wl,--version -Wl,-v"
+
+OUTPUTS, INPUTS, PLACES = 0, 1, 2
+# Links that only ask: (who asks, (what stands behind -o, what the inputs are called, current directories in which every link is one)).
+# The patterns are those of sh's `case`, where `*` matches a slash, too; `?` stands only behind the last `*` or before the first.
+CONFIGURE: tuple[tuple[str, tuple[bytes, bytes, bytes]], ...] = (
+    # autoconf 2.71, c.m4: `$CC -o conftest$ac_exeext … conftest.$ac_ext $LIBS`, and once without -o. libtool 2.4.7 also links conftest.o.
+    ("autoconf", (b"conftest conftest.exe", b"conftest.*", b"")),
+    # CMake 3.25: try_compile of sources makes a target `cmTC_` and five digits; the compiler's identification has no -o. A project of
+    # try_compile, or of CheckIPOSupported, has names of its own, but is built where nothing else is.
+    (
+        "CMake",
+        (
+            b"cmTC_* libcmTC_*.so */cmTC_* */libcmTC_*.so",
+            b"CMakeFiles/cmTC_*.dir/* */CMakeFiles/cmTC_*.dir/* CMake*CompilerId.* */CMake*CompilerId.*",
+            b"*/CMakeFiles/CMakeTmp */CMakeFiles/CMakeScratch/TryCompile-* */CMakeFiles/_CMakeLTOTest-*/bin",
+        ),
+    ),
+    # Meson 1.0.1: a driver is asked for its linker, with LINKER_ASKED and no input; `sanitycheckc.c -o sanitycheckc.exe` in meson-private;
+    # `…/meson-private/tmpiicmmqg3/testfile.c -o …/output.exe`.
+    (
+        "Meson",
+        (
+            b"sanitycheck*.exe */meson-private/sanitycheck*.exe */meson-private/tmp*/output.exe",
+            LINKER_ASKED + b" sanitycheck*.* */meson-private/sanitycheck*.* */meson-private/tmp*/testfile.*",
+            b"",
+        ),
+    ),
+    # Linux 5.15, scripts/cc-can-link.sh: `-x c - -o /dev/null`. (From NO_SOURCE alone, whatever the output: cc-ldoption, up to 5.2.)
+    ("kbuild", (b"/dev/null", b"", b"")),
+    # cargo 1.95: `rustc - --crate-name ___ --print=file-names`; it links nothing, and would link these.
+    ("cargo", (b"___ lib___.so */___ */lib___.so", b"___.*.rcgu.o */___.*.rcgu.o", b"")),
+)
+_SOMEBODY, _NOBODY = "somebody", "nobody"
+CONFIGURE_MOST = 100  # words: a longer link is none of these
+NO_SOURCE = b"/dev/null"
+# Inputs that say nothing of whose link it is: standard input, and shared libraries, which hold nothing to compile. For a linker also what
+# a driver adds to every link, and the object that it makes of a source: GCC's `cc` and six letters, clang's the name of the source, a
+# dash and six digits.
+DRIVER_NEUTRAL = b"- *.so *.so.*"
+LINKER_NEUTRAL = (
+    b"- *.so *.so.* */*crt?.o */crtbegin*.o */crtend*.o */cc??????.o */conftest-??????.o */sanitycheck*-??????.o */testfile-??????.o"
+)
+
+# With nothing but these a tool has no input, and prints or complains by itself. (autoconf 2.71 tries the last two.)
+NO_INPUT = frozenset([b"-v", b"-V", b"--verbose", b"-verbose", b"-qversion", b"-version"])
 
 
-def driver(args: Sequence[bytes]) -> bool:
-    """Tell whether this gcc or clang call certainly does not link."""
+def driver(args: Sequence[bytes]) -> str:
+    """Say why this gcc or clang call certainly does not link, "" when it may."""
     if args and args[0] in CC1:
-        return True
+        return COMPILE
     return _probe(args, DRIVER_PROBES, DRIVER_PROBE_PREFIXES, DRIVER_TAKES_NEXT)
 
 
-def linker(args: Sequence[bytes]) -> bool:
-    """Tell whether this linker call certainly does not link; `mold -run make` does not, but what it starts may."""
+def linker(args: Sequence[bytes]) -> str:
+    """Say why this linker call certainly does not link, "" when it may; `mold -run make` does not, but what it starts may."""
     if args and args[0] in MOLD_RUN:
-        return True
+        return "a call that runs another command"
     return _probe(args, LINKER_PROBES, (), LINKER_TAKES_NEXT)
 
 
-def _probe(args: Sequence[bytes], probes: frozenset[bytes], prefixes: tuple[bytes, ...], taking: bytes) -> bool:
+def configure(args: Sequence[bytes], directory: bytes, *, is_driver: bool) -> str:
+    """Name who asks by this link, "" for a link that somebody wants. directory: the current one."""
+    if len(args) >= CONFIGURE_MOST:
+        return ""
+    maker = _maker(directory, PLACES)
+    if maker:
+        return maker
+    neutral = (DRIVER_NEUTRAL if is_driver else LINKER_NEUTRAL).split()
+    came = went = ""  # who is known by the inputs, who by the output
+    for is_output, word in _files(args, DRIVER_TAKES_NEXT if is_driver else LINKER_TAKES_NEXT):
+        if is_output:
+            went = _maker(word, OUTPUTS) or _SOMEBODY
+        elif word == NO_SOURCE:
+            came = came or _NOBODY
+        elif not any(_is_like(word, pattern) for pattern in neutral):
+            came = _maker(word, INPUTS)
+            if not came:
+                return ""  # soon, for most links
+    if went == _SOMEBODY:
+        return "kbuild" if came == _NOBODY else ""
+    return "kbuild" if came == _NOBODY else came or went
+
+
+def _files(args: Sequence[bytes], taking: bytes) -> Iterator[tuple[bool, bytes]]:
+    """Yield (whether it is the output, name) of what a link reads and writes, an empty name for what is doubtful."""
+    before = b""
+    for word in args:
+        option, before = before, b""
+        if option == b"-o":
+            yield True, word
+        elif word.startswith(b"-") and word != b"-":
+            if word in LINKER_ASKED.split():
+                yield False, word
+            elif word == b"--" or (word != b"-o" and word.startswith((b"-o", b"--ou"))):
+                yield False, b""  # names an output in another way, or an input
+            before = word
+        elif not option or option not in taking.split():
+            yield False, word
+
+
+def _maker(word: bytes, column: int) -> str:
+    for maker, row in CONFIGURE:
+        if any(_is_like(word, pattern) for pattern in row[column].split()):
+            return maker
+    return ""
+
+
+def _is_like(word: bytes, pattern: bytes) -> bool:
+    """Match as sh's `case` does, as far as the table needs it."""
+    first, *rest = pattern.split(b"*")
+    if not rest:
+        return _is_same(word, first)
+    last = rest.pop()
+    at, end = len(first), len(word) - len(last)
+    if end < at or not _is_same(word[:at], first) or not _is_same(word[end:], last):
+        return False
+    for piece in rest:
+        at = word.find(piece, at, end) + len(piece)
+        if at < len(piece):
+            return False
+    return True
+
+
+def _is_same(text: bytes, pattern: bytes) -> bool:
+    return text == pattern or (len(text) == len(pattern) and all(one in (63, other) for one, other in zip(pattern, text)))
+
+
+def _probe(args: Sequence[bytes], probes: frozenset[bytes], prefixes: tuple[bytes, ...], taking: bytes) -> str:
     if NO_INPUT.issuperset(args):
-        return True
+        return QUESTION
     # Looked at one by one only when there is something to find: a link of a thousand objects has no such word.
     if probes.isdisjoint(args) and not (prefixes and any(arg.startswith(prefixes) for arg in args)):
-        return False
+        return ""
     takes_next = frozenset(taking.split())
     taken = unsure = False
     for arg in args:
         if arg == b"--":
-            return False  # an option's value for some, the end of the options for others
+            return ""  # an option's value for some, the end of the options for others
         if taken:
             taken = False
         elif unsure and arg in takes_next:
@@ -136,6 +255,6 @@ def _probe(args: Sequence[bytes], probes: frozenset[bytes], prefixes: tuple[byte
         elif arg in takes_next:
             taken = True
         elif not unsure and (arg in probes or arg.startswith(prefixes)):
-            return True
+            return COMPILE if arg in _COMPILES else QUESTION
         unsure = arg.startswith(b"@")
-    return False
+    return ""

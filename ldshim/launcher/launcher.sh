@@ -11,7 +11,7 @@
 # unless that word takes a value (`-o -c`, `-Xlinker -c`), or is a response file, which may end in such a word. That needs no walk with a
 # state, only the last word; what is doubtful goes to Python.
 #
-# What a shell does to the environment on the way (dash 0.5.12, measured by tests/test_launcher_environment.py): variables whose names are
+# What a shell does to the environment on the way (dash 0.5.12, measured by tests/process/test_launcher_environment.py): variables whose names are
 # no sh names are dropped (an exported bash function is one; bash as sh keeps them), PWD is set, or corrected where it was not the current
 # directory, and IFS, OPTIND and PPID are reset where they were set. Ours: _LDSHIM_VIA, _LDSHIM_DEPTH, and PATH without directories of
 # ours. Every variable of this file begins with _ldshim_, for to assign to one that came with the environment is to change it.
@@ -133,6 +133,62 @@ if [ -n "$_ldshim_doubt" ] && [ $_ldshim_way = python ]; then
         esac
         _ldshim_before=$_ldshim_word
     done
+    _ldshim_become "$@"
+fi
+
+# What a configure script links is known by the names of what goes in and what comes out (command/probes.py, CONFIGURE): every word that
+# names a file is looked at, up to the first that is nobody's. `came` is none, nothing (/dev/null) or known, `went` none, other or known.
+if [ $_ldshim_way = python ] && [ $# -lt @CONFIGURE_MOST@ ]; then
+    _ldshim_before=
+    _ldshim_came=none
+    _ldshim_went=none
+    case $PWD in
+    @PLACES@) _ldshim_went=known ;;
+    *)
+        for _ldshim_word do
+            _ldshim_option=$_ldshim_before
+            _ldshim_before=
+            case $_ldshim_option in
+            -o)
+                case $_ldshim_word in
+                @OUTPUTS@) _ldshim_went=known ;;
+                *) _ldshim_went=other ;;
+                esac
+                continue
+                ;;
+            esac
+            case $_ldshim_word in
+            @LINKER_ASKED@) _ldshim_came=known ;;
+            -- | -o?* | --ou*)
+                _ldshim_came=other
+                break
+                ;;
+            esac
+            case $_ldshim_word in
+            -?*)
+                _ldshim_before=$_ldshim_word
+                continue
+                ;;
+            esac
+            case '@TAKES_NEXT@' in
+            *" $_ldshim_option "*) continue ;;
+            esac
+            case $_ldshim_word in
+            @NOTHING@) [ $_ldshim_came = known ] || _ldshim_came=nothing ;;
+            @NEUTRAL@) ;;
+            @INPUTS@) _ldshim_came=known ;;
+            *)
+                _ldshim_came=other
+                break
+                ;;
+            esac
+        done
+        ;;
+    esac
+    case $_ldshim_came:$_ldshim_went in
+    other:* | none:none | none:other | known:other) ;;
+    *) _ldshim_way=straight ;;
+    esac
     _ldshim_become "$@"
 fi
 

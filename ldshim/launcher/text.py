@@ -103,6 +103,13 @@ class Launcher:
             b"@SECOND@": second_characters([*known, *prefixes]),
             b"@PROBES@": alternatives([*known, *(prefix + b"*" for prefix in prefixes)]),
             b"@TAKES_NEXT@": b" " + b" ".join(sorted(takes_next.split())) + b" ",
+            b"@CONFIGURE_MOST@": b"%d" % probes.CONFIGURE_MOST,
+            b"@LINKER_ASKED@": alternatives(probes.LINKER_ASKED.split()),
+            b"@OUTPUTS@": alternatives(_configure(probes.OUTPUTS)),
+            b"@INPUTS@": alternatives(_configure(probes.INPUTS)),
+            b"@PLACES@": alternatives(_configure(probes.PLACES)),
+            b"@NEUTRAL@": alternatives((probes.DRIVER_NEUTRAL if driver else probes.LINKER_NEUTRAL).split()),
+            b"@NOTHING@": probes.NO_SOURCE,
         }
         return b"\n".join(_filled(line, fields) for line in without_comments(template))
 
@@ -110,6 +117,11 @@ class Launcher:
         values = {"places": self.places, "name": self.name, "real": self.real, "argv0": self.argv0}
         quick = QUICK.format(never=NEVER_PLAIN[self.kind], family=self.family, identity=self.identity, **values) if self.family else ""
         return PYTHON.format(quick=quick, **values).encode("ascii")
+
+
+def _configure(column: int) -> list[bytes]:
+    """Collect the patterns of one column of the table."""
+    return [pattern for _, row in probes.CONFIGURE for pattern in row[column].split()]
 
 
 def fits_shebang(python: bytes) -> bool:

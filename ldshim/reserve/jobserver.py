@@ -15,7 +15,8 @@ A jobserver is a pipe with a byte for every job that may still start. The edge c
   - Some servers put in one token at a time, and the next when it is gone (build2, steve). A first read of one byte is thus not yet the
     answer, and is followed by up to 30 ms of grace; see `take`.
 
-Used by the warden through lease.py; entry calls `find`, because descriptors must be looked at before anything of ours is opened.
+Used by the warden through lease.py; source.py calls `find`, in the link's own process: descriptors must be looked at before anything of
+ours is opened.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GRACE = 0.03  # seconds; jobserver-lessons §0.7: 7 of 7 tokens of a trickling server with it, 1 of 7 without
+
+FULL_SECONDS = 0.1  # half of what make's exit may wait for us (C15)
 
 # The closed set of reasons why a jobserver that is named cannot be used; makeflags.py has those for none being named.
 DRY_RUN = "make only prints what it would do"
@@ -76,6 +79,11 @@ class Jobserver:
         """Count the tokens held."""
         return len(self._bytes)
 
+    @property
+    def is_device(self) -> bool:
+        """Tell whether this is a character device, whose server takes tokens back from the dead."""
+        return self._single
+
     def fds(self) -> list[int]:
         """Return our private descriptors: all close-on-exec, for the warden to keep."""
         return [] if self._read_fd < 0 else sorted({self._read_fd, self._write_fd})
@@ -108,9 +116,9 @@ class Jobserver:
         return taken
 
     def give(self, count: int) -> None:
-        """Give back `count` of the tokens held (all, when there are fewer), the bytes unchanged, waiting for room if need be.
+        """Give back `count` of the tokens held (all, when there are fewer), the bytes unchanged, waiting a moment for room if need be.
 
-        Raise OSError when the jobserver is gone (a device's daemon died); what was not given back is then still in `held`.
+        Where no room comes, what is left stays in `held`, as it does where OSError is raised: the jobserver is gone (a device's daemon).
         """
         left = min(count, len(self._bytes))
         while left > 0:
@@ -118,12 +126,13 @@ class Jobserver:
                 # The bytes leave our books only when the kernel has them: an error in between loses none and doubles none.
                 written = os.write(self._write_fd, self._bytes[: 1 if self._single else left])
             except BlockingIOError:
-                # Full, because somebody gave more than was taken. Readers will come: we hold a read end, so this cannot be a dead pipe.
+                # Full: somebody put more in than was ever taken out, so nobody lacks what we cannot add.
                 import select  # noqa: PLC0415  almost never, and a module that costs 0.3 ms
 
                 poller = select.poll()
                 poller.register(self._write_fd, select.POLLOUT)
-                poller.poll()
+                if not poller.poll(FULL_SECONDS * 1000):
+                    return
                 continue
             del self._bytes[:written]
             left -= written

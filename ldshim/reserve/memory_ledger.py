@@ -18,11 +18,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 
-from ..call import own_directory, processes
+from ..call import clock, own_directory, processes
 from ..call.descriptors import raised
-from ..call.environment import slurp
+from ..call.environment import count, slurp
 from . import memory
 from .wrapped import WrappedLease
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 PREFIX = b"memory-"
 LOCK = b"memory"
 LOCK_SECONDS = 0.25  # a reading under lock is about a millisecond for each promise; whoever holds it longer is stopped
+LOOK_SECONDS = 0.001  # between two tries to lock
 REFUSED_SECONDS = 0.25  # no memory: asked again so much later
 
 
@@ -53,7 +53,7 @@ class Promise:
         self.jobs = 0
         self._link = link
         self._directory = directory
-        self._name = PREFIX + processes.stamp(link)
+        self._name = PREFIX + (processes.stamp(link) or b"%d." % link)
         self._fd = -1
 
     def claim(self, jobs: int) -> list[tuple[int, str]]:
@@ -162,7 +162,7 @@ class GuardedLease(WrappedLease):
 
     __slots__ = ("_again", "_clock", "_follows", "promise")
 
-    def __init__(self, lease: Lease, promise: Promise, follows: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, lease: Lease, promise: Promise, follows: bool = True, clock: Callable[[], float] = clock.now) -> None:
         """Guard a lease. follows: the promise is for the threads held; else it was made for all that the link was told, and stays."""
         super().__init__(lease)
         self.promise = promise
@@ -214,7 +214,7 @@ def used(link: int) -> int:
     total = 0
     for pid in [link, *processes.below(link)]:
         try:
-            status = slurp(b"%s/%d/status" % (processes.PROC, pid))
+            status = slurp(processes.place(pid, b"status"))
         except OSError:
             continue
         # A zombie's has no such lines, and a name cannot pass for one: its newlines are escaped.
@@ -259,10 +259,8 @@ def _still_to_come(name: bytes, content: bytes) -> int:
     digits = content.strip()
     size = int(digits) if digits.isdigit() else 0
     stamp = name[len(PREFIX) :]
-    pid = stamp.partition(b".")[0]
-    if not pid.isdigit() or processes.stamp(int(pid)) != stamp:
-        return size
-    return max(0, size - used(int(pid)))
+    pid = count(stamp.partition(b".")[0])
+    return max(0, size - used(pid)) if pid and processes.stamp(pid) == stamp else size
 
 
 def _lock(directory: int) -> int:
@@ -278,23 +276,25 @@ def _lock(directory: int) -> int:
 
 
 def _locked(fd: int) -> bool:
-    """Lock an open file for ourselves; False when that takes longer than any living holder needs."""
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
+    """Lock an open file for ourselves; False when that takes longer than any living holder needs, or no lock can be had at all."""
+    for _ in range(round(LOCK_SECONDS / LOOK_SECONDS)):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            clock.sleep(LOOK_SECONDS)
         except OSError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.001)
+            return False
         else:
             return True
+    return False
 
 
 def promise(get: Callable[[bytes], bytes], footprint: Footprint, link: int) -> Promise:
-    """Open the book for one link; without a directory that only we can write nothing is shared, and the machine's own figures count.
+    """Open the book for one link; without a directory of ours, or without locks, nothing is shared: the machine's own figures count.
 
     get: Environment.get; link: pid of the process that becomes the linker.
     """
     directory = own_directory.directory(get)
-    return Promise(directory if isinstance(directory, bytes) else b"", footprint, link)
+    if isinstance(directory, str) or own_directory.why_no_locks(directory):
+        directory = b""
+    return Promise(directory, footprint, link)

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import os
 
+from ..call import processes
 from ..call.environment import slurp
 from . import makeflags
 
 # The closed set of reasons why there is no make to be asked.
-FOREIGN_PROC = "/proc is missing or belongs to another PID namespace"
+FOREIGN_PROC = processes.FOREIGN
 NO_MAKE = "no make among the processes that led to this one"
 OTHER_USER = "a process between this one and its make runs as another user"
 UNREADABLE = "a process between this one and its make may not be looked at"
@@ -27,7 +28,7 @@ NO_WORDS = "the make that runs this recipe gave it no MAKEFLAGS"
 
 _MAKES = (b"make", b"gmake", b"gnumake", b"remake")
 _DELETED = b" (deleted)"  # what readlink adds when the make was replaced by an upgrade while running
-_LINES = (b"PPid", b"Uid", b"NSpid")
+_LINES = (b"PPid", b"Uid")
 _DEEPEST = 1000  # more ancestors than any build has; a bound, should /proc change under our feet
 
 
@@ -49,14 +50,12 @@ def find(proc: bytes = b"/proc") -> Recipe | str:
     """Climb from this process to the nearest make, or say why there is none to be asked."""
     pid = os.getpid()
     try:
-        if os.readlink(proc + b"/self") != b"%d" % pid:
-            return FOREIGN_PROC
-        status = _status(proc, pid)
+        status = _status(proc, pid) if processes.shows_us(proc) else {}
     except OSError:
+        status = {}
+    if not status:
         return FOREIGN_PROC
     user = status[b"Uid"]
-    if len(status[b"NSpid"].split()) > 1:
-        return FOREIGN_PROC
     chain: list[int] = []
     while len(chain) < _DEEPEST:
         chain.insert(0, pid)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+OTHER_DESCRIPTORS = 32  # a warden has about ten open, and three more while it looks at a link
+
+
 class SlotsLease(Lease):
     """A lease on slots. Owner: the process that calls `grow`; a fork shares the locks, so only one of the two may go on using it."""
 
@@ -65,7 +68,7 @@ class SlotsLease(Lease):
                 return 0
             self._directory = opened
             self._mark = self._lock(b"link-%d" % os.getpid())
-        wanted = min(wanted, max(not self._own, self._room()))
+        wanted = min(wanted, max(not self._own, min(self._room(), self._descriptors())))
         before = len(self._fds)
         taken = {number for number, _ in self._own + self._fds}
         for number in range(self._count - 1, -1, -1):
@@ -81,6 +84,11 @@ class SlotsLease(Lease):
     def surplus(self) -> int:
         """Count the slots held beyond an even share, while a link that has less waits for one."""
         return max(0, -self._room())
+
+    def _descriptors(self) -> int:
+        """Count the slots that there are descriptors for: one each, and one for a CPU's name; the warden needs some to look at the link."""
+        limit = os.sysconf("SC_OPEN_MAX")
+        return self._count if limit < 0 else (limit - OTHER_DESCRIPTORS) // 2 - len(self._own) - len(self._fds)
 
     def _room(self) -> int:
         """Count the slots we may still take before another link that waits should have them; negative: as many are too many."""
@@ -117,7 +125,10 @@ class SlotsLease(Lease):
 
     def _say_waiting(self, *, waits: bool) -> None:
         if waits != self._waits and self._mark >= 0:
-            os.pwrite(self._mark, b"w" if waits else b"-", 0)
+            try:
+                os.pwrite(self._mark, b"w" if waits else b"-", 0)
+            except OSError:
+                return  # a full file system: the others do not learn it
         self._waits = waits
 
     def shrink(self, count: int) -> None:
@@ -174,4 +185,5 @@ def connect(get: Callable[[bytes], bytes], count: int) -> SlotsLease | str:
     get: Environment.get; count: how many slots this process may see, min(affinity, quota).
     """
     path = own_directory.directory(get)
-    return SlotsLease(path, max(1, count)) if isinstance(path, bytes) else path
+    refused = path if isinstance(path, str) else own_directory.why_no_locks(path)
+    return refused if refused or isinstance(path, str) else SlotsLease(path, max(1, count))

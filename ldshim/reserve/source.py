@@ -8,12 +8,18 @@ Choosing takes no token: the lease is empty, and the warden fills it.
 
 from __future__ import annotations
 
+import os
+
 from . import jobserver
 from .lease import JobserverLease, Lease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+PID_ONE = "PID 1 of a PID namespace takes no token: its end kills the warden, too, before one is given back"
+_INITIAL = b"pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h: nothing ends this namespace
 
 
 class Source:
@@ -30,6 +36,11 @@ class Source:
         self.reasons = reasons
         self.client = client
         self.callers_fds = client.callers_fds if client is not None else ()
+
+    def let_go(self) -> None:
+        """Close the jobserver, and lease nothing; make's descriptors stay known."""
+        self.lease.release()
+        self.lease, self.client = Lease(), None
 
 
 def find_jobserver(auths: list[tuple[str, bytes]], *, may_recover: bool) -> Source:
@@ -48,6 +59,20 @@ def find_jobserver(auths: list[tuple[str, bytes]], *, may_recover: bool) -> Sour
     if isinstance(recovered, str):
         return Source(Lease(), [*reasons, f"recovery: {recovered}"])
     return Source(JobserverLease(recovered, "recovered"), reasons, recovered)
+
+
+def refusal(client: jobserver.Jobserver) -> str:
+    """Say why this process must not take tokens of a jobserver that works, "" where it may (C14).
+
+    The kernel kills what is left of a PID namespace with its PID 1. A link that is PID 1 has no parent in there, so who serves the
+    jobserver is outside and survives the loss. Tokens of a device come back by themselves, and so do slots.
+    """
+    if os.getpid() != 1 or client.is_device:
+        return ""
+    try:
+        return "" if os.readlink(b"/proc/self/ns/pid") == _INITIAL else PID_ONE
+    except OSError:
+        return PID_ONE
 
 
 def share_host(get: Callable[[bytes], bytes], cpus: int, reasons: list[str]) -> Source:

@@ -27,7 +27,7 @@ from __future__ import annotations
 import os
 import time
 
-from ..call import own_directory, processes
+from ..call import clock, own_directory, processes
 from ..call.environment import slurp
 from ..reserve.lease import pause
 from .cpu_locks import Cpus
@@ -62,7 +62,7 @@ class Confinement:
     __slots__ = (
         "_again", "_again_after", "_ask_at", "_busy", "_cpu", "_cpus", "_denied_since", "_given_up", "_idle_since", "_idled", "_lease",
         "_link", "_mask", "_most", "_part_at", "_pids", "_runnable", "_scan_at", "_starved_since", "_ticked", "_used", "_watch_at",
-        "_watched", "_yield_at", "peak", "wants",
+        "_watched", "_watched_mask", "_yield_at", "peak", "wants",
     )  # fmt: skip
 
     def __init__(self, link: int, cpus: Cpus, lease: Lease, most: int) -> None:
@@ -83,6 +83,7 @@ class Confinement:
         self._again = self._part_at = 0.0
         self._again_after = AGAIN_SECONDS[0] / 2  # `start` has set them just before
         self._watched = self._watch_at = 0.0
+        self._watched_mask: frozenset[int] = frozenset()  # whose others' idle time was summed last
         self._idled = 0.0
         self._starved_since = 0.0
         self._yield_at = 0.0
@@ -183,11 +184,14 @@ class Confinement:
         if self._given_up or now < self._watch_at:
             return
         self._watch_at = now + WATCH_SECONDS
-        idle = idle_seconds(self._cpus.mask.difference(self._cpus.used))
+        mask = frozenset(self._cpus.used)
+        idle = idle_seconds(self._cpus.mask - mask)
         elapsed, used, idled = now - self._watched, self._used, idle - self._idled
+        # The sums of two different sets of CPUs say nothing about either.
+        same, self._watched_mask = mask == self._watched_mask, mask
         self._watched, self._used, self._idled = now, 0.0, idle
         held = min(1 + self._lease.held, len(self._cpus.mask))
-        starved = used < STARVED_SHARE * held * elapsed and self._runnable >= held and idled > IDLE_SHARE * elapsed
+        starved = same and used < STARVED_SHARE * held * elapsed and self._runnable >= held and idled > IDLE_SHARE * elapsed
         if not starved:
             self._starved_since = 0.0
             return
@@ -199,15 +203,20 @@ class Confinement:
     def start(self) -> bool:
         """Confine the link to what is held now; False, with nothing changed, where that is refused."""
         wanted = self._cpus.resize(1 + self._lease.held)
-        if set_mask(self._link, wanted):
-            set_masks(self._link, wanted)  # a WPA that is met late has forked already
-            return True
+        try:
+            if set_mask(self._link, wanted):
+                set_masks(self._link, wanted)  # a WPA that is met late has forked already
+                return True
+        except BaseException:
+            self.unconfine()
+            raise
         self._cpus.release()
         return False
 
     def unconfine(self, survivors: Iterable[int] = ()) -> None:
         """Give every thread of the link, and of what outlives it, the mask back that the call was given."""
-        set_masks(self._link, self._cpus.mask, survivors)
+        for _ in range(2):  # who could not be listed, or set, the first time
+            set_masks(self._link, self._cpus.mask, survivors)
 
     def end(self, survivors: Iterable[int]) -> None:
         """Undo everything: the link is over. survivors: processes that still hold its life pipe."""
@@ -217,6 +226,9 @@ class Confinement:
 
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time of a process, of all its threads, living and dead; 0 when it is gone. One system call, no /proc."""
+    if not clock.cpu_clocks_are_true():
+        fields = processes.stat_fields(pid)
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if len(fields) > 12 else 0.0
     try:
         # clock_getcpuclockid(3) as the kernel has it: the complement of the pid, above three bits that say CPUCLOCK_SCHED.
         return time.clock_gettime(~pid << 3 | 2)
@@ -238,7 +250,7 @@ def idle_seconds(cpus: Iterable[int]) -> float:
 def threads_of(pid: int) -> list[bytes]:
     """List the threads of a process, none when it is gone."""
     try:
-        return os.listdir(b"%s/%d/task" % (processes.PROC, pid))
+        return os.listdir(processes.place(pid, b"task"))
     except OSError:
         return []
 
@@ -253,7 +265,7 @@ def count_runnable(pids: Iterable[int], enough: int) -> int:
         for tid in reversed(threads_of(pid)):
             if found >= enough:
                 return found
-            found += _state(b"%s/%d/task/%s/stat" % (processes.PROC, pid, tid)) in (b"R", b"D")
+            found += _state(processes.place(pid, b"task/%s/stat" % tid)) in (b"R", b"D")
     return found
 
 
@@ -313,6 +325,8 @@ def obstacle(pid: int) -> str:
         mask = os.sched_getaffinity(pid)
         if len(mask) < 2:
             return ONE_CPU
+        if not processes.is_ours():
+            return processes.FOREIGN
         if len(processes.stat_fields(pid)) < 37 or not threads_of(pid):
             return NO_PROC
         os.sched_setaffinity(pid, mask)
@@ -332,6 +346,8 @@ def confine(link: int, lease: Lease, most: int, get: Callable[[bytes], bytes]) -
     mask = os.sched_getaffinity(link)
     fields = processes.stat_fields(link)
     directory = own_directory.directory(get)
+    if len(fields) < 37:
+        return NO_PROC  # it has ended meanwhile
     cpus = Cpus(mask, int(fields[36]), directory if isinstance(directory, bytes) else b"")
     confinement = Confinement(link, cpus, lease, min(most, len(mask) - 1))
     return confinement if confinement.start() else "its affinity cannot be set"

@@ -129,9 +129,10 @@ class Valve:
             self._offer_at = 0.0
 
     def end(self, survivors: list[int]) -> None:
-        """Give writers that outlive the link their CPUs back; nothing else of the valve does."""
+        """Offer nothing any more, and give writers that outlive the link their CPUs back; nothing else of the valve does."""
         if self._writers is not None:
             self._writers.end(survivors)
+        self._back(count_waiting(self._pipe.read_fd))
 
     def _offer(self, now: float) -> None:
         if self._idle_since:

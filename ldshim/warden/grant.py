@@ -23,24 +23,31 @@ if TYPE_CHECKING:
     from ..reserve.jobserver import Jobserver
     from .history import History
     from .private_jobserver import Private
+    from .reservation import Left
 
 WPA_ASKS = 13  # the first GCC whose WPA takes a token for each of its forks (gcc/lto/lto.cc, 2022-08-10)
 
 
 class Inherited:
-    """What the tool inherits of ours, and what of make's it must not: descriptors of this process, which must be as before if exec fails.
+    """What the tool inherits of ours, and what of make's it must not: all must be as before if exec fails, or if something of ours does.
 
-    life_fd: the life pipe's write end, -1 without a warden; pipe: GCC's private jobserver, None without one; callers_fds: make's own
-    descriptors, hidden from a link that has a private jobserver, so that nothing below holds make's write end.
+    left: the warden, None without one; pipe: GCC's private jobserver, None without one; lease: this process's side of what is reserved;
+    callers_fds: make's own descriptors, hidden from a link that has a private jobserver, so that nothing below holds make's write end.
     """
 
-    __slots__ = ("_callers_fds", "_hidden", "life_fd", "pipe")
+    __slots__ = ("_callers_fds", "_hidden", "_lease", "left", "pipe")
 
-    def __init__(self, life_fd: int = -1, pipe: Private | None = None, callers_fds: Iterable[int] = ()) -> None:
-        self.life_fd = life_fd
-        self.pipe = pipe
+    def __init__(self, lease: Lease | None = None, callers_fds: Iterable[int] = ()) -> None:
+        self.left: Left | None = None
+        self.pipe: Private | None = None
+        self._lease = lease or Lease()
         self._callers_fds = callers_fds
         self._hidden: list[int] = []
+
+    @property
+    def life_fd(self) -> int:
+        """Return the descriptor by which everything below is known to belong to this link, -1 where it has none."""
+        return self.left.life_fd if self.left is not None else self.pipe.write_fd if self.pipe is not None else -1
 
     def before_exec(self) -> None:
         """Hide make's descriptors."""
@@ -50,12 +57,26 @@ class Inherited:
                 self._hidden.append(fd)
 
     def undo(self) -> None:
-        """Restore what reserving changed in this process: the call runs unedited after all."""
-        for fd in self._hidden:
-            os.set_inheritable(fd, True)
-        if self.pipe is not None:
-            self.pipe.close()
-        self._hidden, self.pipe = [], None
+        """Restore what reserving changed, whatever of that fails: the call runs unedited after all."""
+        for step in (self._show, self._dismiss, self._close, self._lease.release):
+            try:
+                step()
+            except Exception:
+                continue
+
+    def _show(self) -> None:
+        while self._hidden:
+            os.set_inheritable(self._hidden.pop(), True)
+
+    def _dismiss(self) -> None:
+        left, self.left = self.left, None
+        if left is not None:
+            left.dismiss()
+
+    def _close(self) -> None:
+        pipe, self.pipe = self.pipe, None
+        if pipe is not None:
+            pipe.close()
 
 
 class Grant:
@@ -93,38 +114,54 @@ def reserve(
     if not decision.number:
         return Grant()
     avoid = named_descriptors(environment.get(name) for name in makeflags.VARIABLES)
-    order = Reservation(lease, decision.number - 1, decision.policy, environment, wpa_asks=gcc_major >= WPA_ASKS, epilogue=epilogue)
-    if decision.lto == "gcc":
-        return _reserve_for_gcc(decision, order, callers_fds, avoid)
+    most = decision.number - 1
+    if decision.policy == "enclose" and lease.source == "none":
+        lease = _kept(most)
+    order = Reservation(lease, most, decision.policy, environment, wpa_asks=gcc_major >= WPA_ASKS, epilogue=epilogue)
+    inherited = Inherited(lease, callers_fds if decision.lto == "gcc" else ())
+    try:
+        return _reserve_for_gcc(decision, order, inherited, avoid) if decision.lto == "gcc" else _reserve(decision, order, inherited, avoid)
+    except BaseException:
+        inherited.undo()
+        raise
+
+
+def _reserve(decision: Decision, order: Reservation, inherited: Inherited, avoid: Collection[int]) -> Grant:
+    """Leave a warden where something is to be taken, and return what it could take at once."""
     if decision.policy == "none":
         return Grant(decision.number)
-    left = handover.leave_warden(order, avoid)
+    left = inherited.left = handover.leave_warden(order, avoid)
     if left is None:
         return Grant(1)
     number = decision.number if left.elastic else 1 + left.taken if left.policy != "none" else 1
-    return Grant(number, 0, left.policy, left.reason, Inherited(left.life_fd))
+    return Grant(number, 0, left.policy, left.reason, inherited)
 
 
-def _reserve_for_gcc(decision: Decision, order: Reservation, callers_fds: Iterable[int], avoid: Collection[int]) -> Grant:
+def _reserve_for_gcc(decision: Decision, order: Reservation, inherited: Inherited, avoid: Collection[int]) -> Grant:
     """Fill GCC's private jobserver at once, or leave a warden that feeds it."""
-    pipe = private_jobserver.create(avoid)
     try:
-        number, left = decision.number, None
-        if decision.policy != "none":
-            left = handover.leave_warden(order.with_pipe(pipe), avoid)
-            if left is not None and left.elastic:
-                return Grant(number, decision.before_memory, left.policy, "", Inherited(left.life_fd, pipe, callers_fds))
-            number = 1 + (left.taken if left is not None else 0)
-        elif not order.wpa_asks and len(os.sched_getaffinity(0)) > number:
-            # Nothing is held, but WPA would fork as many writers as it likes: the warden confines them to the number.
-            alone = Reservation(Lease(), number - 1, "fixed", order.environment, pipe)
-            left = handover.leave_warden(alone, avoid)
-        pipe.fill(number - 1)
-        life_fd, policy = (left.life_fd, left.policy) if left is not None else (pipe.write_fd, "none")
-        return Grant(number, 0, policy, "", Inherited(life_fd, pipe, callers_fds))
-    except BaseException:
-        pipe.close()
-        raise
+        pipe = inherited.pipe = private_jobserver.create(avoid, decision.make.name if decision.make is not None else b"")
+    except OSError:
+        return Grant()  # the kernel gives no descriptor: the number can only be enforced with a pipe
+    number, left = decision.number, None
+    if decision.policy != "none":
+        left = inherited.left = handover.leave_warden(order.with_pipe(pipe), avoid)
+        if left is not None and left.elastic:
+            return Grant(number, decision.before_memory, left.policy, "", inherited)
+        number = 1 + (left.taken if left is not None else 0)
+    elif not order.wpa_asks and len(os.sched_getaffinity(0)) > number:
+        # Nothing is held, but WPA would fork as many writers as it likes: the warden confines them to the number.
+        alone = Reservation(_kept(number - 1), number - 1, "fixed", order.environment, pipe)
+        left = inherited.left = handover.leave_warden(alone, avoid)
+    pipe.fill(number - 1)
+    return Grant(number, 0, left.policy if left is not None else "none", "", inherited)
+
+
+def _kept(count: int) -> Lease:
+    """Return a lease on threads that nobody counts: its warden holds no token, and confines the link to them."""
+    from ..reserve.wrapped import Kept  # noqa: PLC0415  a pin, or a ceiling of one
+
+    return Kept(count)
 
 
 def foresee(decision: Decision, client: Jobserver | None) -> Grant:
@@ -134,7 +171,8 @@ def foresee(decision: Decision, client: Jobserver | None) -> Grant:
     number, policy = decision.number, decision.policy
     if client is not None and policy not in ("valve", "confine"):
         number = 1 + min(client.available(), number - 1)
-        policy = policy if number > 1 else "none"
+    if policy in ("fixed", "enclose"):
+        policy = "fixed" if number > 1 else "none"
     auth = b"R,W" if decision.lto == "gcc" else b""
     return Grant(number, decision.before_memory if policy == "valve" else 0, policy, auth=auth)
 

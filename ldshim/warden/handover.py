@@ -14,11 +14,11 @@ Behind a valve nothing depends on what is taken, so that link does not wait for 
 from __future__ import annotations
 
 import os
-import time
 
 from ..call import processes
-from ..call.descriptors import raised
-from .reservation import Left, Link
+from ..call.descriptors import pipe, raised
+from ..call.environment import count
+from .reservation import Left, Link, dismiss
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,12 +42,17 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     """
     # What GCC is told does not depend on what is taken: that link need not wait for it.
     tells = reservation.policy != "valve"
+    life_read = life_write = -1
     try:
-        life_read, life_write = (raised(fd, avoid) for fd in os.pipe())
+        life_read, life_write = pipe(avoid)
         report_read, report_write = (raised(fd, avoid) for fd in os.pipe()) if tells else (-1, -1)
     except OSError:
+        for fd in (life_read, life_write):
+            if fd >= 0:
+                os.close(fd)
         return None
     link = Link(life_read)
+    mask = os.sched_getaffinity(0)
     pending = processes.child_is_pending()
     try:
         child = os.fork()
@@ -58,18 +63,22 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
     os.close(life_read)
     if link.pidfd >= 0:
         os.close(link.pidfd)
-    # The intermediate child has forked the warden when its status is 0.
-    answer = b"0 valve " if child > 0 and processes.reap(child, pending) == 0 else b""
-    if tells:
-        os.close(report_write)
-        answer = os.read(report_read, 512)
-        os.close(report_read)
-    if not answer:
-        os.close(life_write)
-        return None
-    os.set_inheritable(life_write, True)
-    taken, policy, reason = answer.split(b" ", 2)
-    return Left(int(taken), policy.decode(), reason.decode(), life_write)
+    try:
+        # The intermediate child has forked the warden when its status is 0.
+        answer = b"0 valve " if child > 0 and processes.reap(child, pending) == 0 else b""
+        if tells:
+            os.close(report_write)
+            answer = os.read(report_read, 512)
+            os.close(report_read)
+        if not answer:
+            os.close(life_write)
+            return None
+        os.set_inheritable(life_write, True)
+        taken, policy, reason = answer.split(b" ", 2)
+        return Left(int(taken), policy.decode(), reason.decode(), life_write, mask)
+    except BaseException:
+        dismiss(life_write, mask)
+        raise
 
 
 def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoReturn:
@@ -81,11 +90,20 @@ def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoRetu
     try:
         if os.fork() == 0:
             if report_fd < 0:
-                time.sleep(AFTER_YOU_SECONDS)
+                from ..call import clock  # noqa: PLC0415  as below
+
+                clock.sleep(AFTER_YOU_SECONDS)
             from . import watch  # noqa: PLC0415  nobody else needs it, and behind a valve nobody waits for it
 
             watch.serve(link, reservation, report_fd)
         status = 0
+    except BaseException as error:
+        if reservation.epilogue is not None:
+            from .history import History  # noqa: PLC0415  only a warden that is to write a log
+
+            history = History(clock.now())
+            history.fail(error)
+            reservation.epilogue(history, 0.0)
     finally:
         os._exit(status)  # without Python's own clean-up, which would flush streams that belong to somebody else
 
@@ -102,15 +120,14 @@ def is_nested(environment: Environment) -> bool:
     not got the pipe.
     """
     above, _, pipe = environment.get(HELD).partition(b":")
-    pid = above.partition(b".")[0]
     number, _, inode = pipe.partition(b".")
-    if not (pid.isdigit() and number.isdigit() and inode.isdigit()):
+    if not inode:
         return False
     try:
-        found = os.fstat(int(number))
+        found = os.fstat(count(number))
     except OSError:
         return False
-    return found.st_ino == int(inode) and processes.stamp(int(pid)) == above
+    return b"%d" % found.st_ino == inode and processes.lives(above)
 
 
 def replace_process(real: bytes, argv: list[bytes], environment: Environment) -> NoReturn:

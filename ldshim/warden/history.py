@@ -15,10 +15,11 @@ class History:
     """The course of one reservation.
 
     steps: [seconds since the handover, threads held, the implicit one counted], one for each change; waited: seconds in which the link
-    wanted one more thread and none was free; peak: threads in use at once at most, the implicit one counted. now: a monotonic clock.
+    wanted one more thread and none was free; peak: threads in use at once at most, the implicit one counted; failed: what was raised in
+    the warden first, "" for nothing. now: a monotonic clock.
     """
 
-    __slots__ = ("_began", "_noted", "_wanted", "peak", "steps", "waited")
+    __slots__ = ("_began", "_noted", "_wanted", "failed", "peak", "steps", "waited")
 
     def __init__(self, now: float) -> None:
         self._began = now
@@ -27,6 +28,7 @@ class History:
         self.steps: list[list[float]] = []
         self.waited = 0.0
         self.peak = 1
+        self.failed = ""
 
     def note(self, now: float, tokens: int, wants: bool) -> None:
         """Write down what is held now: so many tokens beside the implicit thread. wants: one more, which nobody has to give."""
@@ -42,6 +44,14 @@ class History:
     def use(self, tokens: int) -> None:
         """Count tokens that were in use at once."""
         self.peak = max(self.peak, 1 + tokens)
+
+    def fail(self, error: BaseException) -> None:
+        """Note what was raised, and where; the first counts, for the others may follow from it."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else ""
+        self.failed = self.failed or f"{type(error).__name__}{where}: {error}"
 
     def wall(self, now: float) -> float:
         """Return the seconds since the handover."""

@@ -8,14 +8,15 @@ Whatever the objects recorded, lto-wrapper then runs make without -j, and make t
 The read end is O_NONBLOCK: GCC 13 and later wait for ever on a blocking one (lto1 holds the tokens it waits for). Both ends are
 inheritable, and stand above 100, where no shell's `exec 3<` comes by.
 
-How it is used: `entry` makes one, `rewrite` names it in MAKEFLAGS, the warden feeds it (gcc_valve.py) or it is filled once and left alone.
+How it is used: grant.py makes one, decide/rewrite.py names it in MAKEFLAGS, the warden feeds it (gcc_valve.py) or it is filled once and
+left alone.
 """
 
 from __future__ import annotations
 
 import os
 
-from ..call.descriptors import raised
+from ..call.descriptors import pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,13 +24,18 @@ if TYPE_CHECKING:
 
 
 class Private:
-    """An anonymous pipe that speaks jobserver. read_fd is non-blocking; owner: the process tree of the link, which inherits both ends."""
+    """An anonymous pipe that speaks jobserver.
 
-    __slots__ = ("read_fd", "write_fd")
+    read_fd is non-blocking; owner: the process tree of the link, which inherits both ends; make: the name of the make that will be its
+    client.
+    """
 
-    def __init__(self, read_fd: int, write_fd: int) -> None:
+    __slots__ = ("make", "read_fd", "write_fd")
+
+    def __init__(self, read_fd: int, write_fd: int, make: bytes = b"") -> None:
         self.read_fd = read_fd
         self.write_fd = write_fd
+        self.make = make
 
     def fill(self, tokens: int) -> None:
         """Put tokens in: N-1 for a link that may run N jobs. 4096 is far below any pipe's capacity, so this cannot block."""
@@ -45,12 +51,13 @@ class Private:
         os.close(self.write_fd)
 
 
-def create(avoid: Collection[int] = ()) -> Private:
-    """Make the pipe. avoid: descriptor numbers that some *MAKEFLAGS names, so that nobody takes ours for theirs. Raises OSError."""
-    reader, writer = os.pipe()
-    read_fd = raised(reader, avoid)
-    write_fd = raised(writer, avoid)
+def create(avoid: Collection[int] = (), make: bytes = b"") -> Private:
+    """Make the pipe. avoid: descriptor numbers that some *MAKEFLAGS names, so that nobody takes ours for theirs. Raises OSError.
+
+    make: as Private.
+    """
+    read_fd, write_fd = pipe(avoid)
     os.set_blocking(read_fd, False)
     os.set_inheritable(read_fd, True)
     os.set_inheritable(write_fd, True)
-    return Private(read_fd, write_fd)
+    return Private(read_fd, write_fd, make)

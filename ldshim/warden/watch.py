@@ -10,6 +10,10 @@ holds them. The consequences, one by one:
   over when nobody does.
 - A tool that closes every descriptor does not end the link: the pidfd says so. A server started under the link that keeps the life pipe
   does not hold it up: once the process is dead, holders count only while they are tools of the link in its own session.
+- Whatever is raised in it ends in: masks restored, tokens back, one line in the log. What moves the tokens may fail while the link runs;
+  then nothing moves any more, the link runs on every CPU, and what it holds stays held until it is over.
+- The shim may change its mind after the warden was left (exec failed, or something of ours did). It writes a byte into the life pipe, which
+  nobody else ever does: then the link goes on without tokens, and the warden ends.
 - It keeps no descriptor but its own, stdio on /dev/null, cwd /: `make | tee` ends when make does, and make does not wait for us.
 
 After it is over it has 0.2 s to be gone from every jobserver, and needs about one millisecond.
@@ -21,8 +25,9 @@ import gc
 import os
 import time
 
-from ..call import processes
-from ..call.real_tool import kind_of, program_name
+from ..call import clock, processes
+from ..call.descriptors import nowhere
+from ..call.real_tool import kind_of, unversioned
 from .history import History
 
 TYPE_CHECKING = False
@@ -75,29 +80,69 @@ def serve(link: Link, reservation: Reservation, report_fd: int) -> None:
         keep.append(link.pidfd)
     if pipe is not None:
         keep += [pipe.read_fd, pipe.write_fd]
-    become_warden(keep)
-    history = History(time.monotonic())
+    history = History(clock.now())
+    policy: Policy | None = None
+    epilogue = reservation.epilogue
     try:
-        policy = _begin(link, reservation)
-        held = b"fixed" if lease.held or lease.counted else b"none"
-        elastic = reservation.policy in ("valve", "confine") and not isinstance(policy, str)
-        word, reason = reservation.policy.encode() if elastic else held, policy.encode() if isinstance(policy, str) else b""
+        become_warden(keep)
+        begun = _begin(link, reservation)
+        policy = None if isinstance(begun, str) else begun
+        held = "fixed" if lease.held or lease.counted else "none"
+        word = reservation.policy if policy is not None and reservation.policy in ("valve", "confine") else held
         if report_fd >= 0:
-            _report(report_fd, lease.held, word, reason)
-    except BaseException:
-        lease.release()
-        raise
-    if word == b"none" and isinstance(policy, str):
-        lease.release()
-        return
-    watch(link, lease, None if isinstance(policy, str) else policy, history)
-    if reservation.epilogue is not None:
-        reservation.epilogue(history, time.process_time())
+            _report(report_fd, lease.held, word, begun if isinstance(begun, str) else "")
+            report_fd = -1
+        if word == "none" and policy is None:
+            epilogue = None  # nothing was held, and nothing is to be told
+        else:
+            watch(link, lease, policy, history)
+    except BaseException as error:
+        history.fail(error)
+    if report_fd >= 0:
+        # The shim still waits, and says in its own line what failed here.
+        attempt(history, lambda: _report(report_fd, 0, "none", history.failed))
+        epilogue = None
+    try:
+        wind_up(link, lease, policy, history, epilogue)
+    except BaseException as error:
+        history.fail(error)
+        wind_up(link, lease, policy, history, epilogue)
 
 
-def _report(fd: int, held: int, word: bytes, reason: bytes) -> None:
-    os.write(fd, b"%d %s %s" % (held, word, reason))
+def _report(fd: int, held: int, word: str, reason: str) -> None:
+    os.write(fd, f"{held} {word} {reason[:400]}".encode("utf-8", "backslashreplace"))
     os.close(fd)
+
+
+def attempt(history: History, action: Callable[[], object]) -> bool:
+    """Do what must not be left undone: once more where it fails, since what is short (memory, descriptors) is so for a moment only."""
+    for _ in range(2):
+        try:
+            action()
+        except BaseException as error:
+            history.fail(error)
+        else:
+            return True
+    return False
+
+
+def wind_up(
+    link: Link, lease: Lease, policy: Policy | None, history: History, epilogue: Callable[[History, float], None] | None = None
+) -> None:
+    """Give everything back, restore every mask, write the last line: each of them, whatever fails before; a second call does no harm.
+
+    Tokens first, for somebody waits for them. The descriptors last: make's own end waits for those, and finds the log complete.
+    """
+    try:
+        attempt(history, lambda: lease.shrink(lease.held))
+        if policy is not None and not attempt(history, lambda: policy.end(_survivors(link))):
+            attempt(history, lambda: policy.end([]))
+    finally:
+        try:
+            if epilogue is not None:
+                attempt(history, lambda: epilogue(history, time.process_time()))
+        finally:
+            release(lease, history)
 
 
 def _begin(link: Link, reservation: Reservation) -> Policy | str:
@@ -108,9 +153,8 @@ def _begin(link: Link, reservation: Reservation) -> Policy | str:
         from .gcc_valve import Valve  # noqa: PLC0415  termios, and only GCC needs it
 
         lease.grow(0)  # where slots are shared, the implicit thread counts as well
-        make = program_name((environment.get(b"MAKE").split() or [b"make"])[0])
         confine_wpa = None if reservation.wpa_asks else _confine_wpa(reservation, lease)
-        return Valve(link.pid, reservation.pipe, lease, reservation.most, make, confine_wpa)
+        return Valve(link.pid, reservation.pipe, lease, reservation.most, reservation.pipe.make, confine_wpa)
     if reservation.policy == "confine":
         from .confinement import confine  # noqa: PLC0415  only linkers with a fixed number of threads need it
 
@@ -121,6 +165,14 @@ def _begin(link: Link, reservation: Reservation) -> Policy | str:
             return confinement
         refused = confinement
     lease.grow(reservation.most - lease.held)
+    if reservation.policy == "enclose":
+        from ..reserve.wrapped import Kept  # noqa: PLC0415
+        from .confinement import confine  # noqa: PLC0415  as above
+
+        confinement = confine(link.pid, Kept(lease.held), lease.held, environment.get)
+        if not isinstance(confinement, str):
+            return confinement
+        refused = confinement
     if reservation.pipe is not None and not reservation.wpa_asks:
         from ..reserve.wrapped import Kept  # noqa: PLC0415
         from .gcc_valve import Writers  # noqa: PLC0415
@@ -149,25 +201,34 @@ def become_warden(keep: list[int]) -> None:
             _signal.signal(number, _signal.SIG_IGN)
         except (OSError, ValueError):
             continue  # SIGKILL, SIGSTOP and the C library's own
-    null = os.open(b"/dev/null", os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    kept = {0, 1, 2, *keep}
+    null = nowhere()
+    if null >= 0:
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+    _close_all_but({*((0, 1, 2) if null >= 0 else ()), *keep})
+    os.chdir(b"/")
+    _name_ourselves()
+    # The link turned it off, and will be gone. What is here already is no garbage: to look at it would only copy pages.
+    gc.freeze()
+    gc.enable()
+
+
+def _close_all_but(kept: set[int]) -> None:
     try:
         numbers = [int(name) for name in os.listdir(b"/proc/self/fd")]
     except OSError:
-        numbers = list(range(os.sysconf("SC_OPEN_MAX")))
+        numbers = []
     for fd in numbers:
         if fd not in kept:
             try:
                 os.close(fd)
             except OSError:
                 continue  # the descriptor that listdir itself used
-    os.chdir(b"/")
-    _name_ourselves()
-    # The link turned it off, and will be gone. What is here already is no garbage: to look at it would only copy pages.
-    gc.freeze()
-    gc.enable()
+    if not numbers:
+        # Without /proc nobody knows the highest one, and the limit may be a billion: one range for each gap.
+        borders = sorted({-1, *kept, 1 << 20})
+        for low, high in zip(borders, borders[1:]):
+            os.closerange(low + 1, high)
 
 
 def _name_ourselves() -> None:
@@ -181,43 +242,50 @@ def _name_ourselves() -> None:
 
 
 def watch(link: Link, lease: Lease, policy: Policy | None, history: History) -> None:
-    """Hold the lease until the link is over, then release it; write its course into history."""
-    history.note(time.monotonic(), lease.held, wants=False)
+    """Hold the lease until the link is over or goes on without it; write its course into history. `wind_up` has to follow."""
+    history.note(clock.now(), lease.held, wants=False)
     history.use(lease.held if policy is None else 0)
-    try:
-        import select  # noqa: PLC0415  the link is on its way by now
+    import select  # noqa: PLC0415  the link is on its way by now
 
-        poll = select.poll()
-        poll.register(link.life_fd, select.POLLIN)
-        if link.pidfd >= 0:
-            poll.register(link.pidfd, select.POLLIN)
-        piped, alive, missed = True, True, 0
-        while piped or alive:
-            delay = WITHOUT_PIDFD_SECONDS if alive and link.pidfd < 0 else None
-            if alive and policy is not None:
-                now = time.monotonic()
+    poll = select.poll()
+    poll.register(link.life_fd, select.POLLIN)
+    if link.pidfd >= 0:
+        poll.register(link.pidfd, select.POLLIN)
+    piped, alive, dismissed, missed = True, True, False, 0
+    while (piped or alive) and not dismissed:
+        delay = WITHOUT_PIDFD_SECONDS if alive and link.pidfd < 0 else None
+        if alive and policy is not None:
+            now = clock.now()
+            try:
                 delay = min(policy.tick(now), delay or 3600.0)
                 history.note(now, lease.held, policy.wants)
-            if not alive:
-                delay = HOLDERS_SECONDS
-            for fd in _wait(poll, delay, lease, policy if alive else None):
-                poll.unregister(fd)
-                if fd == link.life_fd:
-                    piped = False
-                else:
-                    alive = False
-            if alive and link.pidfd < 0:
-                alive = processes.stamp(link.pid) == link.stamp
-            if piped and not alive:
-                # A child between fork and exec still is what its parent was, a shell perhaps: one look at that moment proves nothing.
-                missed = 0 if _held_by_a_tool(link) else missed + 1
-                piped = missed < 2
-        history.note(time.monotonic(), lease.held, wants=False)
-        history.use(policy.peak if policy is not None else 0)
-    finally:
-        release(lease)
-    if policy is not None:
-        policy.end(processes.holders(os.fstat(link.life_fd).st_ino) if _still_held(link) else [])
+            except Exception as error:
+                _let_go(policy, history, error)
+                policy = None
+        if not alive:
+            delay = HOLDERS_SECONDS
+        for fd in _wait(poll, delay, lease, policy if alive else None):
+            poll.unregister(fd)
+            if fd == link.life_fd:
+                piped, dismissed = False, os.read(fd, 1) != b""
+            else:
+                alive = False
+        if alive and link.pidfd < 0:
+            # Where /proc says nothing either, the kernel still knows a pid whose parent does not wait for it: the pipe decides.
+            alive = processes.lives(link.stamp) and (piped or processes.is_ours())
+        if piped and not alive:
+            # A child between fork and exec still is what its parent was, a shell perhaps: one look at that moment proves nothing.
+            missed = 0 if _held_by_a_tool(link) else missed + 1
+            piped = missed < 2
+    history.note(clock.now(), lease.held, wants=False)
+    history.use(policy.peak if policy is not None else 0)
+
+
+def _let_go(policy: Policy, history: History, error: Exception) -> None:
+    """End a policy that failed, and note why."""
+    history.fail(error)
+    history.use(policy.peak)
+    attempt(history, lambda: policy.end([]))
 
 
 def _wait(poll: select.poll, seconds: float | None, lease: Lease, policy: Policy | None) -> list[int]:
@@ -241,21 +309,21 @@ def _wait(poll: select.poll, seconds: float | None, lease: Lease, policy: Policy
     return ready
 
 
-def release(lease: Lease) -> None:
-    """Give everything back; a jobserver whose server has died takes nothing, and there is nobody left to tell."""
-    try:
-        lease.release()
-    except OSError:
-        return
+def release(lease: Lease, history: History) -> None:
+    """Give everything back, and let the descriptors go; where what stands in front of a lease fails, that of the lease itself."""
+    attempt(history, lease.release)
+    inner = getattr(lease, "lease", None)
+    if inner is not None:
+        release(inner, history)
 
 
-def _still_held(link: Link) -> bool:
-    """Tell whether somebody still holds the life pipe: poll says so without a walk through /proc."""
+def _survivors(link: Link) -> list[int]:
+    """List who still holds the life pipe; poll says without a walk through /proc that nobody does."""
     import select  # noqa: PLC0415  as above
 
     poll = select.poll()
     poll.register(link.life_fd, select.POLLIN)
-    return not poll.poll(0)
+    return [] if poll.poll(0) else processes.holders(os.fstat(link.life_fd).st_ino)
 
 
 def _held_by_a_tool(link: Link) -> bool:
@@ -272,7 +340,5 @@ def _held_by_a_tool(link: Link) -> bool:
 
 def is_tool(name: bytes) -> bool:
     """Tell whether an executable's base name is one of a link's tools, with any target prefix and version suffix."""
-    stem, dash, version = name.rpartition(b"-")
-    if dash and version.replace(b".", b"").isdigit():
-        name = stem
+    name = unversioned(name)
     return name in _TOOLS or name.rpartition(b"-")[2] in _TOOLS or bool(kind_of(name))

@@ -17,6 +17,7 @@ from tests.bench.workload import ROOT
 TABLES: dict[str, tuple[str, str, str]] = {  # name: (title, words, words of --quick)
     "percall": ("What one call costs", "--rounds 60", "--rounds 2 --patience 0.01"),
     "scaling": ("How the cost of a call grows", "--rounds 15", "--rounds 1 --patience 0.01"),
+    "configure": ("What a configure script costs", "--rounds 5", "--rounds 1"),
     "ir": ("What reading the inputs costs", "--rounds 15", "--rounds 1"),
     "perbuild": (
         "What a whole build costs",

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from ldshim.command.argv import Input
 from ldshim.inputs.findings import LTO_PARTITIONS, enough_for
 from ldshim.inputs.scan import EnoughOfGcc, scan
-from tests.tools import PROMISED_GCC, PROMISED_LLD, need
+from tests.support.tools import CLANGS, GCCS, beside, need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,8 @@ def copies(root: Path, name: str, compiler: str, flags: Sequence[str], text: str
 
 def cases(root: Path) -> list[Case]:
     """Make the inputs, and write down the rows."""
-    gcc, clang, archiver = f"gcc-{PROMISED_GCC[-1]}", f"clang-{PROMISED_LLD[-1]}", f"llvm-ar-{PROMISED_LLD[-1]}"
+    gcc, clang = GCCS[max(GCCS)], CLANGS[max(CLANGS)]
+    archiver = beside(clang, "clang", "llvm-ar")
     plain = copies(root, "plain", gcc, [], SMALL, 5 * THOUSAND)
     thin = copies(root, "thin", clang, ["-flto=thin"], SMALL)
     (root / "names").write_text("\n".join(map(str, plain)))

@@ -24,8 +24,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.pool import Pool
-from tests.tools import need
+from tests.support.pool import Pool
+from tests.support.tools import need
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PYTHON = getattr(sys, "_base_executable", sys.executable)

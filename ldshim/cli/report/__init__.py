@@ -3,8 +3,8 @@
 A log tells it in order of time, two lines for a link, and nobody can read that. The report joins the lines (links), adds up what was held
 (usage) and shows it: as a table, as JSON lines, as a page with a timeline (page, picture), as a trace for Perfetto (trace).
 
-It reads what is there: a line that is none of ours is named on stderr and skipped. Exit status: 0; 100 when a log cannot be read or an
-output cannot be written; 2 for a wrong command line.
+It reads what is there: a line that is none of ours is named on stderr and skipped. Exit status: 0; 2 for a wrong command line, and when a
+log cannot be read; 100 when an output cannot be written.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ...call import descriptors
 from .. import terminal
 
 TYPE_CHECKING = False
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from .links import Link, Reader
 
 _NAMED = 20  # bad lines that are named; the sum counts all
-FAILED = 100
+UNREAD = 2
+UNWRITTEN = 100
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -47,21 +49,21 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
         return job.run(options)
     except BrokenPipeError:
         # `ldshim report log | head`: nobody reads on, and Python must not try to flush at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(descriptors.nowhere(), 1)
         return 0
     finally:
         job.progress.erase()
 
 
 class Job:
-    """One run of the command. failed: something that was asked for could not be read or written."""
+    """One run of the command. failed: the exit status, 0 as long as all that was asked for could be read and written."""
 
     def __init__(self, environment: Environment) -> None:
         from . import links  # noqa: PLC0415  json, which the other commands do not need
 
         self.environment = environment
         self.progress = terminal.Progress(environment)
-        self.failed = False
+        self.failed = 0
         self.reader: Reader
         self._make_reader = links.Reader
 
@@ -75,13 +77,14 @@ class Job:
             found = sorted(self.read(options.logs), key=lambda link: link.start)
             if options.json:
                 self.write_json(found)
-            self.write_files(options, found)
+            if found or not self.failed:
+                self.write_files(options, found)
             if not options.json and not wants_page:
                 self.write_table(found)
         if self.reader.bad:
             skipped = f"{self.reader.bad} line" + ("s were" if self.reader.bad > 1 else " was")
             self.say(f"ldshim: report: {skipped} skipped; the rest is shown")
-        return FAILED if self.failed else 0
+        return self.failed
 
     def read(self, logs: list[str]) -> Iterator[Link]:
         """Yield the links of all logs."""
@@ -93,7 +96,7 @@ class Job:
                     size = os.fstat(stream.fileno()).st_size
                     yield from self.reader.read(stream, name, lambda done: self.say_progress(name, done, size))  # noqa: B023  used up here
             except OSError as error:
-                self.fail(name, "cannot be read", error)
+                self.fail(UNREAD, name, "cannot be read", error)
 
     def write_json(self, found: Iterable[Link]) -> None:
         """Print each link as one JSON object a line, as it comes."""
@@ -137,7 +140,7 @@ class Job:
         except BrokenPipeError:
             raise
         except OSError as error:
-            self.fail(self.shown(path), "cannot be written", error)
+            self.fail(UNWRITTEN, self.shown(path), "cannot be written", error)
 
     def shown(self, path: str) -> str:
         """Return a file's name for a message."""
@@ -155,9 +158,9 @@ class Job:
         if self.reader.bad <= _NAMED:
             self.say(f"ldshim: {where}: skipped, this is no line of an ldshim log: {what}")
 
-    def fail(self, name: str, problem: str, error: OSError) -> None:
-        """Say what could not be done."""
-        self.failed = True
+    def fail(self, status: int, name: str, problem: str, error: OSError) -> None:
+        """Say what could not be done; the first failure is the exit status."""
+        self.failed = self.failed or status
         self.say(f"ldshim: {name}: {problem}: {error.strerror or error}")
 
     def say(self, line: str) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LONGEST_LINE = 32 << 20  # bytes; execve takes 2 MiB of argv, and JSON spells a byte with at most six
 _LATEST = 4e10  # seconds since the epoch; beyond it localtime gives up on some systems
 _MOST_THREADS = 1 << 16
-_SIZE_IN_REASON = re.compile(r"at most (\d{1,9}) by make's -j")  # budget.for_lto; a link that could use less does not say it
+_SIZE_IN_REASON = re.compile(r"at most (\d{1,9}) by (?:make|the jobserver)'s -j")  # budget.py; a link that could use less says another
 _FIRST_WORDS, _LAST_WORDS, _LONGEST_WORD = 24, 12, 160  # of a command line, as it is shown
 
 
