@@ -2,10 +2,10 @@
 
     python -m tests.bench.remote [--jobs 1000] [--workers 64,512] [--seconds 10] [--size 0] [--drop 100]
 
-The service is ours and only sleeps (tests/remote_service.py); a relay in front of it drops every connection each time that many more jobs are
-done. `of ideal`: the time of as many rounds as the workers need, through the time that it took from the first start to the last result.
-CPU and peak memory are the client's own, in a process that does nothing else; `--size` is the size of each job's input in MiB, each another
-file. The service and the relay share the CPUs with the client, so on two of them 512 workers show the service's limits as well.
+The service is ours and only sleeps (tests/support/remote_service.py); a relay in front of it drops every connection each time that many
+more jobs are done. `of ideal`: the time of as many rounds as the workers need, through the time that it took from the first start to the
+last result. CPU and peak memory are the client's own, with the relay, in a process that does nothing else; `--size` is the size of each
+job's input in MiB, each another file. The service shares the CPUs with the client, so on two of them 512 workers show its limits as well.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 
 from ldshim.backends.job import Job, Result
-from tests import remote_jobs, remote_service
 from tests.bench.workload import ROOT
+from tests.support import remote_jobs, remote_service
 
 
 def inputs(place: Path, count: int, size: int) -> list[str]:
@@ -89,7 +89,16 @@ def measure(options: argparse.Namespace, workers: int) -> str:
         options_of_service = ("--workers", str(workers), "--seconds", str(options.seconds), "--object", str(answer))
         with remote_service.running(place, *options_of_service) as running:
             words = ["--client", "--port", str(running.port), "--place", str(place / "work"), "--width", str(workers)]
-            words += ["--jobs", str(options.jobs), "--seconds", str(options.seconds), "--size", str(options.size), "--drop", str(options.drop)]
+            words += [
+                "--jobs",
+                str(options.jobs),
+                "--seconds",
+                str(options.seconds),
+                "--size",
+                str(options.size),
+                "--drop",
+                str(options.drop),
+            ]
             (place / "work").mkdir()
             command = [sys.executable, "-m", "tests.bench.remote", *words]
             said = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout.decode()

@@ -50,7 +50,7 @@ def subparsers() -> dict[str, argparse.ArgumentParser]:
 
 def test_every_variable_stands_in_the_page() -> None:
     """Each LDSHIM_* variable that is read is explained."""
-    assert [] == [name for name, *_ in VARIABLES if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
+    assert [] == [name for name, *_ in (*VARIABLES, *REMOTE) if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
 
 
 @pytest.mark.parametrize("command", sorted(cli.MODULES))

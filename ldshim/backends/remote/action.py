@@ -130,7 +130,7 @@ def prepare(job: Job, compiler: Compiler, digests: Digests, offer: Offer, upload
             tree.add(HOME + file.name, (file.blob.digest, True))
         start = list(compiler.start)
     else:
-        start = [job.argv[0]]
+        start = [compiler.program]
     if not gcc and b"--no-default-config" not in job.argv:
         start.append(b"--no-default-config")
     argv = start + [exchanged(word, renamed) for word in job.argv[1:]]

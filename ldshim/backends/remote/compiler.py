@@ -62,16 +62,23 @@ class File:
 
 
 class Compiler:
-    """What a compiler consists of. machine: of the program itself; start: the arguments that run it from HOME, in place of argv[0]."""
+    """What a compiler consists of.
 
-    __slots__ = ("files", "gcc", "loaded", "machine", "start")
+    program: argv[0], absolute; start: the arguments that run it from HOME, in place of argv[0]; machine: of the program itself; gcc: or
+    clang; loaded: by a dynamic loader, which is among the files.
+    """
 
-    def __init__(self, files: list[File], start: list[bytes], machine: tuple[int, int, int], gcc: bool, loaded: bool) -> None:
+    __slots__ = ("files", "gcc", "loaded", "machine", "program", "start")
+
+    def __init__(
+        self, program: bytes, files: list[File], start: list[bytes], machine: tuple[int, int, int], *, gcc: bool, loaded: bool
+    ) -> None:
+        self.program = program
         self.files = files
         self.start = start
         self.machine = machine
         self.gcc = gcc
-        self.loaded = loaded  # by a dynamic loader that is among the files
+        self.loaded = loaded
 
 
 def is_gcc(argv: Sequence[bytes]) -> bool:
@@ -108,7 +115,7 @@ def read(argv: Sequence[bytes], environment: Environment, digests: Digests) -> C
         start.append(b"-B" + HOME)
         if found.loader:
             start += [b"-wrapper", b",".join((LOADER, b"--library-path", LIBRARIES))]
-    return Compiler(sorted(files, key=lambda file: file.name), start, found.machine, gcc, bool(found.loader))
+    return Compiler(program, sorted(files, key=lambda file: file.name), start, found.machine, gcc=gcc, loaded=bool(found.loader))
 
 
 def located(name: bytes, environment: Environment) -> bytes:

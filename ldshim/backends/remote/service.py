@@ -70,7 +70,7 @@ def connect(settings: Settings, log: Callable[[str], None]) -> Client | str:
 
 
 def _import_silently() -> None:
-    """Import what imports grpc. It says what it has to say on stderr, where a link says nothing (C3), unless this variable is set by then."""
+    """Import what imports grpc, which talks on stderr, where a link says nothing (C3), unless this variable is set by then."""
     before = os.environ.get(_VERBOSITY)
     os.environ[_VERBOSITY] = before or "NONE"
     try:

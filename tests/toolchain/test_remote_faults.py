@@ -1,7 +1,7 @@
 """Hazard: a service that fails, lies, dies or sleeps, and a link that takes what it returns, waits for ever, or fails with it.
 
-Our own service (tests/remote_service.py) has one fault a run. Whatever it does, a job either has its output in place with the bytes of
-here, or is told to run here, and nothing under the output's name.
+Our own service (tests/support/remote_service.py) has one fault a run. Whatever it does, a job either has its output in place with the bytes
+of here, or is told to run here, and nothing under the output's name.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from ldshim.backends.job import Result
-from tests import remote_jobs, remote_service, tools
-from tests.remote_jobs import all_of, connect, here, ltrans, ltrans_job, one, service_of, taken, until, where
+from tests.support import remote_jobs, remote_service, tools
+from tests.support.remote_jobs import all_of, connect, here, ltrans, ltrans_job, one, service_of, taken, until, where
 
 pytestmark = pytest.mark.remote
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ldshim.backends import remote
 from ldshim.backends.job import Job, Result
 from ldshim.call.environment import Environment
-from tests.tools import need
+from tests.support.tools import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

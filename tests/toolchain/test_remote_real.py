@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ldshim.backends.job import Job, Result
-from tests import remote_service, tools
-from tests.remote_jobs import all_of, connect, here, ltrans, ltrans_job, one, service_of, taken, thinlto_jobs, until, where
+from tests.support import remote_service, tools
+from tests.support.remote_jobs import all_of, connect, here, ltrans, ltrans_job, one, service_of, taken, thinlto_jobs, until, where
 
 if TYPE_CHECKING:
-    from tests.remote_service import Service
+    from tests.support.remote_service import Service
 
 pytestmark = pytest.mark.remote
 

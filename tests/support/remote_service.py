@@ -5,7 +5,7 @@ the whole of the API that the client uses, as a process of its own (so that it c
 scratch directory that is not a root, with no environment; or it only sleeps, and answers with a given object. What it does it writes to a
 log, one JSON object a line.
 
-    python -m tests.remote_service --port P --log FILE [--fault NAME] [--workers N] [--seconds S --object FILE]
+    python -m tests.support.remote_service --port P --log FILE [--fault NAME] [--workers N] [--seconds S --object FILE]
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.tools import missing
+from tests.support.tools import missing
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 FAULTS = {
     "": "none",
@@ -374,7 +374,7 @@ def running(place: Path, *options: str, port: int = 0) -> Iterator[Service]:
     """Run our service: its options as on its command line."""
     port = port or free_port()
     log = place / f"service-{port}.log"
-    command = [sys.executable, "-m", "tests.remote_service", "--port", str(port), "--log", str(log), *options]
+    command = [sys.executable, "-m", "tests.support.remote_service", "--port", str(port), "--log", str(log), *options]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, env={**os.environ, "GRPC_VERBOSITY": "NONE"})
     try:
         wait_for(port, process)
