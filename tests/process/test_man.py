@@ -17,6 +17,7 @@ import pytest
 
 from ldshim import __version__, record
 from ldshim.analysis import Analysis
+from ldshim.backends.remote.settings import VARIABLES as REMOTE
 from ldshim.call import real_tool
 from ldshim.call.environment import VARIABLES, Environment
 from ldshim.cli import main as cli
