@@ -40,14 +40,24 @@ def test_a_prefix_runs_jobs_and_judges_them(tmp_path: Path) -> None:
     assert [] == [name for name in os.listdir(place) if name.startswith("there")]
 
 
-def test_a_prefix_with_another_compiler_runs_nothing(tmp_path: Path) -> None:
-    """C32: where the other side hashes its compiler to something else, or cannot, every job comes home."""
+def test_a_prefix_with_another_compiler_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """C32: where the other side hashes its compiler to something else, every job comes home, and the log says why, once."""
     place = ltrans(tmp_path / "link").parent
     wrapper = tmp_path / "wrapper"
     wrapper.write_text('#!/bin/sh\ncase $1 in *sha256sum) "$@" | sed s/a/b/;; *) exec "$@";; esac\n')
     wrapper.chmod(0o755)
     service = service_of(f"exec: {wrapper} {{command}}", tmp_path / "run")
-    assert f"{tools.need('gcc-12')} there, or a library of it, is another one" == one(service, ltrans_job(place))
+    why = f"{tools.need('gcc-12')} there, or a library of it, is another one"
+    assert [why] * 3 == all_of(service, [ltrans_job(place)] * 3)
+    service.close()
+    assert f"remote: there.o runs here: {why}\n" == capsys.readouterr().out
+
+
+def test_a_prefix_runs_two_compilers(tmp_path: Path) -> None:
+    """Each has a trial of its own, and both may be under way at once."""
+    places = {gcc: ltrans(tmp_path / gcc, gcc).parent for gcc in ("gcc-11", "gcc-12")}
+    service = service_of("exec: env", tmp_path / "run")
+    assert ["there"] * 2 == [where(outcome) for outcome in all_of(service, [ltrans_job(place, gcc) for gcc, place in places.items()])]
     service.close()
 
 

@@ -22,6 +22,7 @@ operation of ours runs on the service as far as it listens, and no thread or pro
   messages.py   the API's messages                            draft.py      an output that has no name yet
   prefix.py     `exec:`                                       arguments.py  which arguments keep a job here
   share.py      how many at once, among links                 patience.py   how long to wait
+  told.py       why jobs ran here, for the log
 """
 
 from __future__ import annotations

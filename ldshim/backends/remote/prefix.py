@@ -37,6 +37,7 @@ from .blobs import Digests
 from .compiler import UnfitError
 from .patience import Patience
 from .share import Share
+from .told import Told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,11 +88,12 @@ def connect(settings: Settings, log: Callable[[str], None]) -> Runner | str:
 class Entry:
     """One job on its way; job None: the trial of a compiler."""
 
-    __slots__ = ("compiler", "drafts", "handle", "job", "killed", "pidfd", "process", "queued", "taken", "text")
+    __slots__ = ("compiler", "drafts", "handle", "job", "key", "killed", "pidfd", "process", "queued", "taken", "text")
 
-    def __init__(self, handle: int, job: Job | None, compiler: Compiler | None = None) -> None:
+    def __init__(self, handle: int, job: Job | None, key: bytes = b"", compiler: Compiler | None = None) -> None:
         self.handle = handle
         self.job = job
+        self.key = key  # of a trial: whose
         self.compiler = compiler
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
@@ -120,7 +122,10 @@ class Runner:
         self._gone = ""
         self._failures = 0
         self._patience = Patience(settings.patience)
+        self._told = Told(log)
         self._epoll = select.epoll()
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # readable: finished(0) has something to do
+        self._epoll.register(self._reader, select.EPOLLIN)
 
     @property
     def width(self) -> int:
@@ -137,26 +142,35 @@ class Runner:
         if not self._running and not self._waiting:
             self._patience.begin()
         self._waiting.append(Entry(self._handles, job))
-        if self._compilers:
-            self._admit()  # the first finds the compiler, in finished()
+        self._nudge()  # whatever takes time is done in finished()
         return self._handles
+
+    def _nudge(self) -> None:
+        try:
+            os.write(self._writer, b"\0")
+        except BlockingIOError:
+            pass  # it is readable as it is
 
     def finished(self, seconds: float) -> list[tuple[int, Result | str]]:
         """Wait so long at most, and put the outputs of what has succeeded in place."""
         self._admit()
-        try:
-            ended = self._epoll.poll(0 if self._done else max(0.0, seconds))
-        except InterruptedError:  # a handler raised nothing, and the caller looks at its own affairs
-            ended = []
-        for fd, _ in ended:
-            self._reap(self._running.pop(fd))
+        for fd, _ in self._epoll.poll(0 if self._done else max(0.0, seconds)):
+            if fd in self._running:
+                self._reap(self._running.pop(fd))
         self._insist()
         self._admit()
+        try:
+            os.read(self._reader, 1 << 16)
+        except BlockingIOError:
+            pass
         out: list[tuple[int, Result | str]] = []
         while self._done:
             entry, outcome = self._done.popleft()
             if entry.job is not None and not entry.killed:
-                out.append((entry.handle, _placed(entry, outcome)))
+                outcome = _placed(entry, outcome)
+                if isinstance(outcome, str):
+                    self._told.tell(entry.job, outcome)
+                out.append((entry.handle, outcome))
             _drop(entry)
         return out
 
@@ -181,12 +195,14 @@ class Runner:
         if self._epoll.closed:
             return
         self._waiting.clear()
+        self._epoll.unregister(self._reader)
         for entry in self._running.values():
             _kill(entry, signal.SIGTERM)
         end = time.monotonic() + _TERM_SECONDS
         while self._running:
             for fd, _ in self._epoll.poll(max(0.0, end - time.monotonic())):
-                self._reap(self._running.pop(fd))
+                if fd in self._running:
+                    self._reap(self._running.pop(fd))
             if time.monotonic() >= end:
                 for entry in self._running.values():
                     _kill(entry, signal.SIGKILL)
@@ -195,6 +211,8 @@ class Runner:
             _drop(self._done.popleft()[0])
         self._share.close()
         self._epoll.close()
+        os.close(self._reader)
+        os.close(self._writer)
 
     def _admit(self) -> None:
         """Start waiting jobs whose compiler is known to be the same there, as many as our share allows."""
@@ -225,7 +243,7 @@ class Runner:
             self._compilers[key] = "it could not be read"
             found = compilers.read(job.argv, self._settings.environment, self._digests)
             self._compilers[key] = None
-            self._spawn(Entry(0, None, found), expanded(self._template, compilers.hash_command(found), [], []), b"/")
+            self._spawn(Entry(0, None, key, found), expanded(self._template, compilers.hash_command(found), [], []), b"/")
         known = self._compilers[key]
         if isinstance(known, str):
             raise UnfitError(known)
@@ -275,13 +293,14 @@ class Runner:
             self._failures += 1
             if self._failures >= _FAILURES:
                 self._gone = f"nothing that the command did could be used, the last time because {outcome}"
-                self._log(f"remote: {self._gone}; everything runs here")
+                self._log(f"remote: {self._gone}: everything runs here")
         self._done.append((entry, outcome))
 
     def _judge_compiler(self, entry: Entry, status: int, said: bytes) -> None:
-        (key,) = [name for name, state in self._compilers.items() if state is None and entry.compiler is not None]
-        same = status == 0 and entry.compiler is not None and compilers.same_hashes(said, entry.compiler)
-        self._compilers[key] = entry.compiler if same else f"{os.fsdecode(key)} there, or a library of it, is another one"
+        found = entry.compiler
+        assert found is not None
+        same = status == 0 and compilers.same_hashes(said, found)
+        self._compilers[entry.key] = found if same else f"{os.fsdecode(found.program)} there, or a library of it, is another one"
 
     def _outcome(self, entry: Entry, status: int, texts: Sequence[bytes]) -> Result | str:
         """Judge one job (C29)."""

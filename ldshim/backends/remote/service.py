@@ -26,6 +26,7 @@ from .blobs import Digests
 from .compiler import UnfitError
 from .patience import Patience
 from .share import Share
+from .told import Told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class Client:
         self._refused = 0
         self._accepted = 0
         self._patience = Patience(settings.patience)
+        self._told = Told(log)
         self._look: asyncio.TimerHandle | None = None
         self._done: deque[tuple[Entry, Result | str, list[Draft]]] = deque()
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -191,7 +193,10 @@ class Client:
             entry, outcome, drafts = self._done.popleft()
             self._entries.pop(entry.handle, None)
             if not entry.dropped:
-                out.append((entry.handle, _placed(outcome, drafts)))
+                outcome = _placed(outcome, drafts)
+                if isinstance(outcome, str):
+                    self._told.tell(entry.errand.job, outcome)
+                out.append((entry.handle, outcome))
             for draft in drafts:
                 draft.drop()
         return out
@@ -317,7 +322,7 @@ class Client:
         if self._gone:
             return
         self._gone = why
-        self._log(f"remote: {why}; everything runs here")
+        self._log(f"remote: {why}: everything runs here")
         while self._waiting:
             self._tell(self._waiting.popleft(), why)
 
