@@ -3,9 +3,10 @@
     python -m tests.bench.remote [--jobs 1000] [--workers 64,512] [--seconds 10] [--size 0] [--drop 100]
 
 The service is ours and only sleeps (tests/support/remote_service.py); a relay in front of it drops every connection each time that many
-more jobs are done. `of ideal`: the time of as many rounds as the workers need, through the time that it took from the first start to the
-last result. CPU and peak memory are the client's own, with the relay, in a process that does nothing else; `--size` is the size of each
-job's input in MiB, each another file. The service shares the CPUs with the client, so on two of them 512 workers show its limits as well.
+more jobs are done (0: no relay). `of ideal`: the time of as many rounds as the workers need, through the time that it took from the first
+start to the last result. CPU and peak memory are the client's own, the relay's with it, in a process that does nothing else; `--size` is
+the size of each job's input in MiB, each another file. The service shares the CPUs with the client, so on two of them 512 workers show its
+limits as well.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ def inputs(place: Path, count: int, size: int) -> list[str]:
 def client(options: argparse.Namespace) -> None:
     """Do the jobs, in a process of its own: prints seconds, CPU seconds, peak MiB, jobs done there."""
     place = Path(options.place)
-    proxy = remote_service.Proxy(options.port)
+    proxy = remote_service.Proxy(options.port) if options.drop else None
+    port = proxy.port if proxy else options.port
     patience = str(max(60, int(20 * options.seconds)))
     service = remote_jobs.service_of(
-        f"grpc://127.0.0.1:{proxy.port}", place / "run", JOBS=str(options.width), CACHE="off", PATIENCE=patience, UPLOAD="64G"
+        f"grpc://127.0.0.1:{port}", place / "run", JOBS=str(options.width), CACHE="off", PATIENCE=patience, UPLOAD="64G"
     )
     names = inputs(place, options.jobs, options.size)
     work = [remote_jobs.ltrans_job(place, output=f"out{n}.o", source=name) for n, name in enumerate(names)]
@@ -60,12 +62,13 @@ def client(options: argparse.Namespace) -> None:
                 there += 1
             else:
                 sys.stderr.write(outcome + "\n")
-        if options.drop and done // options.drop > drops and done < len(work):
+        if proxy and done // options.drop > drops and done < len(work):
             drops += 1
             proxy.drop()
     took, used = time.monotonic() - began, cpu() - before
     service.close()
-    proxy.close()
+    if proxy:
+        proxy.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(took, used, peak, there)
 
