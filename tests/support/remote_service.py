@@ -375,7 +375,9 @@ def running(place: Path, *options: str, port: int = 0) -> Iterator[Service]:
     port = port or free_port()
     log = place / f"service-{port}.log"
     command = [sys.executable, "-m", "tests.support.remote_service", "--port", str(port), "--log", str(log), *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, env={**os.environ, "GRPC_VERBOSITY": "NONE"})
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, env={**os.environ, "GRPC_VERBOSITY": "NONE", "GRPC_ENABLE_FORK_SUPPORT": "0"}
+    )
     try:
         wait_for(port, process)
         yield Service(process, port, log)

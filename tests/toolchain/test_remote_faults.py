@@ -104,7 +104,7 @@ def test_a_service_that_cannot_be_used_is_not(tmp_path: Path, fault: str, reason
     before = threading.active_count()
     with remote_service.running(tmp_path, "--fault", fault) as running:
         assert reason == connect(running.address, tmp_path / "run")
-    until(lambda: threading.active_count() == before)  # grpc's thread ends a moment later
+    until(lambda: threading.active_count() <= before)  # grpc's thread ends a moment later
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_closing_cancels_what_runs(place: Path, tmp_path: Path) -> None:
         until(lambda: len(running.events("work")) == 3)
         service.close()
         assert 3 == len(running.events("cancel"))
-    until(lambda: threading.active_count() == before)  # grpc's thread ends a moment later
+    until(lambda: threading.active_count() <= before)  # grpc's thread ends a moment later
     assert [] == [name for name in os.listdir(place) if name.startswith("there")]
 
 

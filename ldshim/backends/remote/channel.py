@@ -33,7 +33,7 @@ __all__ = ["BROKEN", "DELAYS", "BrokenError", "Channel", "code_of", "grpc"]
 DELAYS = (0.1, 0.2, 0.4, 0.8, 1.5)
 # A connection that breaks shows as any of these, by the moment at which it does.
 BROKEN = ("UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN", "ABORTED")
-_TASK_SECONDS = 0.5
+_TASK_SECONDS = 1.0
 
 
 class BrokenError(Exception):

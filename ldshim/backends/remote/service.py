@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 0.95  # of the second that C30 allows; looking at the answer takes the rest
 _AT_LEAST = 0.3  # seconds for the service's first answer, when importing grpc took the rest
-_CLOSE_SECONDS = 3.0
+_CLOSE_SECONDS = 5.0  # for what listens: a service that hangs costs 1 s
 _USELESS = 8  # refusals in a row, with nothing accepted before, after which a service is not asked any more
 _LOOK_AGAIN = 0.25  # seconds until waiting jobs look for a larger share
-_VERBOSITY = "GRPC_VERBOSITY"
+# It talks on stderr, where a link says nothing (C3). And its handlers at fork(2) made children of Python 3.9 die of SIGSEGV before they
+# became what they were to be (grpcio 1.80, seen five times in some sixty); without them none did, and we fork nothing that uses grpc.
+_FOR_GRPC = {"GRPC_VERBOSITY": "NONE", "GRPC_ENABLE_FORK_SUPPORT": "0"}
 _EXECUTING = 3  # ExecutionStage.Value
 
 
@@ -59,7 +61,7 @@ def connect(settings: Settings, log: Callable[[str], None]) -> Client | str:
     if unreached:
         return unreached
     try:
-        _import_silently()
+        _import_grpc()
     except ImportError as error:
         return f'{error.name or error} is not installed: pip install "ldshim[remote]"'
     client = Client(settings, log)
@@ -70,15 +72,16 @@ def connect(settings: Settings, log: Callable[[str], None]) -> Client | str:
     return client
 
 
-def _import_silently() -> None:
-    """Import what imports grpc, which talks on stderr, where a link says nothing (C3), unless this variable is set by then."""
-    before = os.environ.get(_VERBOSITY)
-    os.environ[_VERBOSITY] = before or "NONE"
+def _import_grpc() -> None:
+    """Import what imports grpc, with the variables that it reads then; local jobs inherit the environment as it was. Raises ImportError."""
+    before = {name: os.environ.get(name) for name in _FOR_GRPC}
+    os.environ.update({name: before[name] or value for name, value in _FOR_GRPC.items()})
     try:
         from . import errand  # noqa: F401, PLC0415 - 0.23 s
     finally:
-        if before is None:
-            del os.environ[_VERBOSITY]  # local jobs inherit the environment
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
 
 
 def reach(address: Address, seconds: float) -> str:
@@ -335,7 +338,7 @@ class Client:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=_CLOSE_SECONDS - 1)
+            await asyncio.wait(tasks, timeout=_CLOSE_SECONDS - 2)
         if self._errands is not None:
             await self._errands.close()
 
