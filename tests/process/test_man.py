@@ -17,6 +17,7 @@ import pytest
 
 from ldshim import __version__, record
 from ldshim.analysis import Analysis
+from ldshim.backends.remote.settings import VARIABLES as REMOTE
 from ldshim.call import real_tool
 from ldshim.call.environment import VARIABLES, Environment
 from ldshim.cli import main as cli
@@ -50,7 +51,7 @@ def subparsers() -> dict[str, argparse.ArgumentParser]:
 
 def test_every_variable_stands_in_the_page() -> None:
     """Each LDSHIM_* variable that is read is explained."""
-    assert [] == [name for name, *_ in VARIABLES if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
+    assert [] == [name for name, *_ in (*VARIABLES, *REMOTE) if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
 
 
 @pytest.mark.parametrize("command", sorted(cli.MODULES))
