@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .call.environment import Environment, Settings
     from .call.real_tool import Call
     from .command.read import Command
+    from .decide.distributable import Spread
     from .decide.mode import Mode
     from .inputs.findings import Findings
     from .reserve.memory_ledger import Promise
@@ -90,7 +91,7 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
     bounded = budget.bounds(command, linker, decided)
     if bounded == "jobs":
         before = Analysis(Decision(decided, "", linker=behind), tool, command, found)
-        return _bound_jobs(before, behind_tool or tool, environment, settings, promise_memory)
+        return _bound_jobs(call, before, behind_tool or tool, environment, settings, promise_memory)
     if bounded == "threads":
         return Analysis(_bound_threads(command, linker, behind, decided, found, environment, settings), tool, command, found)
     return Analysis(Decision(decided, decided.reason), tool, command, found)
@@ -185,15 +186,60 @@ def _bound_threads(
     return Decision(decided, decided.reason + (f"; {bound.reason}" if bound else ""), bound, linker=behind)
 
 
-def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:
+def _spread(call: Call, before: Analysis, linker: Tool, environment: Environment, settings: Settings) -> tuple[Spread | None, str]:
+    """Say how the backends of an LTO link become processes, None where the tool runs them; and a clause for the reason, "" where unasked.
+
+    linker: or the driver that runs it.
+    """
+    remote = environment.get(b"LDSHIM_REMOTE") != b""
+    if not settings.processes and not remote:
+        return None, ""
+    decided, command = before.decision.mode, before.command
+    assert decided is not None
+    assert command is not None
+    assert before.tool is not None
+    import sys  # noqa: PLC0415 - whoever did not ask pays for nothing of this (C33)
+
+    from .decide import distributable  # noqa: PLC0415
+
+    if not sys.executable:
+        return None, "; backends in process: the interpreter does not know its own path"
+    # A remote service needs packages beside ours, which -S would hide.
+    python = [os.fsencode(sys.executable), b"-I" if remote else b"-IS"]
+    place = os.path.join(os.path.dirname(os.path.abspath(os.fsencode(__file__))), b"backends")
+    if decided.lto == "gcc":
+        return distributable.Spread(python, place), "; LTRANS as processes of ldshim's"
+    if decided.lto != "thin" or linker.family != "lld":
+        return None, "; backends in process: only lld and GCC hand them out"
+    if before.tool.family != "lld":
+        return None, "; backends in process: the linker is called by a driver, whose words for it are not judged"
+    from .call import partner  # noqa: PLC0415
+    from .inputs import scan  # noqa: PLC0415
+    from .inputs.extent import read_regular  # noqa: PLC0415
+
+    facts = command.facts
+    words = read.unfolded(linker, call.args, read_regular)
+    verdict = distributable.judge(
+        words, linker.major, facts.pending, scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, measured=True)
+    )
+    if verdict.reason:
+        return None, f"; backends in process: {verdict.reason}"
+    compiler, why = partner.find(call.real, linker, environment)
+    if why:
+        return None, f"; backends in process: {why}"
+    return distributable.Spread(python, place, compiler, verdict.mends), f"; backends as processes of {os.fsdecode(compiler)}"
+
+
+def _bound_jobs(call: Call, before: Analysis, linker: Tool, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:
     """Find whose threads there are, unless they are pinned, and bound the jobs of an LTO link (C11). linker: or the driver that runs it."""
     decided, behind = before.decision.mode, before.decision.linker
     assert decided is not None
     assert before.tool is not None
     assert before.found is not None
+    spread, how = _spread(call, before, linker, environment, settings)
     if settings.jobs:
         bound = budget.for_lto(decided, settings, None, budget.Limits(0, "", []), 0)
-        decision = Decision(decided, f"{decided.reason}; {bound.reason}", bound, linker=behind)
+        decision = Decision(decided, f"{decided.reason}; {bound.reason}{how}", bound, linker=behind, spread=spread)
         return Analysis(decision, before.tool, before.command, before.found)
     from .decide import memory_estimate  # noqa: PLC0415  as above
     from .reserve import limits, memory_ledger, source  # noqa: PLC0415  as above
@@ -210,15 +256,16 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
         there = source.share_host(environment.get, bounds.cpus, there.reasons)
     make_jobs = there.client.jobs if there.client is not None else 0
     most = budget.for_lto(decided, settings, there.lease, bounds, make_jobs)
-    confinable = budget.may_confine(linker, settings)
+    private = decided.lto == "gcc" or spread is not None
+    confinable = budget.may_confine(linker, settings) and not private
     obstacle = ""
-    if confinable and there.lease.source != "none" and most.number > 1 and decided.lto != "gcc":
+    if confinable and there.lease.source != "none" and most.number > 1:
         from .warden import confinement  # noqa: PLC0415  only a linker with something to share gets here
 
         obstacle = confinement.obstacle(os.getpid())
-    elif decided.lto == "gcc" and there.lease.source != "none" and not processes.is_ours():
+    elif private and there.lease.source != "none" and not processes.is_ours():
         obstacle = processes.FOREIGN
-    policy = budget.choose_policy(decided, settings, there.lease.source, most.number, confinable, obstacle)
+    policy = budget.choose_policy(private, settings, there.lease.source, most.number, confinable, obstacle)
     need = memory_estimate.of_link(decided.lto, before.found, decided.demand, settings.mem_per_job)
     promise = memory_ledger.promise(environment.get, need, os.getpid())
     # Confined threads run one after the other, but each of them holds a module: memory is taken for all that the linker is told.
@@ -227,7 +274,7 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     bound = budget.for_lto(decided, settings, there.lease, bounds.within(room), make_jobs)
     if bound.number == 1 and policy != "valve":
         policy = "none"
-    reason = f"{decided.reason}; {bound.reason}" + (
-        f"; not {'elastic' if decided.lto == 'gcc' else 'confined'}: {obstacle}" if obstacle else ""
+    reason = f"{decided.reason}; {bound.reason}" + (f"; not {'elastic' if private else 'confined'}: {obstacle}" if obstacle else "")
+    return Analysis(
+        Decision(decided, reason + how, bound, policy, behind, spread), before.tool, before.command, before.found, there, promise
     )
-    return Analysis(Decision(decided, reason, bound, policy, behind), before.tool, before.command, before.found, there, promise)

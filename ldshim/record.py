@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from .call import clock, processes
+from .call import clock, logfile, processes
 from .call.logfile import VERSION
-from .call.logfile import append as log
 from .call.real_tool import show
 
 TYPE_CHECKING = False
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from .decide.rewrite import Edits
     from .warden.grant import Grant
     from .warden.history import History
+
+log = logfile.append
 
 
 def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: str = "") -> dict[str, object]:

@@ -255,8 +255,9 @@ class Executor:
 
     def _cancel(self) -> None:
         there, self._there = self._there, {}
-        for handle in there if self._service is not None else ():
-            self._service.cancel(handle)
+        if self._service is not None:
+            for handle in there:
+                self._service.cancel(handle)
 
     def _give_all(self) -> None:
         self._here.clear()
@@ -292,8 +293,9 @@ def write_out(result: Result) -> None:
     """Write what a job said to our stdout and stderr; nobody to read it is no failure of the link."""
     for fd, text in ((1, result.stdout), (2, result.stderr)):
         try:
-            while text:
-                text = text[os.write(fd, text) :]
+            at = 0
+            while at < len(text):
+                at += os.write(fd, text[at : at + (1 << 16)])
         except OSError:
             continue
 

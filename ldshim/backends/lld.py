@@ -57,7 +57,7 @@ def _words(texts: Sequence[str]) -> list[bytes]:
 
 def without_steering(environment: Environment) -> Environment:
     """Return the environment without what changes the code that clang makes."""
-    return environment.changed({name: None for name in environment.keys() if name.startswith(_STEERS)})
+    return environment.changed({name: None for name, _ in environment.pairs if name.startswith(_STEERS)})
 
 
 def outputs_and_indexes(jobs: Sequence[Job]) -> list[bytes]:

@@ -82,8 +82,7 @@ class Watched:
     def restore_signals(self) -> None:
         """Give a child, before exec, the dispositions and the mask that we were given; for what Python changes, the default."""
         _signal.set_wakeup_fd(-1)
-        for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
-            _signal.signal(number, _signal.SIG_DFL)
+        restore_defaults()
         for number, before in self._dispositions.items():
             _signal.signal(number, _signal.SIG_IGN if before is _signal.SIG_IGN else _signal.SIG_DFL)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
@@ -92,3 +91,9 @@ class Watched:
         """End by a signal, as a program that does not catch it."""
         _signal.signal(number, _signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+def restore_defaults() -> None:
+    """Undo what Python itself changed on its way up, before an exec."""
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)

@@ -142,6 +142,12 @@ def _explicit(value: bytes) -> bool:
     return True
 
 
+def _backends(value: bytes) -> bool:
+    if value != b"process":
+        raise ValueError
+    return True
+
+
 def _path(value: bytes) -> bytes:
     if not value:
         raise ValueError
@@ -160,6 +166,7 @@ VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
     (b"LDSHIM_ELASTIC", "elastic", _switch, "0 or 1"),
     (b"LDSHIM_RECOVER", "recover", _switch, "0 or 1"),
     (b"LDSHIM_EXPLICIT", "keep_explicit", _explicit, "keep"),
+    (b"LDSHIM_BACKENDS", "processes", _backends, "process"),
     (b"LDSHIM_LOG", "log", _path, "the path of a file"),
     (b"LDSHIM_EXPLAIN", "explain", _switch, "0 or 1"),
 )
@@ -168,7 +175,19 @@ VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
 class Settings:
     """What the LDSHIM_* variables say. complaints: one line for each malformed value, ready for stderr."""
 
-    __slots__ = ("complaints", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "recover")
+    __slots__ = (
+        "complaints",
+        "disable",
+        "elastic",
+        "explain",
+        "jobs",
+        "keep_explicit",
+        "log",
+        "max_jobs",
+        "mem_per_job",
+        "processes",
+        "recover",
+    )
 
     def __init__(self) -> None:
         self.disable = False
@@ -178,6 +197,7 @@ class Settings:
         self.elastic = True
         self.recover = True
         self.keep_explicit = False
+        self.processes = False  # LTO backends as processes of their own
         self.log = b""  # absolute path; b"": no log
         self.explain = False
         self.complaints: list[str] = []

@@ -52,18 +52,22 @@ def read_command(tool: Tool, args: list[bytes], collect_gcc_options: bytes, read
     collect_gcc_options: the variable's value for a linker, b"" for a driver; read_file: returns a response file's content, None for one
     that cannot be read twice.
     """
-    words = argv.Words.plain(args)
-    if any(word.startswith(b"@") for word in args):
-        from . import rspfile  # noqa: PLC0415
-
-        words = rspfile.expand(args, rsp_dialect(tool, args), read_file)
-    facts = parse(tool.family, words)
+    facts = parse(tool.family, unfolded(tool, args, read_file))
     # Positions of additions are the caller's: arguments out of a response file do not count.
     facts.add_at = min(facts.add_at, len(args))
     collected = _collected(collect_gcc_options) if collect_gcc_options else None
     if collected is not None:
         collected.relocatable = facts.relocatable
     return Command(tool.family, facts, collected)
+
+
+def unfolded(tool: Tool, args: list[bytes], read_file: Callable[[bytes], bytes | None]) -> Words:
+    """Return the words of a call, its response files expanded. tool, args, read_file: as for read_command."""
+    if not any(word.startswith(b"@") for word in args):
+        return argv.Words.plain(args)
+    from . import rspfile  # noqa: PLC0415
+
+    return rspfile.expand(args, rsp_dialect(tool, args), read_file)
 
 
 def parse(family: str, words: Words) -> Facts:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..call.environment import Settings
     from ..command.read import Command
     from ..inputs.findings import Findings
+    from .distributable import Spread
     from .mode import Mode
 
     class Pool(Protocol):
@@ -76,12 +77,15 @@ class Decision:
     mode: None for a call that is no link of ours; number: threads at most, the implicit one counted, 0 where the tool runs as it was
     called; before_memory: the same but for the memory limit, which a link behind a valve is told, for it is fed as memory allows; source:
     as Budget; policy: what is to move tokens, "valve", "confine" or "fixed", "none" where none are shared; linker: family of the linker
-    that runs in the end; reason: for people.
+    that runs in the end; reason: for people; spread: how its backends become processes of ours, None where the tool runs them.
     """
 
-    __slots__ = ("before_memory", "linker", "mode", "number", "policy", "reason", "source")
+    __slots__ = ("before_memory", "linker", "mode", "number", "policy", "reason", "source", "spread")
 
-    def __init__(self, mode: Mode | None, reason: str, budget: Budget | None = None, policy: str = "none", linker: str = "") -> None:
+    def __init__(
+        self, mode: Mode | None, reason: str, budget: Budget | None = None, policy: str = "none", linker: str = "",
+        spread: Spread | None = None,
+    ) -> None:  # fmt: skip
         self.mode = mode
         self.reason = reason
         self.number = budget.number if budget is not None else 0
@@ -89,6 +93,12 @@ class Decision:
         self.source = budget.source if budget is not None else "none"
         self.policy = policy
         self.linker = linker
+        self.spread = spread
+
+    @property
+    def private(self) -> bool:
+        """Tell whether the number is enforced by a private jobserver, because what runs side by side are processes that ask one."""
+        return self.lto == "gcc" or self.spread is not None
 
     @property
     def lto(self) -> str:
@@ -148,16 +158,17 @@ def may_confine(linker: Tool, settings: Settings) -> bool:
     return settings.elastic and linker.family in _OBEYS and linker.major >= _OBEYS[linker.family]
 
 
-def choose_policy(mode: Mode, settings: Settings, source: str, before_memory: int, confinable: bool, obstacle: str) -> str:
+def choose_policy(private: bool, settings: Settings, source: str, before_memory: int, confinable: bool, obstacle: str) -> str:
     """Choose what is to move the tokens of a link. before_memory: its number, 1 where there is nothing to take.
 
+    private: its jobs are processes that ask a private jobserver (Decision.private);
     confinable: may_confine; obstacle: why this link cannot be followed all the same, "" when it can.
     """
     if source == "none" or before_memory == 1:
         return "none"
-    if mode.lto == "gcc" and settings.elastic and not obstacle:
+    if private and settings.elastic and not obstacle:
         return "valve"
-    return "confine" if confinable and not obstacle else "fixed"
+    return "confine" if confinable and not private and not obstacle else "fixed"
 
 
 def for_lto(mode: Mode, settings: Settings, lease: Pool | None, limits: Limits, make_jobs: int) -> Budget:

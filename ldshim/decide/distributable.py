@@ -44,6 +44,22 @@ NOT_PIE = (b"no-pie", b"no-pic-executable")
 SHARED = (b"shared", b"Bshareable")
 
 
+class Spread:
+    """How the backends of a link become processes of ours.
+
+    python: the interpreter with its options; place: the directory of what it runs (backends/); compiler, mends: for lld's backends, b"" and
+    [] for GCC's, which lto-wrapper writes down whole.
+    """
+
+    __slots__ = ("compiler", "mends", "place", "python")
+
+    def __init__(self, python: list[bytes], place: bytes, compiler: bytes = b"", mends: list[bytes] | None = None) -> None:
+        self.python = python
+        self.place = place
+        self.compiler = compiler
+        self.mends = mends or []
+
+
 class Row:
     """An option of LTO that gives the same bytes. option: without dashes; value: b"*" for any; mend: for the compiler; seen: versions."""
 
@@ -92,14 +108,20 @@ class Verdict:
         self.mends = mends or []
 
 
-def judge(words: Words, major: int, found: Findings) -> Verdict:
-    """Judge one line of ld.lld. words: response files unfolded; major: of lld; found: all of its inputs."""
+def judge(words: Words, major: int, pending: bool, found: Findings) -> Verdict:
+    """Judge one line of ld.lld. words: response files unfolded; major: of lld; pending: as Facts; found: all of its inputs."""
     if major < OLDEST:
         return Verdict(f"lld {major} was not compared: backends are handed out by lld {OLDEST} and later")
+    if pending:
+        return Verdict("nothing can be added to the line")
     if not found.complete:
         return Verdict("not all inputs could be read")
     if found.unmeasured:
         return Verdict(f"{found.unmeasured}: not a module for x86-64 that names its CPU, as clang writes them")
+    return _judge_options(words)
+
+
+def _judge_options(words: Words) -> Verdict:
     pie, shared, mends = False, False, [ALWAYS]
     for name, value, shown in _options(words):
         if name in SHARED:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..command.argv import Facts, Said
     from ..command.read import Command
     from .budget import Decision
+    from .distributable import Spread
 
 
 class Edits:
@@ -60,7 +61,9 @@ def edits_for(
     edits.variables.update(variables)
     if auth:
         show_private(edits, auth, number, environment)
-        if command.collected is None:
+        if decision.lto != "gcc":
+            for_linker(edits, facts, number, command.family, thin=False)
+        elif command.collected is None:
             for_gcc(edits, facts, number)
         else:
             for_collected(edits, command.collected, number, environment.get(b"COLLECT_GCC_OPTIONS"))
@@ -68,7 +71,43 @@ def edits_for(
         for_driver(edits, facts, number, thin, linker, clang=command.family == "clang")
     else:
         for_linker(edits, facts, number, command.family, thin)
+    if auth and decision.spread is not None:
+        if decision.lto == "gcc":
+            run_for_make(edits, decision.spread, environment)
+        else:
+            hand_out(edits, facts, decision.spread)
     return edits
+
+
+MAKE = b"_LDSHIM_MAKE"  # what $MAKE was, for what is not lto-wrapper's makefile (backends/gcc.py)
+_SPECIAL = b" \t\n\v\f\r'\"\\"
+
+
+def run_for_make(edits: Edits, spread: Spread, environment: Environment) -> None:
+    """Have lto-wrapper run us for make. It splits $MAKE as libiberty's buildargv does: a backslash makes any byte plain.
+
+    First it asks whether there is a make, by the first word and --version alone: the interpreter answers that without starting.
+    """
+    own = [_escaped(word) for word in (*spread.python, spread.place + b"/make.py")]
+    make = environment.get(b"MAKE")
+    if own[-1] not in make:  # else it is ours already, out of a link that is over
+        edits.variables[MAKE] = make or None
+        edits.variables[b"MAKE"] = b" ".join(own)
+
+
+def _escaped(word: bytes) -> bytes:
+    return b"".join(b"\\%c" % byte if byte in _SPECIAL else b"%c" % byte for byte in word)
+
+
+def hand_out(edits: Edits, facts: Facts, spread: Spread) -> None:
+    """Have lld hand its ThinLTO backends out to us; it passes no word through a shell."""
+    option = b"--thinlto-distributor"
+    edits.add(facts, [
+        b"%b=%b" % (option, spread.python[0]),
+        *(b"%b-arg=%b" % (option, word) for word in (*spread.python[1:], spread.place + b"/distributor.py")),
+        b"--thinlto-remote-compiler=" + spread.compiler,
+        *(b"--thinlto-remote-compiler-arg=" + word for word in spread.mends),
+    ])  # fmt: skip
 
 
 def for_gcc(edits: Edits, facts: Facts, number: int) -> None:

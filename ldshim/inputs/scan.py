@@ -113,8 +113,8 @@ class _Walk:
     """One scan under way. done: the answer cannot change any more."""
 
     __slots__ = (
-        "asked", "dirs", "done", "enough", "enough_gcc", "findings", "measured", "meter", "objects", "options", "read_bitcode", "read_gcc", "seen",
-        "sysroot",
+        "asked", "dirs", "done", "enough", "enough_gcc", "findings", "measured", "meter", "objects", "options", "read_bitcode", "read_gcc",
+        "seen", "sysroot",
     )  # fmt: skip
 
     def __init__(self, dirs: Sequence[bytes], sysroot: bytes, enough: int | EnoughOfGcc, measured: bool) -> None:

@@ -5,6 +5,7 @@ make below lto-wrapper, which compiles the partitions, and WPA itself, which for
 token for every fork. Tokens taken at the start would lie idle through WPA and be too few when LTRANS begins. So the valve starts empty
 and feeds whichever of the two is at work, the client:
 
+- A third takes the place of make, or is lld's distributor: our own executor of backends (backends/), which runs one process a token.
 - While there is a client, one spare token lies in the private pipe. The client takes it when it has a job for it, and that is the demand
   signal: another is fetched from outside.
 - A spare that lies unused for 200 ms has no taker, and goes back outside; it is offered again ever more rarely. WPA looks for a token
@@ -48,6 +49,7 @@ CALM_SECONDS = 0.03  # and while none did for ten looks
 IDLE_SECONDS = 0.2
 _OFFER_AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds between offers of a spare that make did not take
 _WPA = b"lto1-wpa"  # its forks call themselves lto1-wpa-streaming
+_EXECUTOR = b"ldshim-backends"  # backends/feeder.py, in the place of make or as lld's distributor, while it has jobs
 _COMPILES = b"\0-f\0"  # `make -f TEMPORARY all`; before WPA lto-wrapper asks for the --version, to know that there is a make
 
 
@@ -189,6 +191,8 @@ class Valve:
                 return True  # its forks inherit the mask only if it has one before them
             # It waits while its forks write: one token brings it nothing, the second is the first that does.
             return self._most > 1 and is_streaming(pid)
+        if name == _EXECUTOR:
+            return processes.stat_fields(pid)[:1] != [b"Z"]
         return name in self._make_names and processes.stat_fields(pid)[:1] != [b"Z"] and _COMPILES in processes.command_line(pid)
 
 
