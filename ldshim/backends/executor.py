@@ -280,7 +280,7 @@ def plainly(jobs: Sequence[Job], environment: Environment) -> int:
         if pid == 0:
             try:
                 os.chdir(job.cwd)
-                os.execvpe(job.argv[0], job.argv, environment)  # type: ignore[arg-type]  # it asks for len, keys, values and items only
+                os.execvpe(job.argv[0], job.argv, dict(environment.pairs))
             finally:
                 os._exit(127)
         status = os.waitpid(pid, 0)[1]

@@ -1,0 +1,293 @@
+"""Hazard: a backend that runs twice, or not at all, or writes over another's text; a token that is kept; a result from elsewhere that is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ldshim.backends import executor
+from ldshim.backends.executor import Executor, LinkOverError
+from ldshim.backends.job import Job, Result
+from ldshim.backends.watched import Watched
+from ldshim.call.environment import Environment
+from ldshim.reserve import jobserver, makeflags
+from tests.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = Environment([(b"PATH", b"/usr/bin:/bin")])
+
+
+def shell(script: str, place: Path, *, size: int = 0, name: str = "job", remote: bool = True) -> Job:
+    """Describe a job that is a shell script with one input of some size and one output."""
+    (place / f"{name}.in").write_bytes(b"x" * size)
+    return Job([b"sh", b"-c", script.encode()], bytes(place), [f"{name}.in".encode()], [f"{name}.out".encode()], remote, name)
+
+
+class Elsewhere:
+    """A service of the test's own: what becomes of each job is said beforehand, by its name."""
+
+    def __init__(self, answers: dict[str, Result | str], width: int = 4, late: Sequence[str] = ()) -> None:
+        self.answers = answers
+        self.width = width
+        self.late = late
+        self.jobs: dict[int, Job] = {}
+        self.cancelled: list[str] = []
+        self.most = 0
+        self._reader, self._writer = os.pipe()
+        os.write(self._writer, b"x")
+
+    def fileno(self) -> int:
+        """Poll readable always."""
+        return self._reader
+
+    def start(self, job: Job) -> int:
+        """Queue a job."""
+        handle = len(self.jobs) + len(self.cancelled) + 100 * self.most
+        while handle in self.jobs:
+            handle += 1
+        self.jobs[handle] = job
+        self.most = max(self.most, len(self.jobs))
+        return handle
+
+    def finished(self, seconds: float) -> list[tuple[int, Result | str]]:
+        """Answer all that have an answer."""
+        assert seconds == 0.0
+        done = [handle for handle, job in self.jobs.items() if job.name in self.answers]
+        return [(handle, self.answers[self.jobs.pop(handle).name]) for handle in done]
+
+    def overdue(self) -> list[int]:
+        """Name those that are to be late."""
+        return [handle for handle, job in self.jobs.items() if job.name in self.late]
+
+    def cancel(self, handle: int) -> None:
+        """Forget a job."""
+        self.cancelled.append(self.jobs.pop(handle).name)
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    """Provide what ends an executor, and leave this process's signals as they were."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)}
+    yield Watched()
+    signal.set_wakeup_fd(-1)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def run(
+    jobs: list[Job], watched: Watched, pool: Pool | None = None, service: Elsewhere | None = None
+) -> tuple[int, list[Result | None], list[Result]]:
+    """Run jobs: the status, the results, and what was shown in which order."""
+    shown: list[Result] = []
+    client = jobserver.connect(makeflags.parse(pool.makeflags.encode())) if pool is not None else None
+    tokens = client if isinstance(client, jobserver.Jobserver) else None
+    one = Executor(jobs, ENVIRONMENT, tokens, service, watched, None, shown.append)
+    try:
+        return one.run(), one.results, shown
+    finally:
+        if tokens is not None:
+            assert tokens.held == 0
+            tokens.close()
+
+
+def test_texts_are_shown_once_each_in_the_order_of_the_jobs(tmp_path: Path, watched: Watched) -> None:
+    """Whatever order they end in, and with stdout and stderr apart."""
+    jobs = [shell(f"sleep 0.{3 - index}; echo out{index}; echo err{index} >&2", tmp_path, name=str(index)) for index in range(3)]
+    with Pool(b"ab") as pool:
+        status, _, shown = run(jobs, watched, pool)
+    assert status == 0
+    assert [(f"out{index}\n".encode(), f"err{index}\n".encode()) for index in range(3)] == [(each.stdout, each.stderr) for each in shown]
+
+
+def test_c31_one_token_for_each_job_but_the_first(tmp_path: Path, watched: Watched) -> None:
+    """C31: with two tokens three jobs run at once, never four, and the bytes go back as they were."""
+    meter = "mkdir run.$$; ls -d run.* | wc -l; sleep 0.3; rmdir run.$$"
+    with Pool(b"\x00\xff") as pool:
+        status, results, _ = run([shell(meter, tmp_path, name=str(index)) for index in range(7)], watched, pool)
+    assert status == 0
+    assert max(int(result.stdout) for result in results if result is not None) == 3
+
+
+def test_c31_without_tokens_jobs_run_one_by_one(tmp_path: Path, watched: Watched) -> None:
+    """C18: the implicit slot is always there, and no more is taken."""
+    meter = "mkdir run.$$; ls -d run.* | wc -l; sleep 0.05; rmdir run.$$"
+    status, results, _ = run([shell(meter, tmp_path, name=str(index)) for index in range(4)], watched)
+    assert status == 0
+    assert [1] * 4 == [int(result.stdout) for result in results if result is not None]
+
+
+def test_the_largest_input_starts_first(tmp_path: Path, watched: Watched) -> None:
+    """What is started last should be short."""
+    jobs = [shell(f"echo {size} >> order", tmp_path, size=size, name=str(size)) for size in (5, 500, 50)]
+    assert run(jobs, watched)[0] == 0
+    assert (tmp_path / "order").read_text().split() == ["500", "50", "5"]
+
+
+def test_after_a_failure_nothing_is_started_and_its_status_and_text_are_kept(tmp_path: Path, watched: Watched) -> None:
+    """The status is the first failed job's, and what ran is shown."""
+    jobs = [shell("echo bad >&2; exit 3", tmp_path, size=9, name="a"), shell("echo never", tmp_path, name="b")]
+    status, results, shown = run(jobs, watched)
+    assert status == 3
+    assert results[1] is None
+    assert [b"bad\n"] == [each.stderr for each in shown]
+
+
+def test_a_program_that_is_missing_is_a_failed_job(tmp_path: Path, watched: Watched) -> None:
+    """A shell's status and a line that names it."""
+    status, results, _ = run([Job([b"no-such-compiler"], bytes(tmp_path), [], [])], watched)
+    assert status == 127
+    assert results[0] is not None
+    assert b"no-such-compiler" in results[0].stderr
+
+
+def test_c29_whatever_is_in_doubt_elsewhere_runs_here_and_is_shown_once(tmp_path: Path, watched: Watched) -> None:
+    """C29: a reason to doubt, or a failed compile, is never the verdict."""
+    jobs = [shell(f"echo here {name}", tmp_path, name=name) for name in "abcd"]
+    service = Elsewhere({"a": Result(0, b"there a\n", where="there"), "b": "the output is empty", "c": Result(1, b"no\n"), "d": "gone"})
+    # The first, and largest, is taken by the slot here: give it something to do.
+    jobs.insert(0, shell("sleep 0.3; echo here first", tmp_path, size=99, name="first"))
+    status, _, shown = run(jobs, watched, None, service)
+    assert status == 0
+    assert [b"here first\n", b"there a\n", b"here b\n", b"here c\n", b"here d\n"] == [each.stdout for each in shown]
+
+
+def test_a_job_that_may_not_leave_stays(tmp_path: Path, watched: Watched) -> None:
+    """What writes beside its output runs here, though there is room elsewhere."""
+    jobs = [shell("echo here", tmp_path, name=str(index), remote=False) for index in range(3)]
+    service = Elsewhere({str(index): Result(0, b"there\n") for index in range(3)})
+    assert [b"here\n"] * 3 == [each.stdout for each in run(jobs, watched, None, service)[2]]
+    assert service.most == 0
+
+
+def test_no_more_than_its_width_is_started_elsewhere(tmp_path: Path, watched: Watched) -> None:
+    """The width is the service's own, and needs no token."""
+    jobs = [shell("sleep 0.2; echo here", tmp_path, name=str(index)) for index in range(9)]
+    service = Elsewhere({str(index): Result(0, b"there\n", where="there") for index in range(9)}, width=2)
+    assert run(jobs, watched, None, service)[0] == 0
+    assert service.most == 2
+
+
+def test_what_is_overdue_is_cancelled_before_it_runs_here(tmp_path: Path, watched: Watched) -> None:
+    """A service without workers holds nothing up, and only one of the two writes the outputs."""
+    jobs = [shell(f"echo here {index}", tmp_path, name=str(index)) for index in range(3)]
+    service = Elsewhere({}, late=[str(index) for index in range(3)])
+    status, _, shown = run(jobs, watched, None, service)
+    assert status == 0
+    assert [f"here {index}\n".encode() for index in range(3)] == [each.stdout for each in shown]
+    assert len(service.cancelled) == 2  # one had the slot here from the start
+    assert service.jobs == {}
+
+
+def test_c30_a_service_that_raises_is_dropped(tmp_path: Path, watched: Watched, capfd: pytest.CaptureFixture[str]) -> None:
+    """C30: an internal error of the client costs one line, and every job runs here."""
+
+    class Broken(Elsewhere):
+        def finished(self, seconds: float) -> list[tuple[int, Result | str]]:
+            raise KeyError(seconds)
+
+    jobs = [shell(f"sleep 0.1; echo here {index}", tmp_path, name=str(index)) for index in range(5)]
+    status, _, shown = run(jobs, watched, None, Broken({}))
+    assert status == 0
+    assert [f"here {index}\n".encode() for index in range(5)] == [each.stdout for each in shown]
+    assert "KeyError" in capfd.readouterr().err
+
+
+def test_c31_a_signal_ends_children_and_their_children_and_gives_tokens_back(tmp_path: Path, watched: Watched) -> None:
+    """C31: what a compiler's driver has started goes with it."""
+    script = "sleep 100 & echo $! >> pids; echo $$ >> pids; [ $(wc -l < pids) -lt 6 ] || kill -TERM $PPID; wait"
+    jobs = [shell(script, tmp_path, name=str(index)) for index in range(3)]
+    with Pool(b"ab") as pool, pytest.raises(LinkOverError) as over:
+        run(jobs, watched, pool)
+    assert over.value.number == signal.SIGTERM
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 6
+    assert [] == alive(pids)
+
+
+def alive(pids: list[int], patience: float = 10.0) -> list[int]:
+    """List those that still live after a while; zombies do not."""
+    end = time.monotonic() + patience
+    while True:
+        left = []
+        for pid in pids:
+            try:
+                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                    left.append(pid)
+            except OSError:
+                continue
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.02)
+
+
+ALONE = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from ldshim.backends.executor import Executor
+from ldshim.backends.job import Job
+from ldshim.backends.watched import Watched
+from ldshim.call.environment import read_environment
+from ldshim.reserve import jobserver, makeflags
+watched = Watched()
+tokens = jobserver.connect(makeflags.parse(os.environb[b"MAKEFLAGS"]))
+job = lambda: Job([b"sh", b"-c", b"echo $$ >> pids; exec sleep 100"], os.getcwdb(), [], [])
+Executor([job(), job()], read_environment(), tokens, None, watched).run()
+"""
+
+
+def test_c31_the_death_of_the_parent_ends_everything(tmp_path: Path) -> None:
+    """C31: lld killed by SIGKILL leaves its distributor behind, which ends its compilers and returns its tokens."""
+    with Pool(b"a") as pool:
+        parent = subprocess.Popen(
+            ["sh", "-c", '"$@"; true', "sh", sys.executable, "-c", ALONE, str(ROOT)],
+            cwd=tmp_path, env={**os.environ, "MAKEFLAGS": pool.makeflags}, pass_fds=pool.pass_fds,
+        )  # fmt: skip
+        pids = wait_for_pids(tmp_path / "pids", 2)
+        parent.kill()
+        parent.wait()
+        assert [] == alive(pids)
+
+
+def test_c31_compilers_do_not_outlive_an_executor_that_is_killed(tmp_path: Path) -> None:
+    """C31: nothing can be done any more, and the kernel does it."""
+    read_fd, write_fd = os.pipe()
+    environment = {**os.environ, "MAKEFLAGS": f" -j2 --jobserver-auth={read_fd},{write_fd}"}
+    os.write(write_fd, b"+")
+    one = subprocess.Popen([sys.executable, "-c", ALONE, str(ROOT)], cwd=tmp_path, env=environment, pass_fds=(read_fd, write_fd))
+    pids = wait_for_pids(tmp_path / "pids", 2)
+    one.kill()
+    one.wait()
+    assert [] == alive(pids)
+
+
+def wait_for_pids(path: Path, count: int) -> list[int]:
+    """Wait until so many processes have written their pid."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        if path.exists() and len(path.read_text().split()) >= count:
+            return [int(word) for word in path.read_text().split()]
+        time.sleep(0.02)
+    raise AssertionError("the jobs did not start")
+
+
+def test_plainly_stops_at_the_first_failure(tmp_path: Path) -> None:
+    """The last resort runs the jobs in order, and says what the first failed one said."""
+    jobs = [shell("touch a", tmp_path), shell("exit 4", tmp_path), shell("touch b", tmp_path)]
+    assert executor.plainly(jobs, ENVIRONMENT) == 4
+    assert (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
