@@ -1,4 +1,4 @@
-"""Hazard: a backend that runs twice, or not at all, or writes over another's text; a token that is kept; a result from elsewhere that is wrong."""
+"""Hazard: a backend that runs twice, or not at all; a token that is kept; a wrong result from elsewhere that is believed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from ldshim.backends.job import Job, Result
 from ldshim.backends.watched import Watched
 from ldshim.call.environment import Environment
 from ldshim.reserve import jobserver, makeflags
+from tests.backends import alive, wait_for_pids
 from tests.pool import Pool
 
 if TYPE_CHECKING:
@@ -219,22 +219,6 @@ def test_c31_a_signal_ends_children_and_their_children_and_gives_tokens_back(tmp
     assert [] == alive(pids)
 
 
-def alive(pids: list[int], patience: float = 10.0) -> list[int]:
-    """List those that still live after a while; zombies do not."""
-    end = time.monotonic() + patience
-    while True:
-        left = []
-        for pid in pids:
-            try:
-                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
-                    left.append(pid)
-            except OSError:
-                continue
-        if not left or time.monotonic() > end:
-            return left
-        time.sleep(0.02)
-
-
 ALONE = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
@@ -273,16 +257,6 @@ def test_c31_compilers_do_not_outlive_an_executor_that_is_killed(tmp_path: Path)
     one.kill()
     one.wait()
     assert [] == alive(pids)
-
-
-def wait_for_pids(path: Path, count: int) -> list[int]:
-    """Wait until so many processes have written their pid."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        if path.exists() and len(path.read_text().split()) >= count:
-            return [int(word) for word in path.read_text().split()]
-        time.sleep(0.02)
-    raise AssertionError("the jobs did not start")
 
 
 def test_plainly_stops_at_the_first_failure(tmp_path: Path) -> None:

@@ -88,7 +88,6 @@ ROWS = (
     Row(b"no-lto-whole-program-visibility", b"", "23"),
     Row(b"fat-lto-objects", b"", "23"),
     Row(b"no-fat-lto-objects", b"", "23"),
-    Row(b"mllvm", b"-inline-threshold=*", "23"),
     Row(b"mllvm", b"-import-instr-limit=*", "23"),
     Row(b"mllvm", b"-code-model=large", "23", (b"-mcmodel=large",)),
     Row(b"lto-basic-block-sections", b"all", "23", (b"-fbasic-block-sections=all",)),
