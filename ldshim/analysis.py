@@ -213,7 +213,6 @@ def _spread(call: Call, before: Analysis, linker: Tool, environment: Environment
         return None, "; backends in process: only lld and GCC hand them out"
     if before.tool.family != "lld":
         return None, "; backends in process: the linker is called by a driver, whose words for it are not judged"
-    from .call import partner  # noqa: PLC0415
     from .inputs import scan  # noqa: PLC0415
     from .inputs.extent import read_regular  # noqa: PLC0415
 
@@ -224,6 +223,8 @@ def _spread(call: Call, before: Analysis, linker: Tool, environment: Environment
     )
     if verdict.reason:
         return None, f"; backends in process: {verdict.reason}"
+    from .call import partner  # noqa: PLC0415
+
     compiler, why = partner.find(call.real, linker, environment)
     if why:
         return None, f"; backends in process: {why}"

@@ -265,3 +265,34 @@ def test_plainly_stops_at_the_first_failure(tmp_path: Path) -> None:
     assert executor.plainly(jobs, ENVIRONMENT) == 4
     assert (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
+
+
+INJECTED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from ldshim.backends import children, feeder
+from ldshim.backends.job import Job
+from ldshim.call.environment import read_environment
+first = children.Children.start
+def start(self, job):
+    if job.name == "b":
+        raise MemoryError("injected")
+    return first(self, job)
+children.Children.start = start
+def job(name):
+    return Job([b"sh", b"-c", b"echo %b >> ran" % name], os.getcwdb(), [], [], name=name.decode())
+jobs = [job(name) for name in (b"a", b"b", b"c")]
+sys.exit(feeder.carry_out(jobs, read_environment()).end())
+"""
+
+
+def test_c1_an_internal_error_becomes_a_plain_loop_over_what_is_left(tmp_path: Path) -> None:
+    """C1: one line says so, every job has run, none of those that were done runs again, and tokens are back."""
+    with Pool(b"ab") as pool:
+        said = subprocess.run(
+            [sys.executable, "-c", INJECTED, str(ROOT)],
+            cwd=tmp_path, env={**os.environ, "MAKEFLAGS": pool.makeflags}, pass_fds=pool.pass_fds, capture_output=True, check=True,
+        )  # fmt: skip
+    assert b"MemoryError" in said.stderr
+    assert said.stderr.count(b"\n") == 1
+    assert {"a", "b", "c"} == set((tmp_path / "ran").read_text().split())

@@ -172,8 +172,8 @@ def test_c28_every_row_of_the_list_is_true(thin: Thin, row: distributable.Row, s
 
 @pytest.mark.parametrize(
     "words",
-    ["-r", "--lto-O1", "--lto-O0", "--lto-CGO0", "--lto-newpm-passes=default<O1>", "-mllvm -enable-tlsdesc", "-mllvm -inline-threshold=5", "--fatal-warnings",
-     "-plugin-opt=-mattr=+avx2", "--save-temps", "--lto-basic-block-address-map", "--no-such-option"],
+    ["-r", "--lto-O1", "--lto-O0", "--lto-CGO0", "--lto-newpm-passes=default<O1>", "-mllvm -enable-tlsdesc", "--fatal-warnings",
+     "-mllvm -inline-threshold=5", "-plugin-opt=-mattr=+avx2", "--save-temps", "--lto-basic-block-address-map", "--no-such-option"],
 )  # fmt: skip
 def test_c28_every_other_line_stays_in_process_and_the_reason_names_the_argument(thin: Thin, words: str) -> None:
     """C28: known to differ, or not known at all."""

@@ -9,7 +9,7 @@ import os
 import time
 
 from ..call import logfile
-from ..call.environment import read_settings
+from ..call.environment import count, read_settings
 from ..reserve import jobserver, makeflags
 from .executor import Executor, LinkOverError, complain, plainly, write_out
 from .watched import HELD, Watched
@@ -58,14 +58,15 @@ def carry_out(jobs: Sequence[Job], environment: Environment, *, retries: bool = 
     watched = Watched(environment.get(HELD))
     outcome = Outcome(watched, len(jobs))
     settings = read_settings(environment)
-    log = _logger(settings.log, environment)
+    link = count(environment.get(HELD).partition(b".")[0]) or os.getppid()  # under the same pid as its other lines
+    log = _logger(settings.log, link, environment)
     tokens = service = executor = None
     try:
         found = jobserver.connect(makeflags.parse(environment.get(b"MAKEFLAGS")))
         tokens = found if isinstance(found, jobserver.Jobserver) else None
         service = _service(environment, log)
         show = _show_successes if retries else write_out
-        executor = Executor(jobs, environment, tokens, service, watched, _noter(settings.log), show)
+        executor = Executor(jobs, environment, tokens, service, watched, note_into(settings.log, link), show)
         outcome.status = executor.run()
     except LinkOverError as over:
         outcome.number, outcome.link_died = over.number, not over.number
@@ -122,31 +123,31 @@ def _service(environment: Environment, log: Callable[[str], None]) -> Service | 
     return found
 
 
-def _logger(path: bytes, environment: Environment) -> Callable[[str], None]:
+def _logger(path: bytes, link: int, environment: Environment) -> Callable[[str], None]:
     """Return what writes a line of the service's into the log, and to stderr where explaining was asked for."""
     explain = environment.get(b"LDSHIM_EXPLAIN") == b"1"
 
     def log(line: str) -> None:
         if path:
-            logfile.append(path, {**_head("backends"), "reason": line})
+            logfile.append(path, {**_head("backends", link), "reason": line})
         if explain:
             os.write(2, f"ldshim: {line}\n".encode("utf-8", "backslashreplace"))
 
     return log
 
 
-def _noter(path: bytes) -> Callable[[int, Job, Result], None] | None:
+def note_into(path: bytes, link: int) -> Callable[[int, Job, Result], None] | None:
     """Return what writes a line for each job that is done, None without a log."""
     if not path:
         return None
 
     def note(_: int, job: Job, result: Result) -> None:
-        entry = {**_head("job"), "name": job.name, "where": result.where, "status": result.status}
+        entry = {**_head("job", link), "name": job.name, "where": result.where, "status": result.status}
         entry.update(queued=round(result.queued, 3), ran=round(result.ran, 3), sent=result.sent)
         logfile.append(path, entry)
 
     return note
 
 
-def _head(event: str) -> dict[str, object]:
-    return {"event": event, "version": logfile.VERSION, "time": round(time.time(), 3), "pid": os.getpid()}
+def _head(event: str, link: int) -> dict[str, object]:
+    return {"event": event, "version": logfile.VERSION, "time": round(time.time(), 3), "pid": link}
