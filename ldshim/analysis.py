@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .call.environment import Environment, Settings
     from .call.real_tool import Call
+    from .command.argv import Words
     from .command.read import Command
     from .decide.distributable import Spread
     from .decide.mode import Mode
@@ -211,24 +212,39 @@ def _spread(call: Call, before: Analysis, linker: Tool, environment: Environment
         return distributable.Spread(python, place), "; LTRANS as processes of ldshim's"
     if decided.lto != "thin" or linker.family != "lld":
         return None, "; backends in process: only lld and GCC hand them out"
-    if before.tool.family != "lld":
-        return None, "; backends in process: the linker is called by a driver, whose words for it are not judged"
+    line = _linker_line(call, before.tool, command, environment)
+    if isinstance(line, str):
+        return None, f"; backends in process: {line}"
+    from .command import lld  # noqa: PLC0415
     from .inputs import scan  # noqa: PLC0415
-    from .inputs.extent import read_regular  # noqa: PLC0415
 
-    facts = command.facts
-    words = read.unfolded(linker, call.args, read_regular)
-    verdict = distributable.judge(
-        words, linker.major, facts.pending, scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, measured=True)
-    )
+    path, words = line
+    facts = lld.facts(words)
+    found = scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, measured=True)
+    verdict = distributable.judge(words, linker.major, command.facts.pending, found)
     if verdict.reason:
         return None, f"; backends in process: {verdict.reason}"
     from .call import partner  # noqa: PLC0415
 
-    compiler, why = partner.find(call.real, linker, environment)
+    compiler, why = partner.find(path, linker, environment)
     if why:
         return None, f"; backends in process: {why}"
     return distributable.Spread(python, place, compiler, verdict.mends), f"; backends as processes of {os.fsdecode(compiler)}"
+
+
+def _linker_line(call: Call, tool: Tool, command: Command, environment: Environment) -> tuple[bytes, Words] | str:
+    """Return the path of lld and the words it will read, those that a driver gives it as well, or why they are not known."""
+    from .command.argv import Words  # noqa: PLC0415
+    from .inputs.extent import read_regular  # noqa: PLC0415
+
+    if tool.family == "lld":
+        return call.real, read.unfolded(tool, call.args, read_regular)
+    if tool.family != "clang" or command.facts.unread:
+        return "the words that the driver gives to the linker are not known"
+    said = tool_family.linker_line(call.real, call.args, environment, call.path)
+    if not said or is_ldshim(said[0], own_stat()):
+        return "the driver does not say which linker it would run"
+    return said[0], Words.plain(said[1:])
 
 
 def _bound_jobs(call: Call, before: Analysis, linker: Tool, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:

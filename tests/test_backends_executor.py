@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,7 +18,8 @@ from ldshim.backends.job import Job, Result
 from ldshim.backends.watched import Watched
 from ldshim.call.environment import Environment
 from ldshim.reserve import jobserver, makeflags
-from tests.backends import alive, wait_for_pids
+from tests import tools
+from tests.backends import alive, jobs, wait_for_pids
 from tests.pool import Pool
 
 if TYPE_CHECKING:
@@ -79,6 +81,23 @@ class Elsewhere:
         os.close(self._writer)
 
 
+class Told:
+    """Keep what was shown, in its order. shown: owned by the test."""
+
+    def __init__(self, shown: list[Result]) -> None:
+        self.shown = shown
+
+    def runs(self, here: int, there: int) -> None:
+        """Take no note."""
+
+    def done(self, job: Job, result: Result) -> None:
+        """Take no note."""
+
+    def show(self, result: Result) -> None:
+        """Keep it."""
+        self.shown.append(result)
+
+
 @pytest.fixture
 def watched() -> Iterator[Watched]:
     """Provide what ends an executor, and leave this process's signals as they were."""
@@ -96,7 +115,7 @@ def run(
     shown: list[Result] = []
     client = jobserver.connect(makeflags.parse(pool.makeflags.encode())) if pool is not None else None
     tokens = client if isinstance(client, jobserver.Jobserver) else None
-    one = Executor(jobs, ENVIRONMENT, tokens, service, watched, None, shown.append)
+    one = Executor(jobs, ENVIRONMENT, tokens, service, watched, Told(shown))
     try:
         return one.run(), one.results, shown
     finally:
@@ -224,13 +243,15 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from ldshim.backends.executor import Executor
 from ldshim.backends.job import Job
+from ldshim.backends.feeder import Told
+from ldshim.backends.progress import Progress
 from ldshim.backends.watched import Watched
 from ldshim.call.environment import read_environment
 from ldshim.reserve import jobserver, makeflags
 watched = Watched()
 tokens = jobserver.connect(makeflags.parse(os.environb[b"MAKEFLAGS"]))
 job = lambda: Job([b"sh", b"-c", b"echo $$ >> pids; exec sleep 100"], os.getcwdb(), [], [])
-Executor([job(), job()], read_environment(), tokens, None, watched).run()
+Executor([job(), job()], read_environment(), tokens, None, watched, Told(b"", 0, Progress(2, b""), failures=True)).run()
 """
 
 
@@ -296,3 +317,83 @@ def test_c1_an_internal_error_becomes_a_plain_loop_over_what_is_left(tmp_path: P
     assert b"MemoryError" in said.stderr
     assert said.stderr.count(b"\n") == 1
     assert {"a", "b", "c"} == set((tmp_path / "ran").read_text().split())
+
+
+REMOTE = """
+import os, sys, types
+sys.path.insert(0, sys.argv[1])
+from ldshim.backends import feeder
+from ldshim.backends.job import Job, Result
+from ldshim.call.environment import read_environment
+class Service:
+    width = 2
+    closed = False
+    def __init__(self):
+        self.jobs = []
+        self.reader, writer = os.pipe()
+        os.write(writer, b"x")
+    def fileno(self):
+        return self.reader
+    def start(self, job):
+        self.jobs.append(job)
+        return len(self.jobs)
+    def finished(self, seconds):
+        done, self.jobs = self.jobs, []
+        good = Result(0, b"there\\n", where="there", sent=5)
+        return [(number + 1, "in doubt" if job.name == "b" else good) for number, job in enumerate(done)]
+    def overdue(self):
+        return []
+    def cancel(self, handle):
+        raise AssertionError
+    def close(self):
+        os.write(2, b"closed\\n")
+remote = types.ModuleType("ldshim.backends.remote")
+remote.read = lambda environment: environment
+remote.connect = lambda settings, log: Service() if sys.argv[2] == "there" else sys.argv[2]
+sys.modules[remote.__name__] = remote
+jobs = [Job([b"sh", b"-c", b"sleep 0.2; echo here"], os.getcwdb(), [], [], name=name) for name in "abcd"]
+sys.exit(feeder.carry_out(jobs, read_environment()).end())
+"""
+
+
+@pytest.mark.parametrize(("answer", "here"), [("there", 2), ("no service", 4)])
+def test_c29_c30_a_service_is_used_as_far_as_it_goes_and_closed(tmp_path: Path, answer: str, here: int) -> None:
+    """C29, C30: what it doubts runs here, without one everything does, and the log says which and why."""
+    environment = {**os.environ, "LDSHIM_REMOTE": "grpc://secret@nowhere:1", "LDSHIM_LOG": str(tmp_path / "log")}
+    command = [sys.executable, "-c", REMOTE, str(ROOT), answer]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert {"here": here, "there": 4 - here} == {where: said.stdout.split().count(where.encode()) for where in ("here", "there")}
+    log = (tmp_path / "log").read_text()
+    assert here == sum(entry["where"] == "here" for entry in jobs(tmp_path / "log"))
+    assert said.stderr == (b"closed\n" if answer == "there" else b"")
+    assert ("no service: everything runs here" in log) is (answer != "there")
+    assert "secret" not in log
+
+
+SLOW = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from ldshim.backends import feeder, progress
+from ldshim.backends.job import Job
+from ldshim.call.environment import read_environment
+progress.FIRST_SECONDS = 0.0
+jobs = [Job([b"sh", b"-c", b"sleep 0.3; echo said >&2"], os.getcwdb(), [], []) for _ in range(2)]
+sys.exit(feeder.carry_out(jobs, read_environment()).end())
+"""
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_line_of_progress_is_for_a_terminal_and_gone_before_anything_else(tmp_path: Path, term: str) -> None:
+    """It stands alone on its line, and nothing of it is left at the end."""
+    reader, writer = tools.terminal()
+    environment = {**os.environ, "TERM": term, "MAKEFLAGS": ""}
+    subprocess.run([sys.executable, "-c", SLOW, str(ROOT)], cwd=tmp_path, env=environment, stderr=writer, check=True)
+    os.close(writer)
+    text = b""
+    with contextlib.suppress(OSError):  # a terminal without anybody at its other end
+        while part := os.read(reader, 4096):
+            text += part
+    os.close(reader)
+    assert (b"/2] 1 here" in text) is (term == "xterm")
+    lines = [line.rpartition(b"\x1b[K")[2] for line in text.replace(b"\r\n", b"\n").split(b"\n")]
+    assert [b"said", b"said", b""] == lines

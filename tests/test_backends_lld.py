@@ -97,6 +97,12 @@ class Thin:
         fds = pool.pass_fds if pool is not None else ()
         return subprocess.run(command, cwd=self.place, env=environment, pass_fds=fds, capture_output=True, check=False)
 
+    def drive(self, line: list[str], *, ours: bool) -> subprocess.CompletedProcess[bytes]:
+        """Link by way of clang, bare or through ldshim."""
+        environment = self.shim.environment(**({"LDSHIM_BACKENDS": "process", "LDSHIM_LOG": str(self.log)} if ours else {}))
+        command = [*([self.shim.command] if ours else []), str(self.llvm / "clang"), f"--ld-path={self.lld}", *line, "-o", "out"]
+        return subprocess.run(command, cwd=self.place, env=environment, capture_output=True, check=False)
+
     def compare(self, line: list[str], *, distributed: int) -> str:
         """Link both ways and expect the same bytes, status and text, so many jobs, and every token back: the reason that was logged."""
         bare = self.run(line, ours=False)
@@ -196,6 +202,28 @@ def test_c28_a_module_without_a_cpu_of_its_own_stays_in_process(thin: Thin) -> N
     subprocess.run([*command, "-Wno-override-module"], cwd=thin.place, check=True)
     thin.log.unlink()
     assert "backends in process: plain.o" in thin.compare([*SHARED, *objects, "plain.o"], distributed=0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "distributed"),
+    [
+        (["-O2", "-shared"], MODULES),
+        (["-O3", "-shared", "-flto-jobs=2"], MODULES),
+        (["-O2", "-no-pie", "-nostartfiles", "-e", "main"], MODULES),
+        (["-O1", "-shared"], 0),
+        (["-O2", "-shared", "-Wl,--lto-O1"], 0),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_link_by_way_of_clang_is_judged_by_what_clang_gives_to_lld(thin: Thin, flags: list[str], distributed: int) -> None:
+    """C28: clang's -O becomes lld's --lto-O; the words come from `clang -###`."""
+    line = ["-flto=thin", "-nostdlib", *flags, *thin.compile("-O2", "-fPIC")]
+    bare = thin.drive(line, ours=False)
+    before = sha256(thin.place / "out")
+    ours = thin.drive(line, ours=True)
+    assert (bare.returncode, bare.stdout, bare.stderr) == (ours.returncode, ours.stdout, ours.stderr)
+    assert before == sha256(thin.place / "out")
+    assert distributed == len(jobs(thin.log))
 
 
 @pytest.mark.parametrize("kind", ["rcs", "rcsT"], ids=["archive", "thin archive"])

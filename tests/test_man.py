@@ -19,6 +19,7 @@ from ldshim import __version__, record
 from ldshim.analysis import Analysis
 from ldshim.backends import feeder
 from ldshim.backends.job import Job, Result
+from ldshim.backends.progress import Progress
 from ldshim.call import real_tool
 from ldshim.call.environment import VARIABLES, Environment
 from ldshim.cli import main as cli
@@ -69,9 +70,7 @@ def test_every_key_of_the_log_stands_in_the_page(tmp_path: Path) -> None:
     call = real_tool.stand_in(b"sh", [], Environment([(b"PATH", os.fsencode(os.defpath))]))
     handover = record.record(call, Analysis(Decision(None, "")), Grant(), Edits(), "handover")
     record.epilogue(os.fsencode(log), 1)(History(0.0), 0.0)
-    note = feeder.note_into(os.fsencode(log), 1)
-    assert note is not None
-    note(0, Job([], b"", [], []), Result(0))
+    feeder.Told(os.fsencode(log), 1, Progress(1, b""), failures=True).done(Job([], b"", [], []), Result(0))
     section = PAGE.read_text().partition(".SH LOG")[2].partition(".SH ")[0]
     named = set(re.findall(r"[a-z]+", " ".join(re.findall(r"(?m)^\.TP\n\.BR? (.*)$", section))))
     assert {*handover, *(key for line in log.read_text().splitlines() for key in json.loads(line))} == named

@@ -7,6 +7,7 @@ not ask for it.
   job.py          one backend: what to run, what it reads and writes, and what came of it
   executor.py     runs the jobs of one link, here and there
   children.py     the jobs that run here
+  progress.py     a line on a terminal
   watched.py      the link above us, and signals
   feeder.py       what the feeders share: tokens, the service, the log
   lld.py          lld's file of jobs; distributor.py is what lld starts

@@ -26,7 +26,7 @@ from .job import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Protocol
 
     from ..call.environment import Environment
@@ -59,6 +59,18 @@ if TYPE_CHECKING:
         def close(self) -> None:
             """Cancel everything that is left, and stop."""
 
+    class Told(Protocol):
+        """Who is told what happens."""
+
+        def runs(self, here: int, there: int) -> None:
+            """Learn how many jobs run here and there, now and then."""
+
+        def done(self, job: Job, result: Result) -> None:
+            """Learn that a job is done, once for each."""
+
+        def show(self, result: Result) -> None:
+            """Show what a job said, in the order of the jobs."""
+
 
 LOOK_SECONDS = 1.0  # how often the service is asked for what is overdue, and a link without a pidfd whether it lives
 TOKEN_SECONDS = 0.05  # how often a jobserver whose descriptor cannot be polled is asked
@@ -79,21 +91,20 @@ class Executor:
     """
 
     __slots__ = (
-        "_children", "_failed", "_here", "_home", "_jobs", "_next", "_note", "_queued", "_service", "_show", "_there",
-        "_tokens", "_waiting", "_watched", "results",
+        "_children", "_failed", "_here", "_home", "_jobs", "_next", "_queued", "_service", "_there",
+        "_tokens", "_told", "_waiting", "_watched", "results",
     )  # fmt: skip
 
     def __init__(
         self, jobs: Sequence[Job], environment: Environment, tokens: Jobserver | None, service: Service | None, watched: Watched,
-        note: Callable[[int, Job, Result], None] | None = None, show: Callable[[Result], None] | None = None,
+        told: Told,
     ) -> None:  # fmt: skip
-        """Prepare; nothing is started. note: called once for each job that is done; show: writes what a job said."""
+        """Prepare; nothing is started. told: who is told what happens."""
         self._jobs = jobs
         self._tokens = tokens
         self._service = service
         self._watched = watched
-        self._note = note
-        self._show = show or write_out
+        self._told = told
         self._children = Children(environment, watched)
         self.results: list[Result | None] = [None] * len(jobs)
         sizes = [_size(job) for job in jobs]
@@ -117,6 +128,7 @@ class Executor:
                 self._tell()
                 if not self._here and not self._there and (self._failed or not (self._home or self._waiting)):
                     break
+                self._told.runs(len(self._here), len(self._there))
                 self._wait()
         except BaseException:
             self._abandon()
@@ -228,8 +240,7 @@ class Executor:
         if result.where == "here":
             result.queued = max(0.0, clock.now() - self._queued - result.ran)
         self.results[index] = result
-        if self._note is not None:
-            self._note(index, self._jobs[index], result)
+        self._told.done(self._jobs[index], result)
         if result.status and not self._failed:
             self._failed = True
             self._cancel()
@@ -242,7 +253,7 @@ class Executor:
                 if not self._failed or self._here:
                     return
             else:
-                self._show(result)
+                self._told.show(result)
             self._next += 1
 
     def _abandon(self) -> None:

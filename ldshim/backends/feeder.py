@@ -12,6 +12,7 @@ from ..call import logfile
 from ..call.environment import count, read_settings
 from ..reserve import jobserver, makeflags
 from .executor import Executor, LinkOverError, complain, plainly, write_out
+from .progress import Progress
 from .watched import HELD, Watched
 
 TYPE_CHECKING = False
@@ -65,9 +66,12 @@ def carry_out(jobs: Sequence[Job], environment: Environment, *, retries: bool = 
         found = jobserver.connect(makeflags.parse(environment.get(b"MAKEFLAGS")))
         tokens = found if isinstance(found, jobserver.Jobserver) else None
         service = _service(environment, log)
-        show = _show_successes if retries else write_out
-        executor = Executor(jobs, environment, tokens, service, watched, note_into(settings.log, link), show)
-        outcome.status = executor.run()
+        told = Told(settings.log, link, Progress(len(jobs), environment.get(b"TERM")), failures=not retries)
+        executor = Executor(jobs, environment, tokens, service, watched, told)
+        try:
+            outcome.status = executor.run()
+        finally:
+            told.progress.clear()
     except LinkOverError as over:
         outcome.number, outcome.link_died = over.number, not over.number
     except Exception as error:
@@ -90,11 +94,6 @@ def name_ourselves() -> None:
             stream.write(EXECUTOR)
     except OSError:
         pass
-
-
-def _show_successes(result: Result) -> None:
-    if result.status == 0:
-        write_out(result)
 
 
 def _close(service: Service | None, tokens: jobserver.Jobserver | None) -> None:
@@ -136,17 +135,37 @@ def _logger(path: bytes, link: int, environment: Environment) -> Callable[[str],
     return log
 
 
-def note_into(path: bytes, link: int) -> Callable[[int, Job, Result], None] | None:
-    """Return what writes a line for each job that is done, None without a log."""
-    if not path:
-        return None
+class Told:
+    """What the user is told of the jobs: their texts, a line on a terminal, and lines in the log.
 
-    def note(_: int, job: Job, result: Result) -> None:
-        entry = {**_head("job", link), "name": job.name, "where": result.where, "status": result.status}
-        entry.update(queued=round(result.queued, 3), ran=round(result.ran, 3), sent=result.sent)
-        logfile.append(path, entry)
+    log: its path, b"" for none; link: pid; failures: whether the text of a job that failed is shown.
+    """
 
-    return note
+    __slots__ = ("_failures", "_link", "_log", "progress")
+
+    def __init__(self, log: bytes, link: int, progress: Progress, *, failures: bool) -> None:
+        self._log = log
+        self._link = link
+        self._failures = failures
+        self.progress = progress
+
+    def runs(self, here: int, there: int) -> None:
+        """Show how many jobs run."""
+        self.progress.show(here, there)
+
+    def done(self, job: Job, result: Result) -> None:
+        """Count a job, and log it."""
+        self.progress.note(result)
+        if self._log:
+            entry = {**_head("job", self._link), "name": job.name, "where": result.where, "status": result.status}
+            entry.update(queued=round(result.queued, 3), ran=round(result.ran, 3), sent=result.sent)
+            logfile.append(self._log, entry)
+
+    def show(self, result: Result) -> None:
+        """Show what a job said."""
+        if (result.stdout or result.stderr) and (self._failures or result.status == 0):
+            self.progress.clear()
+            write_out(result)
 
 
 def _head(event: str, link: int) -> dict[str, object]:

@@ -80,6 +80,7 @@ ROWS = (
     Row(b"plugin-opt", b"O2", "23"),
     Row(b"plugin-opt", b"O3", "23"),
     Row(b"plugin-opt", b"mcpu=*", "23"),
+    Row(b"plugin-opt", b"thinlto", "23: from clang, ignored"),
     Row(b"plugin-opt", b"-pass-through=*", "23: for GCC's plugin, ignored"),
     Row(b"plugin-opt", b"-fresolution=*", "23: for GCC's plugin, ignored"),
     Row(b"thinlto-cache-dir", b"*", "23: what the cache has is not handed out"),

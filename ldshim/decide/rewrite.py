@@ -61,7 +61,9 @@ def edits_for(
     edits.variables.update(variables)
     if auth:
         show_private(edits, auth, number, environment)
-        if decision.lto != "gcc":
+        if decision.lto != "gcc" and command.family == "clang":
+            for_driver(edits, facts, number, thin=False, linker=linker)
+        elif decision.lto != "gcc":
             for_linker(edits, facts, number, command.family, thin=False)
         elif command.collected is None:
             for_gcc(edits, facts, number)
@@ -75,7 +77,7 @@ def edits_for(
         if decision.lto == "gcc":
             run_for_make(edits, decision.spread, environment)
         else:
-            hand_out(edits, facts, decision.spread)
+            hand_out(edits, facts, decision.spread, driver=command.family == "clang")
     return edits
 
 
@@ -99,15 +101,16 @@ def _escaped(word: bytes) -> bytes:
     return b"".join(b"\\%c" % byte if byte in _SPECIAL else b"%c" % byte for byte in word)
 
 
-def hand_out(edits: Edits, facts: Facts, spread: Spread) -> None:
-    """Have lld hand its ThinLTO backends out to us; it passes no word through a shell."""
+def hand_out(edits: Edits, facts: Facts, spread: Spread, *, driver: bool) -> None:
+    """Have lld hand its ThinLTO backends out to us; neither it nor a driver passes a word through a shell."""
     option = b"--thinlto-distributor"
-    edits.add(facts, [
+    words = [
         b"%b=%b" % (option, spread.python[0]),
         *(b"%b-arg=%b" % (option, word) for word in (*spread.python[1:], spread.place + b"/distributor.py")),
         b"--thinlto-remote-compiler=" + spread.compiler,
         *(b"--thinlto-remote-compiler-arg=" + word for word in spread.mends),
-    ])  # fmt: skip
+    ]
+    edits.add(facts, [each for word in words for each in ((b"-Xlinker", word) if driver else (word,))])
 
 
 def for_gcc(edits: Edits, facts: Facts, number: int) -> None:
