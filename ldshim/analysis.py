@@ -12,7 +12,7 @@ import os
 
 from .call import descriptors, processes, tool_family
 from .call.banner import NEWEST, Tool
-from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
+from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, stand_in
 from .command import read
 from .decide import budget, mode
 from .decide.budget import Decision
@@ -21,6 +21,7 @@ from .reserve import makeflags
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .call.environment import Environment, Settings
+    from .call.lto_make import Make
     from .call.real_tool import Call
     from .command.argv import Words
     from .command.read import Command
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .inputs.findings import Findings
     from .reserve.memory_ledger import Promise
     from .reserve.source import Source
+
+_MAY_SAY_ANYTHING = "a response file that can be read only once may say anything"
 
 
 class Analysis:
@@ -72,29 +75,37 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
     refused = _not_understood(call, tool)
     if refused:
         return Analysis(Decision(None, refused), tool)
-    from .inputs.extent import read_regular  # noqa: PLC0415  a call that is not understood reads nothing
+    from .inputs.extent import is_read_once, read_regular  # noqa: PLC0415  a call that is not understood reads nothing
 
     collected = environment.get(b"COLLECT_GCC_OPTIONS") if call.kind == "linker" else b""
-    command = read.read_command(tool, call.args, collected, read_regular)
+    command = read.read_command(tool, call.args, collected, read_regular, is_read_once)
     if not command.facts.links:
         return Analysis(Decision(None, command.facts.why_not), tool, command)
     found = look_at_inputs(command, tool, environment, settings)
-    behind_tool = linker_behind(call, command, environment) if mode.depends_on_linker(command, found) else None
+    behind_tool = linker_behind(call, command, tool, environment) if mode.depends_on_linker(command, found) else None
     behind = behind_tool.family if behind_tool is not None else ""
-    decided = mode.decide(command, found, behind, tool.gcc_major, _make_found(environment))
+    decided = mode.decide(command, found, behind, tool.gcc_major)
+    make = None
+    if decided.lto == "gcc" and decided.demand > 1:
+        make = find_make(environment, call.path, mode.gcc_major(found, tool.gcc_major))
+        decided = decided if make is not None else mode.without_make()
+    elif command.facts.pending and command.facts.unread:
+        return Analysis(Decision(decided, f"{decided.reason}; {_MAY_SAY_ANYTHING}"), tool, command, found)
     linker = behind or tool.family
     stays = _why_the_number_stays(command, linker, decided, settings)
     if stays:
-        return Analysis(budget.kept(decided, stays), tool, command, found)
+        return Analysis(budget.kept(decided, stays, make), tool, command, found)
     refused = mode.refused(command.facts, linker == "lld") if linker == "lld" or tool.family == "clang" else ""
     if refused:
         return Analysis(Decision(decided, f"{decided.reason}; {refused}"), tool, command, found)
     bounded = budget.bounds(command, linker, decided)
     if bounded == "jobs":
-        before = Analysis(Decision(decided, "", linker=behind), tool, command, found)
-        return _bound_jobs(call, before, behind_tool or tool, environment, settings, promise_memory)
+        alone = Analysis(Decision(decided, "", linker=behind, make=make), tool, command, found)
+        spread, how = _spread(call, alone, behind_tool or tool, environment, settings)
+        before = Analysis(Decision(decided, how, linker=behind, make=make, spread=spread), tool, command, found)
+        return _bound_jobs(before, behind_tool or tool, environment, settings, promise_memory)
     if bounded == "threads":
-        return Analysis(_bound_threads(command, linker, behind, decided, found, environment, settings), tool, command, found)
+        return Analysis(_bound_threads(command, behind, behind_tool or tool, decided, found, environment, settings), tool, command, found)
     return Analysis(Decision(decided, decided.reason), tool, command, found)
 
 
@@ -123,18 +134,22 @@ def look_at_inputs(command: Command, tool: Tool, environment: Environment, setti
     if command.compiler == "gcc":
         enough = scan.EnoughOfGcc(*mode.enough_for_gcc(command.gcc_facts, tool.gcc_major))
     elif tool.family in ("lld", "clang"):
-        from .reserve import cpus  # noqa: PLC0415  a GCC link below a jobserver counts none
+        from .reserve import cpus  # noqa: PLC0415  GCC's IR is counted by its size
 
-        # A jobserver that does not say how large it is (cargo's): no more than four threads for a CPU could be of use.
-        own = cpus.affinity() * (4 if makeflags.named_in(environment) else 1)
-        enough = settings.jobs or settings.max_jobs or makeflags.pool_size(environment) or own
+        bounds = (settings.max_jobs, makeflags.pool_size(environment), settings.cpus or cpus.affinity())
+        # Where full LTO is generated in partitions, a single module of it counts, wherever it stands.
+        enough = 0 if command.facts.partitions > 1 else settings.jobs or min(bound for bound in bounds if bound)
     facts = command.facts
     return scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, enough)
 
 
-def linker_behind(call: Call, command: Command, environment: Environment) -> Tool | None:
+def linker_behind(call: Call, command: Command, tool: Tool, environment: Environment) -> Tool | None:
     """Identify the linker that a driver would run, None when it cannot be told (C20)."""
     if command.family == "clang":
+        from .inputs import probe  # noqa: PLC0415  only clang is asked with its own arguments
+
+        if probe.consumes(tool, call.args, command.facts):
+            return None
         linker = tool_family.linker_behind(call.real, call.args, environment, call.path)
     elif b"mingw" in os.path.basename(os.path.realpath(call.real)):
         return None  # banner.PE_EMULATIONS; gcc's own banner does not tell its target
@@ -153,8 +168,17 @@ def linker_behind(call: Call, command: Command, environment: Environment) -> Too
     return found if found.family else None
 
 
-def _make_found(environment: Environment) -> bool:
-    return program_on_path(environment.get(b"MAKE"), environment)
+def find_make(environment: Environment, path: bytes | None = None, major: int = NEWEST) -> Make | None:
+    """Find the make that lto-wrapper will run; None where it has none. path: as for lto_make.find; major: of the GCC."""
+    from .call import lto_make  # noqa: PLC0415  only a link that may run jobs side by side needs it
+
+    value = environment.get(b"MAKE") if b"MAKE" in environment else b"make"
+    words = value.split()
+    if any(byte in value for byte in b"'\"\\"):
+        from .command import rspfile  # noqa: PLC0415  $MAKE is one plain word nearly always
+
+        words = rspfile.words(value, "gnu-old" if major < 15 else "gnu-new")
+    return lto_make.find(words, environment, path)
 
 
 def _why_the_number_stays(command: Command, linker: str, decided: Mode, settings: Settings) -> str:
@@ -168,9 +192,10 @@ def _why_the_number_stays(command: Command, linker: str, decided: Mode, settings
 
 
 def _bound_threads(
-    command: Command, linker: str, behind: str, decided: Mode, found: Findings, environment: Environment, settings: Settings
+    command: Command, behind: str, tool: Tool, decided: Mode, found: Findings, environment: Environment, settings: Settings
 ) -> Decision:
-    """Bound what a linker's own pool may use, without a token and without a warden (C23)."""
+    """Bound what a linker's own pool may use, without a token and without a warden (C23). tool: the linker; its driver where unknown."""
+    linker = behind or command.family
     if linker == "wild" and not decided.asked:
         from .reserve import source  # noqa: PLC0415  only a link that may run jobs needs it
 
@@ -181,9 +206,9 @@ def _bound_threads(
             return Decision(decided, f"wild asks the jobserver itself: {there.lease.name}")
     from .reserve import cpus, limits  # noqa: PLC0415  as above
 
-    own = budget.own_threads(linker, cpus.affinity(), len(command.facts.inputs))
+    own = budget.own_threads(linker, tool.major, cpus.affinity(), command.facts)
     useful = budget.lld_useful(found) if linker == "lld" and decided.lto == "none" else budget.UNLIMITED
-    bound = budget.for_plain(own, decided.asked, settings, limits.collect(environment), useful)
+    bound = budget.for_plain(own, decided.asked, settings, limits.collect(environment, settings), useful)
     return Decision(decided, decided.reason + (f"; {bound.reason}" if bound else ""), bound, linker=behind)
 
 
@@ -209,6 +234,9 @@ def _spread(call: Call, before: Analysis, linker: Tool, environment: Environment
     python = [os.fsencode(sys.executable), b"-I" if remote else b"-IS"]
     place = os.path.join(os.path.dirname(os.path.abspath(os.fsencode(__file__))), b"backends")
     if decided.lto == "gcc":
+        make = before.decision.make
+        if make is None or not make.client:
+            return None, "; LTRANS jobs stay with make, which can share no jobserver"
         return distributable.Spread(python, place), "; LTRANS as processes of ldshim's"
     if decided.lto != "thin" or linker.family != "lld":
         return None, "; backends in process: only lld and GCC hand them out"
@@ -238,7 +266,7 @@ def _linker_line(call: Call, tool: Tool, command: Command, environment: Environm
     from .inputs.extent import read_regular  # noqa: PLC0415
 
     if tool.family == "lld":
-        return call.real, read.unfolded(tool, call.args, read_regular)
+        return call.real, read.expanded(tool, call.args, read_regular)
     if tool.family != "clang" or command.facts.unread:
         return "the words that the driver gives to the linker are not known"
     said = tool_family.linker_line(call.real, call.args, environment, call.path)
@@ -247,16 +275,20 @@ def _linker_line(call: Call, tool: Tool, command: Command, environment: Environm
     return said[0], Words.plain(said[1:])
 
 
-def _bound_jobs(call: Call, before: Analysis, linker: Tool, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:
+def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:
     """Find whose threads there are, unless they are pinned, and bound the jobs of an LTO link (C11). linker: or the driver that runs it."""
-    decided, behind = before.decision.mode, before.decision.linker
+    decided, behind, make, private = before.decision.mode, before.decision.linker, before.decision.make, before.decision.private
+    spread, how = before.decision.spread, before.decision.reason
+    fixed = f"; {make.reason}: the number is fixed" if make is not None and make.reason else ""
     assert decided is not None
     assert before.tool is not None
     assert before.found is not None
-    spread, how = _spread(call, before, linker, environment, settings)
     if settings.jobs:
         bound = budget.for_lto(decided, settings, None, budget.Limits(0, "", []), 0)
-        decision = Decision(decided, f"{decided.reason}; {bound.reason}{how}", bound, linker=behind, spread=spread)
+        obstacle = _obstacle(settings) if _outgrows(decided, bound.number) else ""
+        policy = budget.choose_policy(decided, "pin", bound.number, "", obstacle, _affinity(decided))
+        reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(private, obstacle)}{how}"
+        decision = Decision(decided, reason, bound, policy, behind, make, spread)
         return Analysis(decision, before.tool, before.command, before.found)
     from .decide import memory_estimate  # noqa: PLC0415  as above
     from .reserve import limits, memory_ledger, source  # noqa: PLC0415  as above
@@ -267,31 +299,61 @@ def _bound_jobs(call: Call, before: Analysis, linker: Tool, environment: Environ
         there.let_go()
         decision = Decision(decided, f"{decided.reason}; {refused}", budget.Budget(1, "none", refused), linker=behind)
         return Analysis(decision, before.tool, before.command, before.found, there)
-    # A jobserver is the build's own word: CPUs are counted, and their cgroups read, only where there is none.
-    bounds = limits.collect(environment) if there.client is None else budget.Limits(0, "", [])
+    bounds = limits.collect(environment, settings)
+    if decided.lto == "thin" and not (decided.asked or settings.cpus):
+        bounds.own = limits.own_jobs(1 + there.client.available() if there.client is not None else 0)
     if there.lease.source == "none" and not decided.serial:
         there = source.share_host(environment.get, bounds.cpus, there.reasons)
     make_jobs = there.client.jobs if there.client is not None else 0
     most = budget.for_lto(decided, settings, there.lease, bounds, make_jobs)
-    private = decided.lto == "gcc" or spread is not None
-    confinable = budget.may_confine(linker, settings) and not private
+    # On one CPU, too, LLVM starts a thread a partition: lld 14, 16 and 19; bfd and gold 2.40, mold 1.10 with LLVMgold 16.
+    confinable = settings.elastic if decided.unbound else budget.may_confine(linker, settings)
+    follows = there.lease.source != "none" and most.number > 1 and not private
     obstacle = ""
-    if confinable and there.lease.source != "none" and most.number > 1:
-        from .warden import confinement  # noqa: PLC0415  only a linker with something to share gets here
-
-        obstacle = confinement.obstacle(os.getpid())
+    if (follows and (confinable or decided.unbound)) or _outgrows(decided, most.number):
+        obstacle = _obstacle(settings)
     elif private and there.lease.source != "none" and not processes.is_ours():
         obstacle = processes.FOREIGN
-    policy = budget.choose_policy(private, settings, there.lease.source, most.number, confinable, obstacle)
-    need = memory_estimate.of_link(decided.lto, before.found, decided.demand, settings.mem_per_job)
-    promise = memory_ledger.promise(environment.get, need, os.getpid())
-    # Confined threads run one after the other, but each of them holds a module: memory is taken for all that the linker is told.
-    wanted = most.number if policy == "confine" else 1
-    room = promise.claim(wanted) if promise_memory else promise.ceiling()
+    follow = "confine" if confinable else ""
+    if private:
+        follow = "valve" if settings.elastic and (spread is not None or (make is not None and make.client)) else ""
+    policy = budget.choose_policy(decided, there.lease.source, most.number, follow, obstacle, _affinity(decided))
+    promise: Promise | None = None
+    room: list[tuple[int, str]] = []
+    if decided.lto != "full":  # what full LTO takes, its partitions included, no number changes
+        need = memory_estimate.of_link(decided.lto, before.found, decided.demand, settings.mem_per_job)
+        promise = memory_ledger.promise(environment.get, need, os.getpid())
+        # Confined threads run one after the other, but each of them holds a module: memory is taken for all that the linker is told.
+        wanted = most.number if policy == "confine" else 1
+        room = promise.claim(wanted) if promise_memory else promise.ceiling()
     bound = budget.for_lto(decided, settings, there.lease, bounds.within(room), make_jobs)
-    if bound.number == 1 and policy != "valve":
+    if bound.number == 1 and policy not in ("valve", "enclose"):
         policy = "none"
-    reason = f"{decided.reason}; {bound.reason}" + (f"; not {'elastic' if private else 'confined'}: {obstacle}" if obstacle else "")
-    return Analysis(
-        Decision(decided, reason + how, bound, policy, behind, spread), before.tool, before.command, before.found, there, promise
-    )
+    reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(private, obstacle)}{how}"
+    decision = Decision(decided, reason, bound, policy, behind, make, spread)
+    return Analysis(decision, before.tool, before.command, before.found, there, promise)
+
+
+def _affinity(decided: Mode) -> int:
+    """Count the CPUs of the mask where threads that no number bounds could use them; 0 elsewhere."""
+    from .reserve import cpus  # noqa: PLC0415  as above
+
+    return cpus.affinity() if decided.unbound else 0
+
+
+def _outgrows(decided: Mode, number: int) -> bool:
+    return budget.outgrows(decided, number, _affinity(decided))
+
+
+def _obstacle(settings: Settings) -> str:
+    """Say why this process cannot be confined, "" when it can: the kernel refuses, or LDSHIM_CPUS is above what a mask could name."""
+    from .reserve import cpus  # noqa: PLC0415  as above
+    from .warden import confinement  # noqa: PLC0415  only a linker with something to share, or more threads than its number, gets here
+
+    mask = cpus.affinity()
+    larger = f"LDSHIM_CPUS={settings.cpus}, and its affinity mask has {mask}" if settings.cpus > mask else ""
+    return confinement.obstacle(os.getpid()) or larger
+
+
+def _not_followed(private: bool, obstacle: str) -> str:
+    return f"; not {'elastic' if private else 'confined'}: {obstacle}" if obstacle else ""

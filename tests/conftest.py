@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.program import Program
-from tests.shim import Shim
+from tests.support.program import Program
+from tests.support.shim import Shim
 
 
 @pytest.fixture(scope="session")

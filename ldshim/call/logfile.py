@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-VERSION = 1  # of the keys (the man page has them all, and tests/test_man.py looks): another one when a key changes its meaning
+VERSION = 1  # of the keys (the man page has them all, and tests/process/test_man.py looks): another one when a key changes its meaning
 
 
 def append(path: bytes, entry: dict[str, object]) -> None:

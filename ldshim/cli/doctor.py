@@ -97,7 +97,7 @@ def examine(environment: Environment, progress: terminal.Progress) -> Report:
     progress.say("looking at the host")
     report["tools"] = _tools(environment, progress)
     report["jobservers"] = jobservers
-    report["cpus"] = host.processors()
+    report["cpus"] = host.processors(settings)
     report["memory"] = host.memory_room(environment)
     report["slots"] = host.slots(environment, report["cpus"]["counted"])
     report["settings"] = host.settings_in_force(environment, settings)

@@ -16,7 +16,7 @@ import sys
 from .. import __version__, analysis
 from ..call import clock, descriptors, own_directory, processes
 from ..call.environment import VARIABLES, slurp
-from ..call.real_tool import program_on_path, show
+from ..call.real_tool import show
 from ..decide import budget, memory_estimate, mode
 from ..reserve import cgroups, cpus, jobserver, limits, makeflags, memory, memory_ledger, recover
 from ..reserve.lease import Lease
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 NOT_SET = "not set"
 TURNED_OFF = "turned off by LDSHIM_RECOVER=0"
-_NO_LIMIT = 1 << 62  # cgroup v1 says "none" as 0x7FFFFFFFFFFFF000
 
 
 def jobservers(environment: Environment, settings: Settings) -> list[Report]:
@@ -68,9 +67,9 @@ def _candidate(name: str, found: jobserver.Jobserver | str, *, named: bool = Fal
         found.close()
 
 
-def processors() -> Report:
-    """Count the CPUs, and say what bounds them."""
-    number, reason = cpus.counted()
+def processors(settings: Settings) -> Report:
+    """Count the CPUs as a link does, and say what bounds them."""
+    number, reason = cpus.counted(said=settings.cpus)
     limit = cpus.quota()
     return {"affinity": cpus.affinity(), "quota": None if limit is None else round(limit, 2), "counted": number, "reason": reason}
 
@@ -92,7 +91,7 @@ def _cgroup_limit() -> int | None:
     for version, directory in cgroups.directories(b"memory"):
         for name in (b"/memory.max", b"/memory.high") if version == 2 else (b"/memory.limit_in_bytes",):
             limit = cgroups.number(directory + name)
-            if limit is not None and 0 <= limit < _NO_LIMIT:
+            if limit is not None and 0 <= limit < memory.NO_LIMIT:
                 found.append(limit)
     return min(found, default=None)
 
@@ -134,7 +133,7 @@ def next_link(environment: Environment, settings: Settings, report: Report) -> R
     refused = analysis.untouched()
     if refused:
         return {"threads": None, "most": None, "source": "none", "reason": f"{refused}: every tool runs unchanged"}
-    bounds = limits.collect(environment)
+    bounds = limits.collect(environment, settings)
     if settings.mem_per_job:
         need = memory_estimate.Footprint(0, settings.mem_per_job, " (LDSHIM_MEM_PER_JOB)")
         bounds = bounds.within(memory_ledger.promise(environment.get, need, os.getpid()).ceiling())
@@ -147,18 +146,16 @@ def next_link(environment: Environment, settings: Settings, report: Report) -> R
     elif report["slots"]["directory"]:
         lease = Lease("slots")
     decided = budget.for_lto(mode.Mode("thin", budget.UNLIMITED, ""), settings, lease, bounds, jobs)
-    now, reason = decided.number, decided.reason
+    now = decided.number
     if lease.source in ("jobserver", "recovered"):
         now = 1 + min(usable[0]["tokens"], decided.number - 1)
-        if decided.number == budget.UNLIMITED:
-            reason = f"{lease.source} {lease.name}, which does not say how many jobs it has"
     elif lease.source == "slots":
         now = max(1, min(decided.number, _free_slots(report["slots"])))
     return {
         "threads": now,
-        "most": None if decided.number == budget.UNLIMITED else decided.number,
+        "most": decided.number,
         "source": decided.source,
-        "reason": reason,
+        "reason": decided.reason,
     }
 
 
@@ -260,7 +257,7 @@ def installation(environment: Environment) -> Report:
         "python_version": ".".join(map(str, sys.version_info[:3])),
         "package": package,
         "compiled": {**states, "writable": os.access(package, os.W_OK)},
-        "make": program_on_path(environment.get(b"MAKE"), environment),
+        "make": analysis.find_make(environment) is not None,
     }
 
 

@@ -111,7 +111,8 @@ class Page:
         self.head("Host")
         cpus, memory, slots = report["cpus"], report["memory"], report["slots"]
         quota = "no cgroup quota" if cpus["quota"] is None else f"a cgroup quota of {cpus['quota']}"
-        self.row("CPUs", (f"{cpus['counted']} counted: {cpus['affinity']} in the affinity mask, {quota}", ""))
+        replaced = f" by {cpus['reason']}" if cpus["reason"].startswith("LDSHIM_CPUS") else ""
+        self.row("CPUs", (f"{cpus['counted']} counted{replaced}: {cpus['affinity']} in the affinity mask, {quota}", ""))
         limit = (
             "no cgroup limit" if memory["cgroup_limit"] is None else f"a cgroup limit of {memory_estimate.human(memory['cgroup_limit'])}"
         )
@@ -134,9 +135,7 @@ class Page:
         if found["threads"] is None:
             self.row("gets", ("NOTHING:", "bad"), (found["reason"], ""))
             return
-        most = (
-            "no ceiling is known" if found["most"] is None else f"at most {found['most']} later" if found["most"] > found["threads"] else ""
-        )
+        most = f"at most {found['most']} later" if found["most"] > found["threads"] else ""
         self.row("gets", (_threads(found["threads"]) + (f", {most}" if most else ""), "head"))
         self.row("from", (found["source"] if found["source"] != "none" else "nobody: nothing is shared", ""))
         self.row("reason", (found["reason"], ""))

@@ -25,6 +25,7 @@ import re
 import subprocess
 
 from ..call import processes, real_tool
+from ..call.environment import read_settings
 from ..entry import say
 from ..reserve import cpus, jobserver, makeflags
 from . import terminal
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
     outer = leave_outer(environment)
     job = Foreground()
     try:
-        served = Served(options.jobs or cpus.count(), style, environment.get)
+        served = Served(options.jobs or cpus.count(said=read_settings(environment).cpus), style, environment.get)
     except UnservedError as error:
         job.give_up()
         say(str(error))

@@ -14,6 +14,7 @@ TABLE = Table(
     [
         Row([b"--threads"], EQUALS_OR_FLAG, "threads", "gold (bare), mold, wild; lld only with a number"),
         *rows(EQUALS_OR_SEPARATE, b"--thinlto-jobs", "jobs", "mold; lld only with ="),
+        *rows(EQUALS_OR_SEPARATE, b"--lto-partitions", "partitions", "mold; lld only with ="),
         *both_dashes(EQUALS_OR_SEPARATE, b"thread-count", "threads", "gold, mold, wild"),
         *gnuld.BFD.rows,
         *gnuld.GOLD.rows,

@@ -223,9 +223,9 @@ class Facts:
     """
 
     __slots__ = (
-        "add_at", "distributed", "fat_lto", "flto", "fuse_ld", "index_only", "inputs", "jobs", "ld_path", "library_dirs", "linker_output",
-        "linker_plugin", "links", "lto_kind", "no_codegen", "no_lto", "params", "partition", "pending", "plugins", "relocatable",
-        "sources", "sysroot", "threads", "unread", "why_not",
+        "add_at", "compresses", "distributed", "fat_lto", "flto", "fuse_ld", "index_only", "inputs", "jobs", "ld_path", "library_dirs",
+        "linker_output", "linker_plugin", "links", "lto_kind", "no_codegen", "no_lto", "params", "partition", "partitions", "pending",
+        "plugins", "relocatable", "sources", "sysroot", "threads", "unread", "why_not",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -236,8 +236,8 @@ class Facts:
         self.sysroot = b""
         self.sources = False  # a driver call that also compiles
         self.relocatable = False  # -r
-        self.pending = False  # ends in an option that waits for its value: nothing may be appended
-        self.unread: list[bytes] = []  # response files that only the linker behind a driver will read (`-Wl,@f`)
+        self.pending = False  # may end in an option that waits for its value: nothing may be appended
+        self.unread: list[bytes] = []  # response files that we do not read: pipes, and those for the linker behind a driver (`-Wl,@f`)
         self.add_at = 0  # where additions go: len(args), or the index of a `--`
         # drivers
         self.flto: list[Said] = []  # every -flto, -flto=X, in order (bare: value None); clang: the deciding one only
@@ -252,6 +252,8 @@ class Facts:
         self.plugins: list[Said] = []  # value: the plugin's path
         self.threads: list[Said] = []  # --threads=N, --thread-count N; value None for a bare --threads; b"1" for --no-threads
         self.jobs: list[Said] = []  # --thinlto-jobs=N, -plugin-opt=jobs=N, -flto-jobs=N
+        self.partitions = 0  # of full LTO: --lto-partitions=, -plugin-opt=lto-partitions=, -flto-partitions=; 0: none is said
+        self.compresses = False  # mold's --compress-debug-sections
         self.lto_kind = b""  # --lto=
         self.fat_lto = False  # --fat-lto-objects
         self.index_only = False  # --thinlto-index-only

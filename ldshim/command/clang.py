@@ -7,7 +7,7 @@ Darwin and CUDA options are known on every target, because clang itself reads th
 
 from __future__ import annotations
 
-from . import driver
+from . import driver, linkline
 from .argv import (
     EITHER,
     EQUALS,
@@ -32,6 +32,7 @@ TABLE = Table(
         *rows(EQUALS_OR_FLAG, b"-flto", "flto", "14-23; 14-23 refuse a number"),
         *rows(FLAG, b"-fno-lto", "no-lto", "14-23"),
         *rows(EQUALS, b"-flto-jobs", "flto-jobs", "14-23"),
+        *rows(EQUALS, b"-flto-partitions", "flto-partitions", "23; 14-19 refuse it"),
         *rows(EQUALS, b"-fthinlto-distributor", "distributor", "21-23"),
         *rows(FLAG, b"-ffat-lto-objects", "fat", "17-23"),
         *rows(FLAG, b"-fno-fat-lto-objects", "no-fat", "17-23"),
@@ -125,6 +126,7 @@ def facts(words: Words) -> Facts:
         out.flto = [deciding.said()]
     out.no_lto = deciding is not None and not out.flto
     out.fat_lto = out.fat_lto and bool(out.flto)
+    out.partitions = out.partitions if out.flto else 0  # what is forwarded is read by `finish`, and stands behind clang's own
     return reader.finish()
 
 
@@ -134,6 +136,10 @@ def _remember(reader: driver.Reader, found: Found) -> None:
 
 def _jobs(reader: driver.Reader, found: Found) -> None:
     reader.facts.jobs.append(found.said())
+
+
+def _partitions(reader: driver.Reader, found: Found) -> None:
+    reader.facts.partitions = linkline.count(found.value or b"")
 
 
 def _distributor(reader: driver.Reader, _: Found) -> None:
@@ -159,6 +165,7 @@ DIALECT = driver.Dialect(
         "flto": _remember,
         "no-lto": _remember,
         "flto-jobs": _jobs,
+        "flto-partitions": _partitions,
         "distributor": _distributor,
         "fat": _fat,
         "no-fat": _no_fat,

@@ -88,13 +88,15 @@ GOLD = Table(
 def facts(words: Words, gold: bool) -> Facts:
     """Read a GNU linker's command line.
 
-    gold: `threads` begins with the --threads or --no-threads that is in force, and is empty without one; the counts follow --threads.
+    gold: `threads` begins with the --threads or --no-threads that is in force, and is empty without one; the counts follow --threads, the
+    highest last.
     """
     if not gold:
         return linkline.facts(words, BFD, dashdash_ends=True)
     out = linkline.facts(words, GOLD, dashdash_ends=True)
     switches = [said for said in out.threads if said.spelling in (b"--threads", b"--no-threads")]
     counts = [said for said in out.threads if said not in switches]
+    counts.sort(key=lambda said: linkline.count(said.value or b""))  # each of its three phases has its own, and the highest is the peak
     in_force = switches[-1:]
     out.threads = in_force + (counts if in_force and in_force[0].value is None else [])
     return out

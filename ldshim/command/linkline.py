@@ -82,10 +82,25 @@ def _plugin_option(line: LinkLine, found: Found) -> None:
     if option.startswith(b"jobs="):
         spelling = said.spelling if not said.spelling.endswith(b"=") else said.spelling + b"jobs="
         line.facts.jobs.append(Said(option[5:], said.at, spelling))
+    elif option.startswith(b"lto-partitions="):
+        line.facts.partitions = count(option[15:])
     elif option == b"thinlto-index-only" or option.startswith(b"thinlto-index-only="):
         line.facts.index_only = True
     elif option == b"emit-llvm":
         line.facts.no_codegen = True
+
+
+def count(value: bytes) -> int:
+    """Read a number of partitions as LLVM does: decimal digits; 0 for what the tool will refuse."""
+    return int(value[:9]) if value.isdigit() else 0
+
+
+def _partitions(line: LinkLine, found: Found) -> None:
+    line.facts.partitions = count(found.value or b"")
+
+
+def _compress(line: LinkLine, found: Found) -> None:
+    line.facts.compresses = found.value != b"none"
 
 
 def _no_threads(line: LinkLine, found: Found) -> None:
@@ -162,6 +177,8 @@ ACTIONS: dict[str, Callable[[LinkLine, Found], None]] = {
     "threads": _collect("threads"),
     "no-threads": _no_threads,
     "jobs": _collect("jobs"),
+    "partitions": _partitions,
+    "compress": _compress,
     "lto": _value("lto_kind"),
     "fat": _fact("fat_lto", True),
     "no-fat": _fact("fat_lto", False),

@@ -35,6 +35,7 @@ TABLE = Table(
         *both_dashes(EQUALS_OR_SEPARATE, b"plugin-opt", "plugin-opt", "14-23; the two-word form by concatLTOPluginOptions"),
         *rows(EQUALS_OR_SEPARATE, b"--threads", "threads", "14-23"),
         *rows(EQUALS, b"--thinlto-jobs", "jobs", "14-23"),
+        *rows(EQUALS, b"--lto-partitions", "partitions", "14-23"),
         *rows(EQUALS, b"--lto", "lto", "17-23"),
         *rows(FLAG, b"--fat-lto-objects", "fat", "17-23"),
         *rows(FLAG, b"--no-fat-lto-objects", "no-fat", "17-23"),

@@ -37,13 +37,15 @@ TABLE = Table(
         *both_dashes(EQUALS_OR_SEPARATE, b"thread-count", "threads", "1.10-3.0"),
         *both_dashes(FLAG, b"no-threads", "no-threads", "1.10-3.0"),
         *both_dashes(EQUALS_OR_SEPARATE, b"thinlto-jobs", "jobs", "1.10-3.0"),
+        *both_dashes(EQUALS_OR_SEPARATE, b"lto-partitions", "partitions", "1.10-3.0"),
+        *both_dashes(EQUALS_OR_SEPARATE, b"compress-debug-sections", "compress", "1.10-3.0"),
         *both_dashes(FLAG, b"version help", "probe", "1.10-3.0"),
         *both_dashes(EQUALS_OR_SEPARATE, b"run", "run", "1.10-3.0; the command and its arguments follow"),
         *both_dashes(
             EQUALS_OR_SEPARATE,
-            b"""Map Tbss Tdata Ttext audit auxiliary chroot compress-debug-sections defsym depaudit dependency-file directory
+            b"""Map Tbss Tdata Ttext audit auxiliary chroot defsym depaudit dependency-file directory
             dynamic-linker dynamic-list exclude-libs filler fini format hash-style icf image-base init lto-cs-profile-file lto-obj-path
-            lto-partitions lto-pseudo-probe-for-profiling lto-sample-profile max-cache-size mllvm package-metadata physical-image-base
+            lto-pseudo-probe-for-profiling lto-sample-profile max-cache-size mllvm package-metadata physical-image-base
             require-defined retain-symbols-file rpath rpath-link script section-align section-order section-start soname sort-section
             spare-dynamic-tags spare-program-headers thinlto-cache-dir thinlto-cache-policy thinlto-object-suffix-replace
             thinlto-prefix-replace trace-symbol unique unresolved-symbols version-script wrap""",

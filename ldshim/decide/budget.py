@@ -1,7 +1,8 @@
 """From demand, ceilings and what can be had to one number, with its reason and its origin.
 
-The order matters: a pin (LDSHIM_JOBS) beats everything and touches no jobserver; a jobserver that works is the build's own word and beats
-any count of CPUs; without one, this process may use the CPUs it is allowed on, and ceilings of package builders apply. Pure.
+The order matters: a pin (LDSHIM_JOBS) beats everything and touches no jobserver. Everything else is at most the CPUs this process may
+use: told sixteen threads on two CPUs, a linker takes the memory of sixteen, is no faster, and fails where processes are limited and the
+bare linker works. Where no jobserver works, ceilings of package builders apply, too. Pure.
 
 What a GCC link gets is the table in design §4; the rows are `ceiling`, the columns the three sources.
 """
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from ..call.banner import Tool
     from ..call.environment import Settings
+    from ..call.lto_make import Make
+    from ..command.argv import Facts
     from ..command.read import Command
     from ..inputs.findings import Findings
     from .distributable import Spread
@@ -37,21 +40,26 @@ LLD_BYTES_PER_THREAD = 2 << 20
 class Limits:
     """What bounds a number besides demand.
 
-    cpus: CPUs this process may use (affinity, quota); named: [(ceiling, origin)], no zeros; memory: the same for the jobs that memory has
-    room for, [] when nobody can tell. The others bound our own choice only, memory bounds a jobserver's word as well (C17).
+    cpus: CPUs this process may use (reserve/cpus.py); named: [(ceiling, origin)], no zeros, for our own choice where there is no jobserver;
+    own: the same for what the linker would choose by itself, [] where nothing more is known; memory: the same for the jobs that memory has
+    room for, [] when nobody can tell.
     """
 
-    __slots__ = ("cpus", "cpus_reason", "memory", "named")
+    __slots__ = ("cpus", "cpus_reason", "memory", "named", "own")
 
-    def __init__(self, cpus: int, cpus_reason: str, named: list[tuple[int, str]], memory: Sequence[tuple[int, str]] = ()) -> None:
+    def __init__(
+        self, cpus: int, cpus_reason: str, named: list[tuple[int, str]], memory: Sequence[tuple[int, str]] = (),
+        own: Sequence[tuple[int, str]] = (),
+    ) -> None:  # fmt: skip
         self.cpus = cpus
         self.cpus_reason = cpus_reason
         self.named = named
         self.memory = memory
+        self.own = own
 
     def within(self, memory: Sequence[tuple[int, str]]) -> Limits:
         """Return the same limits with those of memory."""
-        return Limits(self.cpus, self.cpus_reason, self.named, memory)
+        return Limits(self.cpus, self.cpus_reason, self.named, memory, self.own)
 
 
 class Budget:
@@ -76,17 +84,19 @@ class Decision:
 
     mode: None for a call that is no link of ours; number: threads at most, the implicit one counted, 0 where the tool runs as it was
     called; before_memory: the same but for the memory limit, which a link behind a valve is told, for it is fed as memory allows; source:
-    as Budget; policy: what is to move tokens, "valve", "confine" or "fixed", "none" where none are shared; linker: family of the linker
-    that runs in the end; reason: for people; spread: how its backends become processes of ours, None where the tool runs them.
+    as Budget; policy: what is to move tokens (warden/reservation.py), "none" where no warden is left; linker: family of the linker that
+    runs in the end; make: what GCC's lto-wrapper will run, None where no jobs run side by side; spread: how its backends become processes
+    of ours, None where the tool runs them; reason: for people.
     """
 
-    __slots__ = ("before_memory", "linker", "mode", "number", "policy", "reason", "source", "spread")
+    __slots__ = ("before_memory", "linker", "make", "mode", "number", "policy", "reason", "source", "spread")
 
     def __init__(
         self, mode: Mode | None, reason: str, budget: Budget | None = None, policy: str = "none", linker: str = "",
-        spread: Spread | None = None,
+        make: Make | None = None, spread: Spread | None = None,
     ) -> None:  # fmt: skip
         self.mode = mode
+        self.make = make
         self.reason = reason
         self.number = budget.number if budget is not None else 0
         self.before_memory = budget.told if budget is not None else 0
@@ -111,6 +121,8 @@ def explicit_kinds(command: Command, linker: str, mode: Mode) -> list[str]:
     if mode.lto == "gcc":
         # What the objects recorded is an explicit number too, but nobody who is running now has paid for it.
         return ["flto"] if any(flto.value for flto in command.gcc_facts.flto) else []
+    if mode.unbound:
+        return ["partitions"]  # who paid for another number has not paid for the threads that it does not bound
     if command.facts.jobs:
         return ["jobs"]
     if command.facts.threads and not (mode.lto == "thin" and linker in ("gold", "mold", "bfd")):
@@ -123,26 +135,27 @@ def why_the_number_stays(kinds: list[str], mode: Mode, settings: Settings, payer
 
     payer: the ancestor that has paid for it (call/prepaid.py), "" for none.
     """
-    if not mode.asked or not (kinds or mode.lto == "gcc"):
+    if not (mode.asked or mode.unbound) or not (kinds or mode.lto == "gcc"):
         return ""
     if settings.keep_explicit:
-        return f"LDSHIM_EXPLICIT=keep: {mode.asked} stays, and no token is taken"
+        return f"LDSHIM_EXPLICIT=keep: {mode.asked or mode.unbound} stays, and no token is taken"
     return f"{payer} has paid for its {mode.asked}: it stays, and no token is taken" if payer else ""
 
 
-def kept(mode: Mode, why: str) -> Decision:
+def kept(mode: Mode, why: str, make: Make | None) -> Decision:
     """Decide for a number that stays. GCC's is enforced by nothing but a private jobserver; the other tools obey their own arguments."""
     budget = Budget(mode.asked, "none", why) if mode.lto == "gcc" and mode.demand > 1 else None
-    return Decision(mode, f"{mode.reason}; {why}", budget)
+    return Decision(mode, f"{mode.reason}; {why}", budget, make=make)
 
 
 def bounds(command: Command, linker: str, mode: Mode) -> str:
     """Say what of this link is bounded: "jobs" of LTO, "threads" of the linker itself, "" for nothing."""
     if linker == "wild" and mode.lto == "none":
         return "threads"
-    if mode.lto in ("none", "full") and (linker in ("lld", "mold") or (command.family == "gold" and command.facts.threads)):
-        return "threads"
-    return "jobs" if mode.demand > 1 else ""
+    if mode.demand > 1:
+        return "jobs"
+    plain = mode.lto in ("none", "full") and (linker in ("lld", "mold") or (command.family == "gold" and command.facts.threads))
+    return "threads" if plain else ""
 
 
 # family: the first major seen to start as many threads as it is told under a mask of one CPU, 0 for all.
@@ -158,17 +171,22 @@ def may_confine(linker: Tool, settings: Settings) -> bool:
     return settings.elastic and linker.family in _OBEYS and linker.major >= _OBEYS[linker.family]
 
 
-def choose_policy(private: bool, settings: Settings, source: str, before_memory: int, confinable: bool, obstacle: str) -> str:
+def outgrows(mode: Mode, number: int, affinity: int) -> bool:
+    """Tell whether a link starts more threads than its number, on more CPUs. affinity: CPUs of the mask."""
+    return mode.unbound > number and affinity > number
+
+
+def choose_policy(mode: Mode, source: str, before_memory: int, follow: str, obstacle: str, affinity: int = 0) -> str:
     """Choose what is to move the tokens of a link. before_memory: its number, 1 where there is nothing to take.
 
-    private: its jobs are processes that ask a private jobserver (Decision.private);
-    confinable: may_confine; obstacle: why this link cannot be followed all the same, "" when it can.
+    follow: how the link could be followed, "valve" or "confine", "" for not at all; obstacle: why it cannot be all the same, "" when it
+    can; affinity: CPUs of the mask.
     """
-    if source == "none" or before_memory == 1:
-        return "none"
-    if private and settings.elastic and not obstacle:
-        return "valve"
-    return "confine" if confinable and not private and not obstacle else "fixed"
+    if source in ("none", "pin") or before_memory == 1:
+        return "enclose" if outgrows(mode, before_memory, affinity) and not obstacle else "none"
+    if obstacle:
+        return "fixed"
+    return follow or ("enclose" if mode.unbound else "fixed")
 
 
 def for_lto(mode: Mode, settings: Settings, lease: Pool | None, limits: Limits, make_jobs: int) -> Budget:
@@ -178,36 +196,46 @@ def for_lto(mode: Mode, settings: Settings, lease: Pool | None, limits: Limits, 
     the number is the most the link may grow to; how much there is is known only when it is taken.
     """
     if settings.jobs:
-        number = 1 if mode.serial else min(settings.jobs, mode.asked or UNLIMITED)
+        number = 1 if mode.serial else min(settings.jobs, max(mode.asked or UNLIMITED, mode.unbound))
         return Budget(number, "pin", f"LDSHIM_JOBS={settings.jobs}{_asked(mode)}")
-    ceilings = [(min(mode.demand, mode.asked or UNLIMITED), "what the link can use")]
+    ceilings = [(limits.cpus, limits.cpus_reason), *limits.own]
     if settings.max_jobs:
         ceilings.append((settings.max_jobs, "LDSHIM_MAX_JOBS"))
     if lease is not None and lease.source in ("jobserver", "recovered"):
         if make_jobs:
-            ceilings.append((make_jobs, "the jobserver's -j"))
-        number, origin = min([*ceilings, *limits.memory])
-        return Budget(number, lease.source, f"{lease.source} {lease.name}, at most {number} by {origin}", min(ceilings)[0])
+            ceilings.insert(0, (make_jobs, "the jobserver's -j"))
+        ceilings.append((mode.useful(), "what the link can use"))
+        number, origin = _lowest([*ceilings, *limits.memory])
+        return Budget(number, lease.source, f"{lease.source} {lease.name}, at most {number} by {origin}", _lowest(ceilings)[0])
     if mode.serial:
         return Budget(1, "none", "no jobserver, and nobody asked for more than one job")
-    ceilings += [*limits.named, (limits.cpus, limits.cpus_reason)]
-    number, origin = min([*ceilings, *limits.memory])
+    ceilings += [*limits.named, (mode.useful(), "what the link can use")]
+    number, origin = _lowest([*ceilings, *limits.memory])
     source = "slots" if lease is not None and lease.source == "slots" else "none"
-    return Budget(number, source, f"no jobserver; at most {number} by {origin}{_asked(mode)}", min(ceilings)[0])
+    return Budget(number, source, f"no jobserver; at most {number} by {origin}{_asked(mode)}", _lowest(ceilings)[0])
+
+
+def _lowest(ceilings: list[tuple[int, str]]) -> tuple[int, str]:
+    """Return the lowest ceiling; of several, the first."""
+    return min(ceilings, key=lambda ceiling: ceiling[0])
 
 
 def _asked(mode: Mode) -> str:
     return "; serial was asked for" if mode.serial else f"; asked for at most {mode.asked}" if mode.asked else ""
 
 
-_OWN_MOST = {"lld": 16, "mold": 32, "wild": UNLIMITED}  # threads that a linker starts by itself at most
+_OWN_MOST = {"lld": 16, "mold": 32, "wild": UNLIMITED}  # threads that the newest of a linker starts by itself at most
+_LLD_CAPS = 17  # the first lld that stops at 16 (llvm/llvm-project, D147493)
 
 
-def own_threads(linker: str, cpus: int, inputs: int) -> int:
-    """Return how many threads a linker would start by itself. cpus: of the affinity mask; inputs: files on its command line."""
+def own_threads(linker: str, major: int, cpus: int, facts: Facts) -> int:
+    """Return how many threads a linker would start by itself. major: 0, unknown, counts as the newest; cpus: of the affinity mask."""
     most = _OWN_MOST.get(linker)
-    # gold's own choice, once --threads is given, is a thread for every input (gold/options.cc).
-    return min(cpus, most) if most else max(2, inputs)
+    if not most:
+        return max(2, len(facts.inputs))  # gold, once --threads is given: a thread for every input (gold/options.cc)
+    # mold compresses debug sections on all CPUs (src/main.cc, get_thread_count).
+    uncapped = 0 < major < _LLD_CAPS if linker == "lld" else linker == "mold" and facts.compresses
+    return cpus if uncapped else min(cpus, most)
 
 
 def lld_useful(found: Findings) -> int:

@@ -3,8 +3,8 @@
 The problem: lld hands its backends out as clang command lines that repeat some of what it was told, and not the rest. What is left out
 changes the object, and the link ends with 0. The consequence: a positive list. Every option of the line must stand in one of the tables
 below, either because it cannot reach code generation, or because both ways were compared with lld 23.1.4 and clang 23.1.4 (the rows with a
-version; tests/test_backends_same.py runs each again). Some need a word for the compiler, the mend. One option that stands nowhere keeps the
-link in process, and is named.
+version; tests/toolchain/test_backends_lld.py runs each again). Some need a word for the compiler, the mend. One option that stands nowhere
+keeps the link in process, and is named.
 
 Only x86-64, whose rows were measured; only modules that name the CPU they are for, as clang writes them (inputs/bitcode.py, `is_measured`).
 """

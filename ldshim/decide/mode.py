@@ -23,17 +23,22 @@ class Mode:
 
     lto: none, gcc, thin, full, index-only or distributed, the log's own words; demand: jobs it could use at most, at least 1; asked: the
     number the caller or the objects asked for, 0 when they set no ceiling; serial: GCC's serial-by-request (bare -flto, -flto=1), which
-    only a visible jobserver lifts; reason: one clause.
+    only a visible jobserver lifts; unbound: threads that it starts whatever number it is told, 0 for none; reason: one clause.
     """
 
-    __slots__ = ("asked", "demand", "lto", "reason", "serial")
+    __slots__ = ("asked", "demand", "lto", "reason", "serial", "unbound")
 
-    def __init__(self, lto: str, demand: int, reason: str, asked: int = 0, serial: bool = False) -> None:
+    def __init__(self, lto: str, demand: int, reason: str, asked: int = 0, serial: bool = False, unbound: int = 0) -> None:
         self.lto = lto
         self.demand = demand
         self.reason = reason
         self.asked = asked
         self.serial = serial
+        self.unbound = unbound
+
+    def useful(self) -> int:
+        """Return how many threads it could use under the number that was asked for."""
+        return max(min(self.demand, self.asked or self.demand), self.unbound)
 
 
 def reads_inputs(command: Command) -> bool:
@@ -50,15 +55,14 @@ def depends_on_linker(command: Command, found: Findings) -> bool:
     return bool(command.facts.fuse_ld or command.facts.ld_path) or for_llvm(command.facts, found).lto != "none"
 
 
-def decide(command: Command, found: Findings, linker: str, major: int, make_found: bool) -> Mode:
+def decide(command: Command, found: Findings, linker: str, major: int) -> Mode:
     """Say what kind of link this is.
 
-    linker: family of the linker that a driver runs, "" where it is not certain; major: of a GCC driver (banner.Tool);
-    make_found: lto-wrapper could run a make.
+    linker: family of the linker that a driver runs, "" where it is not certain; major: of a GCC driver (banner.Tool).
     """
     facts = command.facts
     if command.compiler == "gcc":
-        return for_gcc(command.gcc_facts, found, gcc_major(found, major), make_found)
+        return for_gcc(command.gcc_facts, found, gcc_major(found, major))
     if command.compiler != "llvm":
         return without_plugin(facts)
     decided = for_llvm(facts, found)
@@ -67,40 +71,46 @@ def decide(command: Command, found: Findings, linker: str, major: int, make_foun
             return Mode(decided.lto, 1, "the call also compiles: its arguments may be recorded, so they stay")
         if decided.lto == "thin" and not linker and not (facts.flto and command.family == "clang"):
             return Mode(decided.lto, 1, "ThinLTO modules, but the linker behind the driver is not certain")
+        if decided.lto == "full" and decided.unbound and not linker:
+            return Mode(decided.lto, 1, "full LTO in partitions, but the linker behind the driver is not certain")
     return decided
 
 
-def for_gcc(facts: Facts, found: Findings, major: int, make_found: bool = True) -> Mode:
-    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the GCC that compiles (gcc_major).
-
-    make_found: lto-wrapper could run `$MAKE` or make; without one it compiles the partitions one after the other.
-    """
+def for_gcc(facts: Facts, found: Findings, major: int) -> Mode:
+    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the GCC that compiles (gcc_major)."""
     objects = found.gcc_slim + found.gcc_fat
     if facts.no_lto:
         return Mode("none", 1, "-fno-lto is in force: the driver leaves the plugin out")
     if not facts.linker_plugin:
         return Mode("none", 1, "-fno-use-linker-plugin: collect2 runs LTO by itself, which is left alone")
-    if not objects and not (facts.sources and facts.flto) and found.complete:
+    if not objects and not (facts.flto and (facts.sources or facts.unread)) and found.complete:
         return Mode("none", 1, "no input holds GCC IR")
     if facts.partition in (b"none", b"one"):
         return Mode("gcc", 1, f"-flto-partition={facts.partition.decode()}: one partition")
     if _stays_ir(facts, found):
         return Mode("gcc", 1, "-r on IR alone gives IR again: nothing is compiled")
-    if not make_found:
-        return Mode("gcc", 1, "lto-wrapper has no make to run: partitions are compiled one by one")
     asked, serial, origin = gcc_asked(facts, found)
     demand = _gcc_partitions(facts, found, major)
     foreign = found.thin + found.full
-    count = f"{objects}" if found.complete else f"{objects} or more"
+    count = f"{objects}" if _saw_all(facts, found) else f"{objects} or more"
     beside = f" (GCC's plugin governs: {foreign} modules of LLVM bitcode are nothing to it)" if foreign else ""
     return Mode("gcc", demand, f"{count} objects with GCC IR{beside}, at most {demand} partitions; {origin}", asked, serial)
+
+
+def without_make() -> Mode:
+    """Decide for a GCC link whose lto-wrapper can run neither `$MAKE` nor make."""
+    return Mode("gcc", 1, "lto-wrapper has no make to run: partitions are compiled one by one")
+
+
+def _saw_all(facts: Facts, found: Findings) -> bool:
+    return found.complete and not facts.unread
 
 
 def _stays_ir(facts: Facts, found: Findings) -> bool:
     """lto-plugin.c: `rel` (IR out) when every input was claimed and the output is relocatable, unless -flinker-output says otherwise."""
     if facts.linker_output:
         return facts.linker_output == b"rel"
-    claimed_all = not (found.native or found.other or found.shared) and found.complete
+    claimed_all = not (found.native or found.other or found.shared) and _saw_all(facts, found)
     return facts.relocatable and claimed_all and not facts.sources
 
 
@@ -112,9 +122,9 @@ def gcc_asked(facts: Facts, found: Findings) -> tuple[int, bool, str]:
     """
     said = [flto.value for flto in facts.flto if flto.value is not None]
     if said:
-        return (*_flto_value(said[-1]), f"the link line says -flto={said[-1].decode('ascii', 'replace')}")
+        return (*flto_value(said[-1]), f"the link line says -flto={said[-1].decode('ascii', 'replace')}")
     recorded = [word[6:] for word in found.recorded if word.startswith(b"-flto=")]
-    values = [_flto_value(value) for value in recorded]
+    values = [flto_value(value) for value in recorded]
     if any(ceiling == 0 and not serial for ceiling, serial in values):
         return 0, False, "the objects recorded -flto=auto or jobserver"
     numbers = [ceiling for ceiling, serial in values if not serial]
@@ -123,7 +133,12 @@ def gcc_asked(facts: Facts, found: Findings) -> tuple[int, bool, str]:
     return 0, True, "nobody asked for more than one job"
 
 
-def _flto_value(value: bytes) -> tuple[int, bool]:
+def asks_for_jobs(said: Said) -> bool:
+    """Tell whether a -flto=X asks for more than one job."""
+    return not flto_value(said.value or b"")[1]
+
+
+def flto_value(value: bytes) -> tuple[int, bool]:
     """Return (ceiling or 0, serial) as lto-wrapper reads X: atoi, so that 08 is 8, 3x is 3, and anything else is serial."""
     if value in (b"auto", b"jobserver"):
         return 0, False
@@ -147,12 +162,17 @@ def _gcc_partitions(facts: Facts, found: Findings, major: int) -> int:
     """
     objects = found.gcc_slim + found.gcc_fat
     most = facts.params.get(b"lto-partitions", 0)
-    if facts.partition in (b"1to1", b"max") or facts.sources:
+    if not _balanced(facts) or facts.sources:
         # A source that is compiled on the way adds IR that nobody has seen yet.
         return max(2, objects, most or findings.default_partitions(major))
-    if not found.complete:
+    if not _saw_all(facts, found):
         return most or findings.default_partitions(major)
     return findings.gcc_partitions(found.gcc_bytes, major, most, facts.params.get(b"lto-min-partition", 0))
+
+
+def _balanced(facts: Facts) -> bool:
+    """Tell whether the IR's size bounds the partitions; 1to1 and max make one an object, `cache` (GCC 15) starts from those."""
+    return facts.partition in (b"", b"balanced")
 
 
 def gcc_ignores_inputs(facts: Facts) -> bool:
@@ -167,7 +187,7 @@ def enough_for_gcc(facts: Facts, major: int) -> tuple[int, bool]:
     Once the IR fills all partitions there can be, no object makes it more. Then only what else the inputs decide keeps us reading:
     whether `-r` stays IR, and how many objects there are where each is a partition.
     """
-    if (facts.relocatable and not facts.linker_output) or facts.partition in (b"1to1", b"max") or facts.sources:
+    if (facts.relocatable and not facts.linker_output) or not _balanced(facts) or facts.sources:
         return 0, False
     partitions = facts.params.get(b"lto-partitions", 0) or findings.default_partitions(major)
     said = any(flto.value is not None for flto in facts.flto)
@@ -198,12 +218,16 @@ def for_llvm(facts: Facts, found: Findings) -> Mode:
     ruled += _inert(facts, found)
     if facts.no_codegen and (thin or full):
         return Mode("thin" if thin else "full", 1, f"the link stops before code generation{ruled}")
+    # Code of full LTO is generated by a thread a partition, and partitions are output: none of the linker's numbers bounds them.
+    parts = facts.partitions if full and facts.partitions > 1 else 0
     if thin:
-        mixed = f" beside {full} of full LTO, whose part runs serially before them" if full else ""
+        how = f"by {parts} threads, one a partition," if parts else "serially"
+        mixed = f" beside {full} of full LTO, whose part runs {how} before them" if full else ""
         count = f"{thin}" if found.complete else f"{thin} or more"
-        return Mode("thin", thin, f"{count} ThinLTO modules{mixed}{ruled}", explicit(facts))
+        return Mode("thin", max(thin, parts), f"{count} ThinLTO modules{mixed}{ruled}", explicit(facts), unbound=parts)
     if full:
-        return Mode("full", 1, f"{full} modules of full LTO: one partition, code generation is serial{ruled}", explicit(facts))
+        how = f"{parts} partitions, a thread each whatever the linker is told" if parts else "one partition, code generation is serial"
+        return Mode("full", parts or 1, f"{full} modules of full LTO: {how}{ruled}", explicit(facts), unbound=parts)
     return Mode("none", 1, f"no input holds LLVM bitcode{ruled}", explicit(facts))
 
 

@@ -10,6 +10,8 @@ Pure: facts and a number in, Edits out. A line that ends in an option waiting fo
 
 from __future__ import annotations
 
+from .mode import asks_for_jobs
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..call.environment import Environment
@@ -59,6 +61,10 @@ def edits_for(
     """
     edits, facts, thin, linker = Edits(), command.facts, decision.lto == "thin", decision.linker
     edits.variables.update(variables)
+    asked = decision.mode.asked if decision.mode is not None else 0
+    if decision.lto == "full" and 0 < asked <= number:
+        return edits  # the linker's own threads are few enough, and no number bounds the others
+    number = min(number, asked or number)  # threads that no number bounds may be more than was asked for (C9)
     if auth:
         show_private(edits, auth, number, environment)
         if decision.lto != "gcc" and command.family == "clang":
@@ -134,13 +140,6 @@ def for_collected(edits: Edits, facts: Facts, number: int, collect_gcc_options: 
         edits.variables[b"COLLECT_GCC_OPTIONS"] = collect.replace(collect_gcc_options, replacements)
 
 
-def asks_for_jobs(said: Said) -> bool:
-    """Tell whether a -flto=X asks for more than one job: auto, jobserver, or a number above 1 as atoi reads it."""
-    value = said.value or b""
-    digits = value[: len(value) - len(value.lstrip(b"0123456789"))][:9]
-    return value in (b"auto", b"jobserver") or (digits != b"" and int(digits) > 1)
-
-
 def show_private(edits: Edits, auth: bytes, number: int, environment: Environment) -> None:
     """Name the private jobserver in every variable that might name another.
 
@@ -161,7 +160,9 @@ def for_linker(edits: Edits, facts: Facts, number: int, family: str, thin: bool)
     elif family in ("mold", "wild"):
         edits.add(facts, [b"--threads=%d" % number])
     elif family == "gold" and facts.threads:
-        edits.add(facts, [b"--thread-count=%d" % number])
+        # A pass with a count of its own does not obey --thread-count (gold/options.cc, finalize).
+        names = dict.fromkeys([b"thread-count", *(said.spelling.strip(b"-=") for said in facts.threads if b"-count" in said.spelling)])
+        edits.add(facts, [b"--%b=%d" % (name, number) for name in names])
     if thin and family in ("bfd", "gold", "mold"):
         _tell_plugin(edits, facts, number)
 

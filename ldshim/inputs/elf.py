@@ -166,6 +166,16 @@ class Object:
         """Return the header of a section: sh_name, sh_type, sh_flags, sh_offset, sh_size, sh_link."""
         return self.layout.section.unpack_from(self.headers, index * self.stride)
 
+    @property
+    def order(self) -> str:
+        """The byte order, as struct spells it."""
+        return self.layout.order
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Return where the content of a section is, and its size."""
+        _, _, _, offset, size, _ = self.header(index)
+        return offset, size
+
     def content(self, extent: Extent, index: int, limit: int) -> bytes:
         """Read the content of a section, at most limit bytes, inflated where it is compressed."""
         _, kind, flags, offset, size, _ = self.header(index)

@@ -28,6 +28,8 @@ from . import elf, libraries
 from .extent import (
     ARCHIVE,
     BITCODE,
+    COFF,
+    PE_IMAGE,
     THIN_ARCHIVE,
     ExhaustedError,
     Extent,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
     from ..command.argv import Input
     from .bitcode import Modules
-    from .gcc import Traces
+    from .gcc import Object, Traces
 
 READ_LIMIT = 256 << 20
 STEPS_LIMIT = 1_000_000  # three seconds
@@ -134,7 +136,7 @@ class _Walk:
         self.seen: set[tuple[int, int]] = set()  # device and inode of the files met: an archive named ten times is read once, a cycle ends
         # The IR readers are half of what a plain link would import here, and an import statement that finds its module costs 1 us.
         self.read_bitcode: Callable[[Extent], Modules] | None = None
-        self.read_gcc: Callable[[Extent, elf.Object], Traces | None] | None = None
+        self.read_gcc: Callable[[Extent, Object], Traces | None] | None = None
         self.options: set[bytes] = set()  # recorded options met: a thousand objects mostly share one string
 
     def library(self, name: bytes, static: bool, depth: int = 0) -> None:
@@ -191,6 +193,10 @@ class _Walk:
                 self._bitcode(extent, path, member)
             elif head.startswith((ARCHIVE, THIN_ARCHIVE)):
                 self._archive(extent, path, member, depth)
+            elif head.startswith(COFF):
+                self._coff(extent)
+            elif head.startswith(PE_IMAGE):
+                self.findings.shared += 1
             elif not member:
                 self._script(extent, path, depth)
             else:
@@ -211,7 +217,17 @@ class _Walk:
             out.native += 1
             out.native_bytes += extent.size
 
-    def _gcc(self, extent: Extent, found: elf.Object) -> bool:
+    def _coff(self, extent: Extent) -> None:
+        from . import coff  # noqa: PLC0415  only MinGW's and Cygwin's links need it
+
+        out = self.findings
+        out.seen_bytes += extent.size
+        found = coff.read(extent)
+        if found is None or not self._gcc(extent, found):
+            out.native += 1
+            out.native_bytes += extent.size
+
+    def _gcc(self, extent: Extent, found: Object) -> bool:
         """Count what GCC's plugin would claim. Returns whether it would."""
         if self.read_gcc is None:
             from .gcc import read  # noqa: PLC0415

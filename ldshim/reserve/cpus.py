@@ -3,7 +3,9 @@
 The problem: nobody downstream counts right. GCC's `auto` takes every CPU that is online, affinity or not; lld and mold see the mask but
 not the quota (llvm/llvm-project#218478); `os.cpu_count()` sees neither. A container with a quota of two CPUs on a machine of 64 then
 runs 64 threads, which the scheduler stops for most of each period. So: the smaller of mask and quota, at least one, and a sentence that
-says which of them it was.
+says which of them it was. LDSHIM_CPUS replaces the count, on a machine that is not what its mask says.
+
+`counted` is the only place that answers the question: a link, explain, doctor, the slots and `ldshim pool` ask it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,11 @@ import os
 
 from ..call.environment import slurp
 from . import cgroups
+
+# Where LLVM counts cores for ThinLTO jobs without a number (llvm/lib/Support/Unix/Threading.inc); elsewhere it counts the mask's CPUs.
+_LLVM_COUNTS_CORES = ("x86_64", "i386", "i486", "i586", "i686")
+_TOPOLOGY = b"/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list"
+_SMT = b"/sys/devices/system/cpu/smt/active"
 
 
 def affinity() -> int:
@@ -35,18 +42,50 @@ def quota(proc: bytes = b"/proc", root: bytes = b"") -> float | None:
     return tightest
 
 
-def count(proc: bytes = b"/proc", root: bytes = b"") -> int:
-    """Return how many threads make sense here: min(affinity, quota rounded up), at least 1."""
-    return counted(proc, root)[0]
+def count(proc: bytes = b"/proc", root: bytes = b"", *, said: int = 0) -> int:
+    """Return how many threads make sense here, at least 1; said as below."""
+    return counted(proc, root, said=said)[0]
 
 
-def counted(proc: bytes = b"/proc", root: bytes = b"") -> tuple[int, str]:
-    """Return the count, and a clause for people that says what bounds it."""
+def counted(proc: bytes = b"/proc", root: bytes = b"", *, said: int = 0) -> tuple[int, str]:
+    """Return how many threads make sense here, at least 1, and a clause for people that says what bounds them.
+
+    said: LDSHIM_CPUS, which replaces the count; 0 for none.
+    """
+    if said:
+        return said, f"LDSHIM_CPUS={said}"
     mask, limit = affinity(), quota(proc, root)
     if limit is None or limit >= mask:
         return max(1, mask), f"{mask} CPUs in the affinity mask"
     rounded = -int(-limit // 1)  # up: half a CPU's time still needs a thread to spend it
     return max(1, rounded), f"a cgroup quota of {limit:.2f} CPUs"
+
+
+def cores() -> int:
+    """Count the physical cores of this thread's affinity mask, as LLVM does where nobody gives ThinLTO a number of jobs."""
+    if os.uname().machine not in _LLVM_COUNTS_CORES or _read(_SMT).strip() == b"0":
+        return affinity()
+    try:
+        return max(1, len({min(siblings_of(cpu) or [cpu]) for cpu in os.sched_getaffinity(0)}))
+    except OSError:
+        return 1
+
+
+def siblings_of(cpu: int) -> list[int]:
+    """Read which CPUs share a core with this one; [] where the kernel does not say."""
+    found: list[int] = []
+    for part in _read(_TOPOLOGY % cpu).split(b","):
+        low, _, high = part.strip().partition(b"-")
+        if low.isdigit():
+            found.extend(range(int(low), int(high or low) + 1))
+    return found
+
+
+def _read(path: bytes) -> bytes:
+    try:
+        return slurp(path)
+    except OSError:
+        return b""
 
 
 def _v2(directory: bytes) -> float | None:

@@ -6,7 +6,7 @@ consequence: words are cut at blanks that no backslash escapes, reading stops at
 descriptors is kept beside it, because the make that withdrew them from this recipe still has them open (recover.py). Pure: whether what
 is named works is the business of jobserver.py.
 
-Seen, each a row of tests/test_makeflags.py:
+Seen, each a row of tests/unit/test_makeflags.py:
 ` -j4 --jobserver-auth=3,4` (make 4.2, 4.3), `... --jobserver-auth=3,4 --jobserver-auth=-2,-2` (4.4, pipe, no `+`), `--jobserver-fds=3,4 -j`
 (up to 4.1), ` -j4 --jobserver-auth=fifo:/tmp/GMfifo7` (4.4), `-j --jobserver-fds=6,7 --jobserver-auth=6,7` (cargo), `kn -j4 ...` (-k -n).
 """

@@ -13,7 +13,7 @@ from __future__ import annotations
 from ..call.environment import slurp
 from . import cgroups
 
-_NO_LIMIT = 1 << 62  # v1 says "none" as 0x7FFFFFFFFFFFF000
+NO_LIMIT = 1 << 62  # v1 says "none" as 0x7FFFFFFFFFFFF000
 
 
 def available(proc: bytes = b"/proc", root: bytes = b"") -> int | None:
@@ -46,7 +46,7 @@ def _left(directory: bytes, version: int) -> int | None:
         limits = [cgroups.number(directory + b"/memory.limit_in_bytes")]
         use_name, prefix = b"/memory.usage_in_bytes", b"total_"
     use = cgroups.number(directory + use_name)
-    set_limits = [limit for limit in limits if limit is not None and 0 <= limit < _NO_LIMIT]
+    set_limits = [limit for limit in limits if limit is not None and 0 <= limit < NO_LIMIT]
     if use is None or not set_limits:
         return None
     stat = _fields(directory + b"/memory.stat")

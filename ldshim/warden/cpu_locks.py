@@ -10,13 +10,11 @@ from __future__ import annotations
 import fcntl
 import os
 
-from ..call.environment import slurp
+from ..reserve.cpus import siblings_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-TOPOLOGY = b"/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list"
 
 
 class Cpus:
@@ -112,16 +110,3 @@ def by_core(mask: Iterable[int], first: int, siblings: Callable[[int], list[int]
         (rest if core in seen else cores).append(cpu)
         seen.add(core)
     return cores + rest
-
-
-def siblings_of(cpu: int) -> list[int]:
-    """Read which CPUs share a core with this one; [] where the kernel does not say."""
-    try:
-        text = slurp(TOPOLOGY % cpu)
-    except OSError:
-        return []
-    found: list[int] = []
-    for part in text.strip().split(b","):
-        low, _, high = part.partition(b"-")
-        found.extend(range(int(low), int(high or low) + 1))
-    return found

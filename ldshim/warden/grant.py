@@ -114,8 +114,11 @@ def reserve(
     if not decision.number:
         return Grant()
     avoid = named_descriptors(environment.get(name) for name in makeflags.VARIABLES)
+    most = decision.number - 1
+    if decision.policy == "enclose" and lease.source == "none":
+        lease = _kept(most)
     wpa_asks = decision.lto != "gcc" or gcc_major >= WPA_ASKS  # there is no WPA but GCC's
-    order = Reservation(lease, decision.number - 1, decision.policy, environment, wpa_asks=wpa_asks, epilogue=epilogue)
+    order = Reservation(lease, most, decision.policy, environment, wpa_asks=wpa_asks, epilogue=epilogue)
     inherited = Inherited(lease, callers_fds if decision.private else ())
     try:
         return (_reserve_private if decision.private else _reserve)(decision, order, inherited, avoid)
@@ -138,7 +141,7 @@ def _reserve(decision: Decision, order: Reservation, inherited: Inherited, avoid
 def _reserve_private(decision: Decision, order: Reservation, inherited: Inherited, avoid: Collection[int]) -> Grant:
     """Fill the private jobserver at once, or leave a warden that feeds it."""
     try:
-        pipe = inherited.pipe = private_jobserver.create(avoid)
+        pipe = inherited.pipe = private_jobserver.create(avoid, decision.make.name if decision.make is not None else b"")
     except OSError:
         return Grant()  # the kernel gives no descriptor: the number can only be enforced with a pipe
     number, left = decision.number, None
@@ -149,10 +152,17 @@ def _reserve_private(decision: Decision, order: Reservation, inherited: Inherite
         number = 1 + (left.taken if left is not None else 0)
     elif not order.wpa_asks and len(os.sched_getaffinity(0)) > number:
         # Nothing is held, but WPA would fork as many writers as it likes: the warden confines them to the number.
-        alone = Reservation(Lease(), number - 1, "fixed", order.environment, pipe)
+        alone = Reservation(_kept(number - 1), number - 1, "fixed", order.environment, pipe)
         left = inherited.left = handover.leave_warden(alone, avoid)
     pipe.fill(number - 1)
     return Grant(number, 0, left.policy if left is not None else "none", "", inherited)
+
+
+def _kept(count: int) -> Lease:
+    """Return a lease on threads that nobody counts: its warden holds no token, and confines the link to them."""
+    from ..reserve.wrapped import Kept  # noqa: PLC0415  a pin, or a ceiling of one
+
+    return Kept(count)
 
 
 def foresee(decision: Decision, client: Jobserver | None) -> Grant:
@@ -162,7 +172,8 @@ def foresee(decision: Decision, client: Jobserver | None) -> Grant:
     number, policy = decision.number, decision.policy
     if client is not None and policy not in ("valve", "confine"):
         number = 1 + min(client.available(), number - 1)
-        policy = policy if number > 1 else "none"
+    if policy in ("fixed", "enclose"):
+        policy = "fixed" if number > 1 else "none"
     auth = b"R,W" if decision.private else b""
     return Grant(number, decision.before_memory if policy == "valve" else 0, policy, auth=auth)
 

@@ -24,13 +24,18 @@ if TYPE_CHECKING:
 
 
 class Private:
-    """An anonymous pipe that speaks jobserver. read_fd is non-blocking; owner: the process tree of the link, which inherits both ends."""
+    """An anonymous pipe that speaks jobserver.
 
-    __slots__ = ("read_fd", "write_fd")
+    read_fd is non-blocking; owner: the process tree of the link, which inherits both ends; make: the name of the make that will be its
+    client.
+    """
 
-    def __init__(self, read_fd: int, write_fd: int) -> None:
+    __slots__ = ("make", "read_fd", "write_fd")
+
+    def __init__(self, read_fd: int, write_fd: int, make: bytes = b"") -> None:
         self.read_fd = read_fd
         self.write_fd = write_fd
+        self.make = make
 
     def fill(self, tokens: int) -> None:
         """Put tokens in: N-1 for a link that may run N jobs. 4096 is far below any pipe's capacity, so this cannot block."""
@@ -46,10 +51,13 @@ class Private:
         os.close(self.write_fd)
 
 
-def create(avoid: Collection[int] = ()) -> Private:
-    """Make the pipe. avoid: descriptor numbers that some *MAKEFLAGS names, so that nobody takes ours for theirs. Raises OSError."""
+def create(avoid: Collection[int] = (), make: bytes = b"") -> Private:
+    """Make the pipe. avoid: descriptor numbers that some *MAKEFLAGS names, so that nobody takes ours for theirs. Raises OSError.
+
+    make: as Private.
+    """
     read_fd, write_fd = pipe(avoid)
     os.set_blocking(read_fd, False)
     os.set_inheritable(read_fd, True)
     os.set_inheritable(write_fd, True)
-    return Private(read_fd, write_fd)
+    return Private(read_fd, write_fd, make)

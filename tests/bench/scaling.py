@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from tests.bench import run, samples
 from tests.bench.percall import Place, calm
-from tests.pool import Pool
-from tests.tools import CLANGS, need
+from tests.support.pool import Pool
+from tests.support.tools import CLANGS, need
 
 OBJECTS = (10, 30, 100, 300, 1000, 3000)
 TOKENS = (1, 2, 4, 8, 16, 32, 64)
@@ -65,12 +65,13 @@ def all_points(place: Place) -> list[Point]:
     """Write down what is timed."""
     farm, made = f"{place.farm}/", objects(place)
     gcc, lld = [farm + "gcc", "-flto=auto", "-o", "out"], [farm + "ld.lld", "-o", "out"]
-    fixed = (("LDSHIM_ELASTIC", "0"),)
+    larger = (("LDSHIM_CPUS", str(TOKENS[-1])),)  # than this machine: its own CPUs would bound the tokens
+    fixed = (*larger, ("LDSHIM_ELASTIC", "0"))
     out = [Point("objects, plain: ld.lld", count, [*lld, *made["plain"][:count]]) for count in OBJECTS]
     out += [Point("objects, GCC slim: gcc", count, [*gcc, *made["slim"][:count]]) for count in OBJECTS]
     out += [Point("objects, ThinLTO: ld.lld", count, [*lld, *made["thin"][:count]]) for count in OBJECTS]
     out += [Point("tokens, all taken: ld.lld, fixed", count, [*lld, *made["thin"][:100]], count, 1, fixed) for count in TOKENS]
-    out += [Point("tokens, none used: gcc, elastic", count, [*gcc, *made["slim"][:100]], count) for count in TOKENS]
+    out += [Point("tokens, none used: gcc, elastic", count, [*gcc, *made["slim"][:100]], count, 1, larger) for count in TOKENS]
     out += [Point("links at once, slots: gcc", count, [*gcc, *made["slim"][:10]], 0, count) for count in LINKS]
     out += [Point("links at once, 16 tokens: ld.lld", count, [*lld, *made["thin"][:10]], 16, count) for count in LINKS]
     return out
