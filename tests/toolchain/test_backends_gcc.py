@@ -18,7 +18,7 @@ from tests.support import tools
 from tests.support.backends import alive, below, jobs, wait_for_pids
 from tests.support.pool import Pool
 from tests.support.program import PARTITIONS, Program, sha256
-from tests.support.shim import Shim, script
+from tests.support.shim import Shim, handed_over, script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -186,6 +186,17 @@ def test_save_temps_and_other_linkers_files_stay(links: Links) -> None:
                 path.unlink()
     assert set(seen[0]) == set(seen[1])
     assert seen[0]["out"] == seen[1]["out"]
+
+
+@pytest.mark.parametrize("variable", ["LD_LIBRARY_PATH", "LD_PRELOAD"])
+def test_c1_what_could_keep_python_from_starting_keeps_make(links: Links, variable: str) -> None:
+    """C1: lto-wrapper, and lld, start us with the build's own variables; without us the link runs as ever."""
+    line = links.line(tools.GCC, ("-O1",))
+    with Pool(b"a") as pool:
+        bare, ours = links.both(tools.GCC, line, pool, **{variable: "/nonexistent-dir" if variable == "LD_LIBRARY_PATH" else ""})
+    assert bare == ours
+    assert [] == jobs(links.log)
+    assert f"backends in process: {variable}" in handed_over(links.log)[0]["reason"]
 
 
 VARIES = ("/tmp/", ".mk", "returned 2", "Waiting for unfinished jobs")  # temporary names, and what depends on how many jobs ran
