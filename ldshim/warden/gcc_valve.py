@@ -61,8 +61,8 @@ class Valve:
     """
 
     __slots__ = (
-        "_began", "_client", "_confine", "_denied_since", "_idle_since", "_inside", "_is_ours", "_is_wpa", "_lease", "_link", "_looked", "_make_names",
-        "_most", "_moved", "_offer_at", "_pipe", "_refused", "_writers", "peak", "wants",
+        "_began", "_client", "_confine", "_denied_since", "_idle_since", "_inside", "_is_ours", "_is_wpa", "_lease", "_link", "_looked",
+        "_make_names", "_most", "_moved", "_offer_at", "_pipe", "_refused", "_writers", "peak", "wants",
     )  # fmt: skip
 
     def __init__(
@@ -113,9 +113,8 @@ class Valve:
             self._idle_since = self._moved = now
         elif self._lease.surplus():
             self._back(waiting)  # another link waits for its share: what make has just put back is the first that can be had
-        elif now - self._idle_since >= IDLE_SECONDS and (self._is_wpa or self._is_ours or processes.children(self._client)):
-            # The client has begun and does not want it: an idle make that is still reading its makefile would show no children. Our executor
-            # has begun as soon as it has its name, and none while all its jobs run elsewhere.
+        elif now - self._idle_since >= IDLE_SECONDS and self._has_begun():
+            # The client does not want it.
             self._back(waiting)
             self._idle_since = self._denied_since = 0.0
             again = _OFFER_AGAIN[min(self._refused, len(_OFFER_AGAIN) - 1)]
@@ -166,6 +165,13 @@ class Valve:
             return
         self._inside -= taken
         self._lease.shrink(taken)
+
+    def _has_begun(self) -> bool:
+        """Tell whether the client would have taken a token by now: a make that is still reading its makefile has no children.
+
+        Our executor has begun once it has its name, and has no children while all its jobs run elsewhere.
+        """
+        return self._is_wpa or self._is_ours or bool(processes.children(self._client))
 
     def _find_client(self) -> int:
         """Return the pid of what runs jobs side by side, now or in a moment; confine it if it is one that takes no tokens."""
