@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..command.argv import Facts
     from ..command.read import Command
     from ..inputs.findings import Findings
+    from .distributable import Spread
     from .mode import Mode
 
     class Pool(Protocol):
@@ -84,14 +85,16 @@ class Decision:
     mode: None for a call that is no link of ours; number: threads at most, the implicit one counted, 0 where the tool runs as it was
     called; before_memory: the same but for the memory limit, which a link behind a valve is told, for it is fed as memory allows; source:
     as Budget; policy: what is to move tokens (warden/reservation.py), "none" where no warden is left; linker: family of the linker that
-    runs in the end; make: what GCC's lto-wrapper will run, None where no jobs run side by side; reason: for people.
+    runs in the end; make: what GCC's lto-wrapper will run, None where no jobs run side by side; spread: how its backends become processes
+    of ours, None where the tool runs them; reason: for people.
     """
 
-    __slots__ = ("before_memory", "linker", "make", "mode", "number", "policy", "reason", "source")
+    __slots__ = ("before_memory", "linker", "make", "mode", "number", "policy", "reason", "source", "spread")
 
     def __init__(
-        self, mode: Mode | None, reason: str, budget: Budget | None = None, policy: str = "none", linker: str = "", make: Make | None = None
-    ) -> None:
+        self, mode: Mode | None, reason: str, budget: Budget | None = None, policy: str = "none", linker: str = "",
+        make: Make | None = None, spread: Spread | None = None,
+    ) -> None:  # fmt: skip
         self.mode = mode
         self.make = make
         self.reason = reason
@@ -100,6 +103,12 @@ class Decision:
         self.source = budget.source if budget is not None else "none"
         self.policy = policy
         self.linker = linker
+        self.spread = spread
+
+    @property
+    def private(self) -> bool:
+        """Tell whether the number is enforced by a private jobserver, because what runs side by side are processes that ask one."""
+        return self.lto == "gcc" or self.spread is not None
 
     @property
     def lto(self) -> str:

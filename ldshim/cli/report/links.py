@@ -176,6 +176,8 @@ class Reader:
                 raise BadLineError("an end whose handover is not above it")
             ended.finish(record)
             return ended
+        if event in ("job", "backends"):
+            return None  # of backends that ran as processes: what they are to the link, its end sums up
         raise BadLineError("neither a handover nor an end")
 
 
