@@ -225,7 +225,7 @@ def test_c31_whoever_is_killed_no_compiler_runs_on_and_every_token_returns(links
     script(links.place / "tools/as", f"echo $$ >> {links.place}/pids", "exec sleep 100")
     line = links.line(tools.GCC, ("-O1",), (f"-B{links.place}/tools/",))
     with Pool(b"abc") as pool:
-        environment = links.shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_BACKENDS="process")
+        environment = links.shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_BACKENDS="process", LDSHIM_CPUS="4")
         link = subprocess.Popen(
             [links.shim.named(tools.GCC), *line], cwd=links.place, env=environment, pass_fds=pool.pass_fds, stderr=subprocess.DEVNULL
         )
