@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 BASE = (b"gcc", b"cc", b"clang", b"ld", b"ld.lld", b"ld.gold", b"ld.mold", b"mold", b"wild")
 
-# What launcher/text.py writes into a Python launcher. A shell launcher contains the same code in one quoted argument.
+# What launcher/text.py writes into a launcher: Python code, and a variable of the shell code.
 _PLACES = re.compile(rb"^sys\.path \+= (\[.*\])$", re.MULTILINE)
 _BAKED = re.compile(rb"""^run_baked\(b['"].*, (b'[^'\n]*'|b"[^"\n]*")\)""", re.MULTILINE)
-_PYTHON = re.compile(rb"^if \[ -x '([^'\n]+)' \] && \[ -r ", re.MULTILINE)
+_PYTHON = re.compile(rb"^ *_ldshim_python='([^'\n]+)'$", re.MULTILINE)
 _MOST = 1 << 16  # bytes of a launcher
 
 
