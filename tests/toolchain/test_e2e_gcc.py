@@ -123,7 +123,10 @@ def test_a_gcc_link_runs_exactly_what_the_table_says(case: Case, bench: Bench, t
     assert without_notes(ran.stderr) == ran.stderr.splitlines()
 
 
-B_ROWS = [Case(*row, "B") for row in rows(COMPILERS, ["-flto", "-flto=5"], ["", "-flto=auto", "-flto=3"], WAYS)]
+B_ROWS = [
+    Case(gcc, recorded, link, way, "B")
+    for gcc, recorded, link, way in rows(COMPILERS, ["-flto", "-flto=5"], ["", "-flto=auto", "-flto=3"], WAYS)
+]
 
 
 @pytest.mark.parametrize("case", B_ROWS, ids=str)
