@@ -20,6 +20,7 @@ from ldshim.analysis import Analysis
 from ldshim.backends import feeder
 from ldshim.backends.job import Job, Result
 from ldshim.backends.progress import Progress
+from ldshim.backends.remote.settings import VARIABLES as REMOTE
 from ldshim.call import real_tool
 from ldshim.call.environment import VARIABLES, Environment
 from ldshim.cli import main as cli
@@ -53,7 +54,7 @@ def subparsers() -> dict[str, argparse.ArgumentParser]:
 
 def test_every_variable_stands_in_the_page() -> None:
     """Each LDSHIM_* variable that is read is explained."""
-    assert [] == [name for name, *_ in VARIABLES if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
+    assert [] == [name for name, *_ in (*VARIABLES, *REMOTE) if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
 
 
 @pytest.mark.parametrize("command", sorted(cli.MODULES))
@@ -72,7 +73,7 @@ def test_every_key_of_the_log_stands_in_the_page(tmp_path: Path) -> None:
     record.epilogue(os.fsencode(log), 1)(History(0.0), 0.0)
     feeder.Told(os.fsencode(log), 1, Progress(1, b""), failures=True).done(Job([], b"", [], []), Result(0))
     section = PAGE.read_text().partition(".SH LOG")[2].partition(".SH ")[0]
-    named = set(re.findall(r"[a-z]+", " ".join(re.findall(r"(?m)^\.TP\n\.BR? (.*)$", section))))
+    named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"(?m)^\.TP\n\.BR? (.*)$", section))))
     assert {*handover, *(key for line in log.read_text().splitlines() for key in json.loads(line))} == named
 
 
