@@ -20,6 +20,7 @@ from ldshim.analysis import Analysis
 from ldshim.backends import feeder
 from ldshim.backends.job import Job, Result
 from ldshim.backends.progress import Progress
+from ldshim.backends.remote.settings import VARIABLES as REMOTE
 from ldshim.call import real_tool
 from ldshim.call.environment import VARIABLES, Environment
 from ldshim.cli import main as cli
@@ -53,7 +54,7 @@ def subparsers() -> dict[str, argparse.ArgumentParser]:
 
 def test_every_variable_stands_in_the_page() -> None:
     """Each LDSHIM_* variable that is read is explained."""
-    assert [] == [name for name, *_ in VARIABLES if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
+    assert [] == [name for name, *_ in (*VARIABLES, *REMOTE) if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
 
 
 @pytest.mark.parametrize("command", sorted(cli.MODULES))
