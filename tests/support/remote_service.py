@@ -62,6 +62,9 @@ FAULTS = {
 }
 
 
+INLINE = 1 << 16  # bytes; larger outputs are fetched
+
+
 class Server:
     """The service. objects: of the CAS by hash."""
 
@@ -189,7 +192,7 @@ class Server:
             self.objects.clear()
             await context.abort(_code("FAILED_PRECONDITION"), "an input is missing")
         name = f"operations/{self.executed}"
-        self.operations[name] = asyncio.ensure_future(self._work(request.action_digest.hash))
+        self.operations[name] = asyncio.ensure_future(self._work(request))
         if self.fault in ("drop", "forget"):
             yield self._said(name, None)
             await context.abort(_code("UNAVAILABLE"), "as asked")
@@ -227,7 +230,8 @@ class Server:
             out.response.value = b"\xff\xff\xff" if self.fault == "nonsense" else result.SerializeToString()
         return out
 
-    async def _work(self, digest: str) -> Any:
+    async def _work(self, request: Any) -> Any:
+        digest = request.action_digest.hash
         async with self.workers:
             out = self.messages["ExecuteResponse"]()
             action = self.messages["Action"].FromString(self.objects[digest])
@@ -245,6 +249,9 @@ class Server:
                 out.result.stderr_raw = b"error: Error loading imported file 'm1.o': No such file\n"
             if self.fault == "status":
                 out.result.exit_code = 1
+            for each in out.result.output_files:  # as asked, where it is small and nothing is wrong with it
+                if each.path in request.inline_output_files and each.digest.size_bytes < INLINE and not self.fault:
+                    each.contents = self.objects[each.digest.hash]
             if not action.do_not_cache and out.result.exit_code == 0:
                 self.results[digest] = out.result
             self.note("worked", status=out.result.exit_code)

@@ -160,7 +160,7 @@ class Errands:
 
     async def _attempt(self, errand: Errand | None, made: Action, fresh: bool) -> Any:
         sent = await self._transfers.upload(made.blobs)
-        operation = Operation(self._channel, self._instance, made.digest, fresh)
+        operation = Operation(self._channel, self._instance, made.digest, fresh, [name for name, _ in made.outputs])
         if errand is not None:
             errand.sent += sent
             errand.operation = operation

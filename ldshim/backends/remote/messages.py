@@ -65,7 +65,10 @@ FIELDS: dict[str, dict[str, str]] = {
         "GetActionResultRequest": (
             "instance_name:1:string action_digest:2:Digest inline_stdout:3:bool inline_stderr:4:bool inline_output_files:5:string*"
         ),
-        "ExecuteRequest": "instance_name:1:string skip_cache_lookup:3:bool action_digest:6:Digest",
+        "ExecuteRequest": (
+            "instance_name:1:string skip_cache_lookup:3:bool action_digest:6:Digest inline_stdout:10:bool inline_stderr:11:bool "
+            "inline_output_files:12:string*"
+        ),
         "ExecuteResponse": "result:1:ActionResult cached_result:2:bool status:3:google.rpc.Status message:5:string",
         "ExecuteOperationMetadata": "stage:1:int32 action_digest:2:Digest",
         "WaitExecutionRequest": "name:1:string",

@@ -15,6 +15,7 @@ from .transfer import RefusedError, digest_message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from .blobs import Digest
@@ -26,13 +27,18 @@ _OK = 0
 
 
 class Operation:
-    """An action under way. stage: the API's ExecutionStage, 0 while the service has not said."""
+    """An action under way.
 
-    def __init__(self, channel: Channel, instance: str, digest: Digest, fresh: bool) -> None:
+    fresh: past the action cache; outputs: their names in the action, to come with the response where the service likes; stage: the API's
+    ExecutionStage, 0 while the service has not said.
+    """
+
+    def __init__(self, channel: Channel, instance: str, digest: Digest, fresh: bool, outputs: Sequence[str]) -> None:
         self._channel = channel
         self._request = messages.MESSAGES["ExecuteRequest"](
-            instance_name=instance, skip_cache_lookup=fresh, action_digest=digest_message(digest)
-        )
+            instance_name=instance, skip_cache_lookup=fresh, action_digest=digest_message(digest), inline_stdout=True, inline_stderr=True,
+            inline_output_files=outputs,
+        )  # fmt: skip
         self._named = asyncio.Event()
         self._reader: asyncio.Task[Any] | None = None
         self.name = ""
