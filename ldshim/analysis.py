@@ -228,6 +228,9 @@ def _spread(call: Call, before: Analysis, linker: Tool, environment: Environment
 
     from .decide import distributable  # noqa: PLC0415
 
+    barred = [name.decode() for name in (b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT") if name in environment]
+    if barred:  # the tool starts us with them, and a distributor that does not start fails the link
+        return None, f"; backends in process: {barred[0]} could keep the interpreter from starting"
     if not sys.executable:
         return None, "; backends in process: the interpreter does not know its own path"
     # A remote service needs packages beside ours, which -S would hide.

@@ -18,7 +18,7 @@ from tests.support import tools
 from tests.support.backends import alive, below, jobs, wait_for_pids
 from tests.support.pool import Pool
 from tests.support.program import PARTITIONS, Program, sha256
-from tests.support.shim import Shim, script
+from tests.support.shim import Shim, handed_over, script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -188,6 +188,17 @@ def test_save_temps_and_other_linkers_files_stay(links: Links) -> None:
     assert seen[0]["out"] == seen[1]["out"]
 
 
+@pytest.mark.parametrize("variable", ["LD_LIBRARY_PATH", "LD_PRELOAD"])
+def test_c1_what_could_keep_python_from_starting_keeps_make(links: Links, variable: str) -> None:
+    """C1: lto-wrapper, and lld, start us with the build's own variables; without us the link runs as ever."""
+    line = links.line(tools.GCC, ("-O1",))
+    with Pool(b"a") as pool:
+        bare, ours = links.both(tools.GCC, line, pool, **{variable: "/nonexistent-dir" if variable == "LD_LIBRARY_PATH" else ""})
+    assert bare == ours
+    assert [] == jobs(links.log)
+    assert f"backends in process: {variable}" in handed_over(links.log)[0]["reason"]
+
+
 VARIES = ("/tmp/", ".mk", "returned 2", "Waiting for unfinished jobs")  # temporary names, and what depends on how many jobs ran
 
 
@@ -214,7 +225,7 @@ def test_c31_whoever_is_killed_no_compiler_runs_on_and_every_token_returns(links
     script(links.place / "tools/as", f"echo $$ >> {links.place}/pids", "exec sleep 100")
     line = links.line(tools.GCC, ("-O1",), (f"-B{links.place}/tools/",))
     with Pool(b"abc") as pool:
-        environment = links.shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_BACKENDS="process")
+        environment = links.shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_BACKENDS="process", LDSHIM_CPUS="4")
         link = subprocess.Popen(
             [links.shim.named(tools.GCC), *line], cwd=links.place, env=environment, pass_fds=pool.pass_fds, stderr=subprocess.DEVNULL
         )

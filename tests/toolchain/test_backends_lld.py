@@ -1,4 +1,7 @@
-"""Hazard: a ThinLTO link whose backends run as processes and give other bytes, another status, or leave something behind."""
+"""Hazard: a ThinLTO link whose backends run as processes and give other bytes, another status, or leave something behind.
+
+Those with real links need clang and lld 23, out of wheels: `tox -e remote`.
+"""
 
 from __future__ import annotations
 
@@ -139,6 +142,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.remote
 @pytest.mark.parametrize(("flags", "line"), SHAPES)
 def test_c28_backends_as_processes_give_the_same_bytes(thin: Thin, flags: tuple[str, ...], line: list[str]) -> None:
     """C28, C31: the same bytes, status and text as in process, one job a module, every token back, nothing left behind."""
@@ -162,6 +166,7 @@ def spelled(row: distributable.Row) -> list[str]:
     return [f"--{name}{value}" if name == "lto-O" else f"--{name}={value}" if value else f"--{name}"]
 
 
+@pytest.mark.remote
 @pytest.mark.parametrize("row", distributable.ROWS, ids=lambda row: f"{row.option.decode()} {row.value.decode()}")
 @pytest.mark.parametrize("shape", [SHARED, EXECUTABLE], ids=["shared", "executable"])
 def test_c28_every_row_of_the_list_is_true(thin: Thin, row: distributable.Row, shape: list[str]) -> None:
@@ -176,6 +181,7 @@ def test_c28_every_row_of_the_list_is_true(thin: Thin, row: distributable.Row, s
         thin.compare(line, distributed=MODULES)
 
 
+@pytest.mark.remote
 @pytest.mark.parametrize(
     "words",
     ["-r", "--lto-O1", "--lto-O0", "--lto-CGO0", "--lto-newpm-passes=default<O1>", "-mllvm -enable-tlsdesc", "--fatal-warnings",
@@ -190,6 +196,7 @@ def test_c28_every_other_line_stays_in_process_and_the_reason_names_the_argument
     assert [] == [word for word in record["argv"] if word.startswith("--thinlto-distributor")]
 
 
+@pytest.mark.remote
 def test_c28_a_module_without_a_cpu_of_its_own_stays_in_process(thin: Thin) -> None:
     """C28: clang would compile it for another CPU than lld does, with status 0; a module without code does no harm."""
     (thin.place / "data.c").write_text("int data = 3;\n")
@@ -204,6 +211,7 @@ def test_c28_a_module_without_a_cpu_of_its_own_stays_in_process(thin: Thin) -> N
     assert "backends in process: plain.o" in thin.compare([*SHARED, *objects, "plain.o"], distributed=0)
 
 
+@pytest.mark.remote
 @pytest.mark.parametrize(
     ("flags", "distributed"),
     [
@@ -226,6 +234,7 @@ def test_a_link_by_way_of_clang_is_judged_by_what_clang_gives_to_lld(thin: Thin,
     assert distributed == len(jobs(thin.log))
 
 
+@pytest.mark.remote
 @pytest.mark.parametrize("kind", ["rcs", "rcsT"], ids=["archive", "thin archive"])
 def test_archives_and_names_with_blanks(thin: Thin, kind: str) -> None:
     """Members are written out by lld, under names with blanks and brackets."""
@@ -234,6 +243,7 @@ def test_archives_and_names_with_blanks(thin: Thin, kind: str) -> None:
     thin.compare([*SHARED, first, "s p.o", thin.archive("lib a (1).a", kind, *objects)], distributed=MODULES)
 
 
+@pytest.mark.remote
 def test_c10_a_distributor_of_the_caller_s_own_is_left_alone(thin: Thin) -> None:
     """C10: its arguments stay as they are."""
     own = script(thin.place / "own", "exit 1")
@@ -244,6 +254,7 @@ def test_c10_a_distributor_of_the_caller_s_own_is_left_alone(thin: Thin) -> None
     assert said.returncode == 1
 
 
+@pytest.mark.remote
 def test_c33_who_does_not_ask_gets_lld_as_ever(thin: Thin) -> None:
     """C33: no word of it on the line, and the reason does not mention it."""
     objects = thin.compile("-O2", "-fPIC")
@@ -256,6 +267,7 @@ def test_c33_who_does_not_ask_gets_lld_as_ever(thin: Thin) -> None:
     assert [] == [word for word in record["argv"] if word.startswith("--thinlto-distributor")]
 
 
+@pytest.mark.remote
 def test_the_environment_of_the_call_does_not_reach_the_code(thin: Thin) -> None:
     """CCC_OVERRIDE_OPTIONS is nothing to lld, so it is nothing to its backends."""
     line = [*SHARED, *thin.compile("-O2", "-fPIC")]
@@ -266,6 +278,7 @@ def test_the_environment_of_the_call_does_not_reach_the_code(thin: Thin) -> None
     assert len(jobs(thin.log)) == MODULES
 
 
+@pytest.mark.remote
 @pytest.mark.parametrize("victim", ["lld", "executor"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
 def test_c31_whoever_is_killed_no_backend_runs_on_and_every_token_returns(thin: Thin, victim: str, number: int) -> None:
@@ -276,7 +289,7 @@ def test_c31_whoever_is_killed_no_backend_runs_on_and_every_token_returns(thin: 
     (thin.place / "clang.c").write_text(text)
     subprocess.run([tools.need("gcc"), "clang.c", "-o", "tools/clang"], cwd=thin.place, check=True)
     with Pool(b"ab") as pool:
-        environment = thin.shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_BACKENDS="process")
+        environment = thin.shim.environment(MAKEFLAGS=pool.makeflags, LDSHIM_BACKENDS="process", LDSHIM_CPUS="4")
         command = [thin.shim.command, str(thin.lld), *SHARED, *objects, "-o", "out"]
         link = subprocess.Popen(command, cwd=thin.place, env=environment, pass_fds=pool.pass_fds, stderr=subprocess.DEVNULL)
         pids = wait_for_pids(thin.place / "pids", 3)
