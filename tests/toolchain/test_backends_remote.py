@@ -15,6 +15,7 @@ import pytest
 from tests.support import backends, remote_service, tools
 from tests.support.pool import Pool
 from tests.support.program import PARTITIONS, Program, sha256
+from tests.support.remote_jobs import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,28 +61,26 @@ class Place:
         subprocess.run(line, cwd=self.path, env=self.shim.environment(), check=True)
         return sha256(self.path / "out")
 
-    def linked(self, line: list[str], port: int, *, rejected: bool = False) -> tuple[str, list[str]]:
+    def linked(self, line: list[str], port: int, *, rejected: bool = False, **more: str) -> tuple[str, list[str]]:
         """Link with the service: the hash of the output, and where each job ran."""
         self.log.unlink(missing_ok=True)
         with Pool(b"a") as pool:
-            environment = self.shim.environment(
-                LDSHIM_REMOTE=f"grpc://127.0.0.1:{port}",
-                LDSHIM_LOG=str(self.log),
-                MAKEFLAGS=pool.makeflags,
-                LDSHIM_REMOTE_JOBS="16",
-                PYTHONPATH=str(ROOT),
-            )
-            done = subprocess.run(
-                [sys.executable, "-m", "ldshim", *line],
-                cwd=self.path,
-                env=environment,
-                pass_fds=pool.pass_fds,
-                capture_output=True,
-                check=True,
-            )
-        assert done.stderr == b""
-        assert rejected is ("everything runs here" in self.log.read_text())
+            link = self.start(line, port, pool, **more)
+            said = link.communicate()
+        assert (link.returncode, said) == (0, (b"", b""))
+        assert not rejected or "everything runs here" in self.log.read_text()
         return sha256(self.path / "out"), [job["where"] for job in backends.jobs(self.log)]
+
+    def start(self, line: list[str], port: int, pool: Pool, **more: str) -> subprocess.Popen[bytes]:
+        """Start a link with the service, with the interpreter of the tests, which has grpc."""
+        environment = self.shim.environment(
+            LDSHIM_REMOTE=f"grpc://127.0.0.1:{port}", LDSHIM_REMOTE_JOBS="16", LDSHIM_LOG=str(self.log), MAKEFLAGS=pool.makeflags,
+            PYTHONPATH=str(ROOT), **more,
+        )  # fmt: skip
+        return subprocess.Popen(
+            [sys.executable, "-m", "ldshim", *line], cwd=self.path, env=environment, pass_fds=pool.pass_fds,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -121,3 +120,36 @@ def test_c30_no_service_is_as_if_nothing_had_been_set(place: Place) -> None:
     ours, where = place.linked(line, remote_service.free_port(), rejected=True)
     assert bare == ours
     assert ["here"] * MODULES == where
+
+
+@pytest.mark.parametrize("options", ["--fault empty", "--fault poisoned", "--fault sentence", "--fault full", "--fault die", "--workers 0"])
+def test_c29_whatever_the_service_does_the_bytes_and_texts_are_those_of_the_plain_link(
+    place: Place, program: Program, tmp_path: Path, options: str
+) -> None:
+    """C29, C30: outputs that are none, a full server, one that dies in the middle, and one on which nothing ever starts."""
+    remote_service.need_grpc()
+    line = [tools.GCC, "-O1", "-flto=4", *PARTITIONS, *program.objects(tools.need(tools.GCC), "-O1", "-flto"), "-o", "out"]
+    bare = place.bare(line)
+    (tmp_path / "service").mkdir()
+    with remote_service.running(tmp_path / "service", *options.split()) as service:
+        ours, where = place.linked(line, service.port, LDSHIM_REMOTE_PATIENCE="1")
+    assert bare == ours
+    assert "here" in where
+
+
+def test_c31_a_link_that_is_killed_cancels_what_runs_elsewhere(place: Place, program: Program, tmp_path: Path) -> None:
+    """C31: SIGKILL to the driver; its executor cancels every operation, ends, and every token is back."""
+    remote_service.need_grpc()
+    objects = program.objects(tools.need(tools.GCC), "-O1", "-flto")
+    line = [tools.GCC, "-O1", "-flto=4", *PARTITIONS, *objects, "-o", "out"]
+    (tmp_path / "service").mkdir()
+    slow = ("--seconds", "60", "--object", objects[0])
+    with Pool(b"a") as pool, remote_service.running(tmp_path / "service", *slow) as service:
+        link = place.start(line, service.port, pool)
+        until(lambda: len(service.events("work")) >= 3)
+        executor = backends.below(link.pid, "ldshim-backends")
+        link.kill()
+        link.wait(30)
+        assert [] == backends.alive(executor)
+        assert len(executor) == 1
+        until(lambda: len(service.events("cancel")) >= 3)
