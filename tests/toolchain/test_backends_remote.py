@@ -149,7 +149,7 @@ def test_c31_a_link_that_is_killed_cancels_what_runs_elsewhere(place: Place, pro
         until(lambda: len(service.events("work")) >= 3)
         executor = backends.below(link.pid, "ldshim-backends")
         link.kill()
-        link.wait(30)
+        link.communicate(timeout=60)
         assert [] == backends.alive(executor)
         assert len(executor) == 1
         until(lambda: len(service.events("cancel")) >= 3)
