@@ -173,7 +173,7 @@ def find_make(environment: Environment, path: bytes | None = None, major: int = 
     if any(byte in value for byte in b"'\"\\"):
         from .command import rspfile  # noqa: PLC0415  $MAKE is one plain word nearly always
 
-        words = rspfile.words(value, "gnu-old" if major < 15 else "gnu-new")
+        words = rspfile.split(value, "gnu-old" if major < 15 else "gnu-new")
     return lto_make.find(words, environment, path)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..call.environment import Environment
-    from ..command.argv import Facts, Said
+    from ..command.argv import Facts, Option
     from ..inputs.findings import Findings
     from .rewrite import Edits
 
@@ -69,7 +69,7 @@ def tell(edits: Edits, gcc: Gcc, number: int, auth: bytes, make: Sequence[bytes]
         show_gcc_only(edits, auth, number, make, environment)
 
 
-def _is_replaced(facts: Facts, said: Said) -> bool:
+def _is_replaced(facts: Facts, said: Option) -> bool:
     return said.at >= 0 and not facts.sources and asks_for_jobs(said)
 
 

@@ -13,7 +13,7 @@ from ..inputs import findings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..command.argv import Facts, Said
+    from ..command.argv import Facts, Option
     from ..command.read import Command
     from ..inputs.findings import Findings
 
@@ -133,7 +133,7 @@ def gcc_asked(facts: Facts, found: Findings) -> tuple[int, bool, str]:
     return 0, True, "nobody asked for more than one job"
 
 
-def asks_for_jobs(said: Said) -> bool:
+def asks_for_jobs(said: Option) -> bool:
     """Tell whether a -flto=X asks for more than one job."""
     return not flto_value(said.value or b"")[1]
 
@@ -271,7 +271,7 @@ def _is_number(value: bytes) -> bool:
     return value.isdigit() and len(value) < 10
 
 
-def _show(said: Said) -> str:
+def _show(said: Option) -> str:
     return (said.spelling + (said.value or b"")).decode("ascii", "backslashreplace")
 
 

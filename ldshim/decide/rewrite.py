@@ -15,7 +15,7 @@ from .mode import asks_for_jobs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..call.environment import Environment
-    from ..command.argv import Facts, Said
+    from ..command.argv import Facts, Option
     from ..command.read import Command
     from .budget import Decision
 
@@ -145,7 +145,7 @@ def _tell_plugin(edits: Edits, facts: Facts, number: int) -> None:
             edits.behind.setdefault(plugin.at + (2 if separate else 1), []).append(b"-plugin-opt=jobs=%d" % number)
 
 
-def _replace_value(edits: Edits, said: Said, number: int) -> None:
+def _replace_value(edits: Edits, said: Option, number: int) -> None:
     """Replace an explicit number by ours, joined (`--thinlto-jobs=8`) or in the next word (`-plugin-opt jobs=8`)."""
     if said.spelling.endswith(b"="):
         edits.words[said.at] = said.spelling + b"%d" % number

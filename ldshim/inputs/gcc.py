@@ -122,7 +122,7 @@ def _size(found: Object, last: int) -> int:
     return sum(found.place(index)[1] for index in found.every(GCC_PREFIX))
 
 
-def flto_words(options: bytes) -> list[bytes]:
+def flto_options(options: bytes) -> list[bytes]:
     r"""Return the -flto words of recorded options, in order, repeats included: b"-flto", b"-flto=auto", b"-flto=5".
 
     options: strings in COLLECT_GCC_OPTIONS quoting ('word' 'wo'\''rd'), NUL-terminated. Inside a word an apostrophe ends the quotes, so

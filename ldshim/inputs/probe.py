@@ -52,7 +52,7 @@ def _configuration(path: bytes) -> list[bytes]:
     paths = [path]
     for name in paths:
         if len(paths) < CONFIGS_LIMIT:
-            words = rspfile.words(read_regular(name) or b"", "llvm")
+            words = rspfile.split(read_regular(name) or b"", "llvm")
             paths += [os.path.join(os.path.dirname(name), word[1:]) for word in words if word.startswith(b"@")]
     return paths
 

@@ -242,10 +242,10 @@ class _Walk:
         out.gcc_bytes += traces.size
         out.gcc_major = max(out.gcc_major, traces.major)
         if traces.options not in self.options:
-            from .gcc import flto_words  # noqa: PLC0415
+            from .gcc import flto_options  # noqa: PLC0415
 
             self.options.add(traces.options)
-            out.recorded.extend(word for word in dict.fromkeys(flto_words(traces.options)) if word not in out.recorded)
+            out.recorded.extend(word for word in dict.fromkeys(flto_options(traces.options)) if word not in out.recorded)
             self.asked = self.asked or any(word in ENDS_THE_QUESTION for word in out.recorded)
         if self.asked and self.enough_gcc and out.gcc_bytes >= self.enough_gcc and out.gcc_slim + out.gcc_fat >= LEAST:
             self.done = True

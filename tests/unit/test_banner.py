@@ -21,7 +21,7 @@ from ldshim.analysis import Analysis
 from ldshim.call import tool_family
 from ldshim.call.banner import Tool
 from ldshim.call.environment import Environment, Settings
-from ldshim.command.argv import Facts, Said
+from ldshim.command.argv import Facts, Option
 from ldshim.command.read import DIALECTS, Command, rsp_dialect
 from ldshim.decide import budget, mode
 from ldshim.decide.budget import Decision
@@ -125,7 +125,7 @@ def test_a_gcc_of_unknown_version_is_the_objects_or_the_newest(tool: bytes, reco
     link = Analysis(Decision(None, ""), Tool(tool), None, found)
     assert asks == (link.gcc_major >= grant.WPA_ASKS)
     facts = Facts()
-    facts.plugins = [Said(b"/usr/libexec/liblto_plugin.so", 0, b"-plugin")]
+    facts.plugins = [Option(b"/usr/libexec/liblto_plugin.so", 0, b"-plugin")]
     command = Command(link.family, facts, facts)
     assert partitions == mode.decide(command, found, "", Tool(tool).gcc_major).demand
 

@@ -23,7 +23,7 @@ TABLE = argv.Table(
 def found(line: str) -> list[tuple[bytes, bytes | None, int]]:
     """Return (spelling, value, position) of what the walk met, inputs as (name, None, position)."""
     items = argv.walk(plain(line), TABLE).items
-    return [(item.spelling, item.value, item.at) if isinstance(item, argv.Found) else (item.text, None, item.at) for item in items]
+    return [(item.spelling, item.value, item.at) if isinstance(item, argv.Match) else (item.text, None, item.at) for item in items]
 
 
 @pytest.mark.parametrize(
@@ -58,19 +58,19 @@ def test_additions_go_before_a_double_dash() -> None:
 
 def test_a_double_dash_out_of_a_file_forbids_additions() -> None:
     """C7: where `--` comes out of a response file there is no place behind which options are options."""
-    words = argv.Words([b"a.o", b"--", b"b.o"], [0, argv.IN_FILE, argv.IN_FILE], 2)
+    words = argv.Arguments([b"a.o", b"--", b"b.o"], [0, argv.IN_FILE, argv.IN_FILE], 2)
     assert argv.walk(words, TABLE, dashdash_ends=True).pending
 
 
 def test_additions_go_behind_every_word_of_the_caller() -> None:
     """An empty response file makes the line shorter than args; the place for additions is still the end of args."""
-    words = argv.Words([b"-o", b"out", b"a.o"], [1, 2, 3], 4)
+    words = argv.Arguments([b"-o", b"out", b"a.o"], [1, 2, 3], 4)
     assert 4 == lld.facts(words).add_at
 
 
 def test_a_value_out_of_a_file_cannot_be_edited() -> None:
     """C7: an option whose value stands in a response file has no position."""
-    words = argv.Words([b"--threads", b"4", b"a.o"], [0, argv.IN_FILE, 2], 3)
+    words = argv.Arguments([b"--threads", b"4", b"a.o"], [0, argv.IN_FILE, 2], 3)
     said = lld.facts(words).threads
     assert [(b"4", argv.IN_FILE)] == [(each.value, each.at) for each in said]
 
@@ -83,6 +83,6 @@ def test_a_single_dash_is_no_prefix() -> None:
 @given(st.lists(st.binary(max_size=12).filter(lambda word: b"\0" not in word), max_size=12))
 def test_any_bytes_are_a_line(words: list[bytes]) -> None:
     """C2: no line raises, and every position is one of the caller's."""
-    for facts in (gcc.facts(argv.Words.plain(words)), lld.facts(argv.Words.plain(words)), mold.facts(argv.Words.plain(words))):
+    for facts in (gcc.facts(argv.Arguments.plain(words)), lld.facts(argv.Arguments.plain(words)), mold.facts(argv.Arguments.plain(words))):
         assert {said.at for said in [*facts.flto, *facts.threads, *facts.jobs, *facts.plugins]} <= set(range(len(words)))
         assert 0 <= facts.add_at <= len(words)

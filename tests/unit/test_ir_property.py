@@ -87,10 +87,10 @@ words = st.lists(st.binary(max_size=12).filter(lambda word: b"\0" not in word), 
 @given(st.lists(words, max_size=3))
 @example([[b"-flto=3", b"'-flto=4'"], [b"-flto"]])
 def test_quoted_options_are_read_back(units: list[list[bytes]]) -> None:
-    """C8: what GCC's quoting writes, flto_words reads: exactly the words that are -flto or -flto=X."""
+    """C8: what GCC's quoting writes, flto_options reads: exactly the words that are -flto or -flto=X."""
     quoted = b"".join(b" ".join(b"'" + word.replace(b"'", b"'\\''") + b"'" for word in unit) + b"\0" for unit in units)
     expected = [word for unit in units for word in unit if word == b"-flto" or word.startswith(b"-flto=")]
-    assert expected == gcc.flto_words(quoted)
+    assert expected == gcc.flto_options(quoted)
 
 
 @settings(max_examples=300, deadline=None)

@@ -7,7 +7,7 @@ import pytest
 from ldshim import analysis
 from ldshim.call.banner import NEWEST, Tool
 from ldshim.call.environment import Environment, Settings
-from ldshim.command.argv import Facts, Said
+from ldshim.command.argv import Facts, Option
 from ldshim.command.read import Command
 from ldshim.decide import budget, mode
 from ldshim.decide.budget import Limits
@@ -16,9 +16,9 @@ from ldshim.inputs.findings import Findings
 from ldshim.reserve.lease import Lease
 
 
-def flto(*values: str | None) -> list[Said]:
+def flto(*values: str | None) -> list[Option]:
     """Make -flto options: None is a bare one."""
-    return [Said(None if value is None else value.encode(), 0, b"-flto") for value in values]
+    return [Option(None if value is None else value.encode(), 0, b"-flto") for value in values]
 
 
 def gcc_objects(*recorded: str, **more: int) -> Findings:
@@ -173,11 +173,11 @@ def test_links_whose_backends_run_elsewhere_are_left_alone() -> None:
 def test_explicit_numbers_are_ceilings(value: bytes | None, ceiling: int) -> None:
     """C9: a number bounds what is granted; all, 0 and what the tool will refuse do not."""
     facts = Facts()
-    facts.threads = [Said(b"9", 0, b"--threads")]
-    facts.jobs = [Said(b"7", 1, b"--thinlto-jobs")]
+    facts.threads = [Option(b"9", 0, b"--threads")]
+    facts.jobs = [Option(b"7", 1, b"--thinlto-jobs")]
     assert mode.explicit(facts) == 7
     facts.jobs = []
-    facts.threads = [Said(value, 0, b"--threads")]
+    facts.threads = [Option(value, 0, b"--threads")]
     assert ceiling == mode.explicit(facts)
 
 
@@ -241,8 +241,8 @@ def test_the_reason_names_what_governs_a_mixed_link() -> None:
     [
         ("bfd", "relocatable", True, False),
         ("mold", "relocatable", True, False),
-        ("bfd", "plugins", [Said(b"/x/liblto_plugin.so", 0, b"-plugin")], False),  # not below collect2: its -flto is unknown
-        ("bfd", "plugins", [Said(b"/x/LLVMgold.so", 0, b"-plugin")], True),
+        ("bfd", "plugins", [Option(b"/x/liblto_plugin.so", 0, b"-plugin")], False),  # not below collect2: its -flto is unknown
+        ("bfd", "plugins", [Option(b"/x/LLVMgold.so", 0, b"-plugin")], True),
         ("lld", "relocatable", True, True),
         ("lld", "index_only", True, False),
         ("clang", "distributed", True, False),
