@@ -197,7 +197,7 @@ def test_where_partitions_cannot_be_confined_the_reason_says_so(shim: Shim, prog
         said = explain(shim, program, pool, refusing(tmp_path))
         larger = explain(shim, program, pool, [], LDSHIM_CPUS="512")
     assert (2, "fixed", True) == (said["granted"], said["policy"], said["reason"].endswith(REFUSED))
-    assert "4 partitions, a thread each whatever the linker is told" in said["reason"]
+    assert "4 partitions, with a thread each that no option limits" in said["reason"]
     mask = len(os.sched_getaffinity(0))
     assert larger["reason"].endswith(f"; not confined: LDSHIM_CPUS=512, and its affinity mask has {mask}")
     assert [2, "fixed"] == [larger["granted"], larger["policy"]]

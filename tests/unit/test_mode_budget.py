@@ -223,17 +223,17 @@ def test_the_reason_names_what_governs_a_mixed_link() -> None:
     """C8: with both kinds of IR among the inputs, the reason says which one the linker compiles, and that the other is inert."""
     facts = Facts()
     both = llvm(thin=3, gcc_slim=2, fat_full=1)
-    assert "3 ThinLTO modules; 2 objects with GCC IR are inert: LLVM does not read it; 1 FatLTO objects are linked as native code" in (
+    assert "3 ThinLTO modules; 2 objects with GCC IR are ignored: LLVM does not read it; 1 FatLTO objects are linked as native code" in (
         mode.for_llvm(facts, both).reason
     )
     assert (
         mode.for_llvm(facts, llvm(gcc_fat=2)).reason
-        == "no input holds LLVM bitcode; 2 objects with GCC IR are inert: LLVM does not read it"
+        == "no input holds LLVM bitcode; 2 objects with GCC IR are ignored: LLVM does not read it"
     )
-    assert "GCC's plugin governs: 3 modules of LLVM bitcode are nothing to it" in mode.for_gcc(facts, both, 12).reason
-    assert "beside 2 of full LTO" in mode.for_llvm(facts, llvm(thin=3, full=2)).reason
+    assert "GCC's plugin ignores 3 modules of LLVM bitcode" in mode.for_gcc(facts, both, 12).reason
+    assert "and 2 modules of full LTO" in mode.for_llvm(facts, llvm(thin=3, full=2)).reason
     facts.lto_kind = b"full"
-    assert "--lto=full decides for unified bitcode" in mode.for_llvm(facts, llvm(thin=3, unified=True)).reason
+    assert "--lto=full applies to unified bitcode" in mode.for_llvm(facts, llvm(thin=3, unified=True)).reason
 
 
 @pytest.mark.parametrize(
