@@ -15,7 +15,7 @@ the two together. One call goes through these modules and packages:
     backends     LTO backends as processes, here or on a remote execution service
     record       what was decided, for the log and for people
     fallback     exec of the real tool when ldshim itself has failed
-    launcher     the files of a link farm
+    launcher     the files of a link farm, and the installed command
     cli          ldshim's own commands
 
 For a call that ldshim does not understand, and after any failure of its own, it execs the real tool with the original arguments. The

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
+ASIDE_PREFIX = b"_LDSHIM_ASIDE_"  # as in call/environment.py, which may be what failed
 LAST = b"_LDSHIM_LAST"  # pid of a process that has called run before: the second time, the tool that was found is ldshim
 
 
 def run(name: bytes, args: Sequence[bytes], known: bytes = b"") -> NoReturn:
     """Exec the tool called name. known: its path, b"" where that is not known."""
     environment = dict(os.environb)
+    for moved in [variable for variable in environment if variable.startswith(ASIDE_PREFIX)]:
+        environment[moved[len(ASIDE_PREFIX) :]] = environment.pop(moved)
     pid = b"%d" % os.getpid()
     if environment.get(LAST) == pid:
         os._exit(111)

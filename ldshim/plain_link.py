@@ -51,6 +51,10 @@ _DRIVER_OPTIONS = (
 _FORWARDED = (b"@", b"-L", b"--l", b"-pl", b"--pl", b"-thread", b"--thread", b"-thinlto", b"--thinlto", b"--fat-lto")
 _GCC_IR = b".gnu.lto_"
 _HEADER = ((16, 2), (40, 8), (58, 2), (60, 2), (62, 2))  # e_type, e_shoff, e_shentsize, e_shnum, e_shstrndx: offset and size
+_FILES = (
+    *((b"ld.bfd", "bfd"), (b"ld.gold", "gold"), (b"ld.lld", "lld"), (b"lld", "lld"), (b"mold", "mold")),
+    *((b"gcc", "gcc"), (b"g++", "gcc"), (b"gfortran", "gcc"), (b"clang", "gcc"), (b"clang++", "gcc")),
+)  # how the names of files end, version and dash taken off, and by which rule they are judged
 
 
 def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[int, ...]) -> None:
@@ -66,7 +70,36 @@ def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[in
         return
 
 
-def identity_of(path: bytes) -> tuple[int, ...]:
+def link_found(tool: str, before: int) -> None:
+    """Do what link does for the installed command, which has found the tool and not asked it. before: words in front of the arguments.
+
+    A linker is taken for what the name of its file says, symbolic links resolved; a compiler driver for gcc, whose rule is the strictest.
+    Nothing is added to a command line for it: one that is something else would at most be passed through.
+    """
+    try:
+        path = tool.encode("ascii")
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
+        try:
+            file = posix.readlink(b"/proc/self/fd/%d" % fd).rpartition(b"/")[2]
+            is_elf = posix.read(fd, 4) == b"\x7fELF"
+        finally:
+            posix.close(fd)
+        families = [family for end, family in _FILES if file.rstrip(b"0123456789.").rstrip(b"-").endswith(end)]
+        if not (is_elf and families):
+            return
+        entries = _slurp(b"/proc/self/environ").split(b"\0")[:-1]
+        words = _slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
+        if len(words) >= len(sys.argv) > before:
+            met, *args = words[len(words) - len(sys.argv) + before :]
+            if is_plain(families[0], args, entries):
+                name = met.rpartition(b"/")[2]
+                # Behind `ldshim` stands what the bare call would have had as argv[0]; our own path says as little as a launcher's.
+                _become(name, (path, met if before and met != name else path), b"" if before and met == name else met, args, entries)
+    except Exception:  # C1: as above
+        return
+
+
+def identity_of(path: "bytes | str") -> tuple[int, ...]:
     """Return what changes whenever the file does."""
     found = posix.stat(path)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
@@ -183,7 +216,7 @@ def _become(name: bytes, tool: tuple[bytes, bytes], met: bytes, args: list[bytes
             return  # duplicates and oddities keep their places on the long way
         environment[variable] = value
     directories = environment.get(b"PATH", b"").split(b":")
-    kept = [place for place in directories if not (_exists((place or b".") + b"/.ldshim") and _exists((place or b".") + b"/" + name))]
+    kept = [place for place in directories if not _leaves(place or b".", name)]
     if len(kept) != len(directories):
         environment[b"PATH"] = b":".join(kept)
     started = _slurp(b"/proc/self/stat").rpartition(b")")[2].split()[19]
@@ -196,9 +229,19 @@ def _become(name: bytes, tool: tuple[bytes, bytes], met: bytes, args: list[bytes
     posix.execve(tool[0], [name if _is_found_by(name, met, directories, kept, tool[0]) else tool[1], *args], environment)
 
 
+def _leaves(place: bytes, name: bytes) -> bool:
+    """Tell whether a directory of PATH is ours: marked, or of nothing but links to the file we were started from."""
+    if not _exists(place + b"/" + name):
+        return False
+    if _exists(place + b"/.ldshim"):
+        return True
+    own = identity_of(sys.argv[0])
+    return identity_of(place + b"/" + name) == own and all(identity_of(place + b"/" + file) == own for file in posix.listdir(place))
+
+
 def _is_found_by(name: bytes, met: bytes, directories: list[bytes], kept: list[bytes], real: bytes) -> bool:
     """Tell whether our entry was met by its name, and the name leads to the tool from here on: then it is argv[0] (real_tool.stand_in)."""
-    if not any(met == (place.rstrip(b"/") + b"/" + name if place else name) for place in directories):
+    if met and not any(met == (place.rstrip(b"/") + b"/" + name if place else name) for place in directories):
         return False
     first = next((place for place in kept if _exists((place or b".") + b"/" + name)), b"")
     return first.rstrip(b"/") + b"/" + name == real

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# Variables by which the dynamic linker or the C library changes what Python loads, prints or does at its start (ld.so(8), environ of
+# glibc's manual). The launchers rename them to ASIDE_PREFIX + name before they start Python, and read_environment restores the names.
+ASIDE = (
+    *(b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT", b"LD_BIND_NOW", b"LD_DEBUG", b"LD_DEBUG_OUTPUT", b"LD_DYNAMIC_WEAK"),
+    *(b"LD_HWCAP_MASK", b"LD_ORIGIN_PATH", b"LD_PROFILE", b"LD_PROFILE_OUTPUT", b"LD_SHOW_AUXV", b"LD_VERBOSE", b"LD_WARN"),
+    *(b"GLIBC_TUNABLES", b"GCONV_PATH", b"LOCPATH", b"MALLOC_CHECK_", b"MALLOC_PERTURB_", b"MALLOC_ARENA_MAX", b"MALLOC_TRACE"),
+)
+ASIDE_PREFIX = b"_LDSHIM_ASIDE_"
+
+
 class Environment:
     """An environment block: ordered (name, value) pairs, duplicates included.
 
@@ -76,14 +86,23 @@ def read_environment(proc: bytes = b"/proc") -> Environment:
     try:
         block = slurp(proc + b"/self/environ")
     except OSError:
-        return Environment(_as_it_was(list(os.environb.items())))
+        return Environment(as_given(_as_it_was(list(os.environb.items()))))
     pairs = []
     for entry in block.split(b"\0"):
         # The search starts at 1, because execve accepts a name that begins with `=`.
         cut = entry.find(b"=", 1)
         if cut > 0:
             pairs.append((entry[:cut], entry[cut + 1 :]))
-    return Environment(pairs)
+    return Environment(as_given(pairs))
+
+
+def as_given(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Restore the names of the variables that a launcher renamed. One that a preloaded library has set again is dropped."""
+    renamed = {name[len(ASIDE_PREFIX) :] for name, _ in pairs if name.startswith(ASIDE_PREFIX)}
+    if not renamed:
+        return pairs
+    remaining = [(name, value) for name, value in pairs if name not in renamed]
+    return [(name[len(ASIDE_PREFIX) :] if name.startswith(ASIDE_PREFIX) else name, value) for name, value in remaining]
 
 
 def _as_it_was(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

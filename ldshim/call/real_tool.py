@@ -44,9 +44,9 @@ DRIVERS = frozenset((
 ))  # fmt: skip
 LINKERS = frozenset((b"ld", b"ld.bfd", b"ld.gold", b"ld.lld", b"ld.mold", b"ld.wild", b"lld", b"gold", b"mold", b"wild"))
 # Names with a tool's suffix, of programs with another command line: lld for WebAssembly, musl's linker script for clang.
-_OTHERS = frozenset((b"wasm-ld", b"ld.musl-clang"))
-_NUMBERED = frozenset((b"gcc", b"g++", b"gfortran", b"clang", b"clang++", b"ld.lld"))  # gcc13, clang18: FreeBSD's ports; gcc48: Fedora
-_THREAD_MODELS = (b"-posix", b"-win32")  # x86_64-w64-mingw32-gcc-12-posix: Debian's gcc-mingw-w64
+OTHERS = frozenset((b"wasm-ld", b"ld.musl-clang"))
+NUMBERED = frozenset((b"gcc", b"g++", b"gfortran", b"clang", b"clang++", b"ld.lld"))  # gcc13, clang18: FreeBSD's ports; gcc48: Fedora
+THREAD_MODELS = (b"-posix", b"-win32")  # x86_64-w64-mingw32-gcc-12-posix: Debian's gcc-mingw-w64
 
 # Compiler caches. Under a compiler's name (a symbolic link, a hard link, a copy) each searches PATH for the next file of that name. Before
 # a compiler's name each execs a link with the arguments, variables and descriptors that it got. (colorgcc runs the path in its rc file.)
@@ -107,16 +107,16 @@ def unversioned(name: bytes) -> bytes:
 
 def kind_of(name: bytes) -> str:
     """Return "driver", "linker" or "" for a name with any target prefix and version suffix: x86_64-linux-gnu-gcc-12, ld.lld-16, gcc13."""
-    for model in _THREAD_MODELS:
+    for model in THREAD_MODELS:
         if name.endswith(model):
             name = name[: -len(model)]
     name = unversioned(name)
-    if name in _OTHERS:
+    if name in OTHERS:
         return ""
     if name not in DRIVERS and name not in LINKERS:
         name = name.rpartition(b"-")[2]
         bare = name.rstrip(b"0123456789")
-        if bare in _NUMBERED:
+        if bare in NUMBERED:
             name = bare
     return "driver" if name in DRIVERS else "linker" if name in LINKERS else ""
 

@@ -15,10 +15,12 @@ import compileall
 import importlib.util
 import os
 import stat
+import subprocess
 import sys
 
 from .. import plain_link
 from ..call import real_tool, tool_family
+from ..call.environment import ASIDE
 from ..launcher.text import TEMPLATE, Launcher
 
 TYPE_CHECKING = False
@@ -70,6 +72,7 @@ class Farm:
         self.asked: set[bytes] = set()
         self.done: list[str] = []
         self.complaints = 0
+        self.newest = 0  # mtime of the interpreter in ns: an older launcher asks each time whether it still starts
 
     def open(self, names: list[bytes], *, refresh: bool) -> bool:
         """Make the directory ours, or see that it is; remember the names asked for. False: refused, nothing was touched."""
@@ -99,7 +102,9 @@ class Farm:
         """Write a launcher for every tool that is wanted and there; remove ours of tools that are not."""
         with open(TEMPLATE, "rb") as stream:
             template = stream.read()
-        python, places = interpreter(), import_places()
+        python, places, library = interpreter(), import_places(), os.path.dirname(os.fsencode(os.__file__))
+        check = not starts(python, self.environment)
+        self.newest = max(os.stat(path).st_mtime_ns for path in (python, library))
         wanted = self.asked - {_ALL} | (on_path(self.environment) if _ALL in self.asked else set())
         kept = {real_tool.MARK}
         for name in sorted(wanted):
@@ -112,6 +117,7 @@ class Farm:
             for line in call.complaints:
                 self.say(line)
             launcher = Launcher(name, call.kind, (call.real, real_tool.flavored(call.real, name)), python, places)
+            launcher.library, launcher.check = library, check
             launcher.family, launcher.identity = family_of(call, self.environment)
             if self.write(name, launcher.text(template), 0o755):
                 self.done.append(f"{real_tool.show(name)} -> {real_tool.show(call.real)}")
@@ -129,7 +135,8 @@ class Farm:
                 self.complain(path, "is no launcher of ours, it stays", name)
                 return False
             with open(path, "rb") as stream:
-                if stream.read() == text and stat.S_IMODE(os.stat(path).st_mode) == mode:
+                seen = os.fstat(stream.fileno())
+                if stream.read() == text and stat.S_IMODE(seen.st_mode) == mode and seen.st_mtime_ns >= self.newest:
                     return False
         draft = os.path.join(self.directory, b".%d.draft" % os.getpid())
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
@@ -186,9 +193,16 @@ def interpreter() -> bytes:
     raise FileNotFoundError(2, "the interpreter does not know where it is", sys.executable)
 
 
+def starts(python: bytes, environment: Environment) -> bool:
+    """Tell whether an interpreter starts without the variables that launchers move aside (a shared libpython may be found by one)."""
+    kept = {name: value for name, value in environment.pairs if name not in ASIDE}
+    asked = subprocess.run([python, "-IS", "-c", ""], env=kept, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return asked.returncode == 0
+
+
 def import_places() -> list[str]:
     """Return the directories that `-IS` hides and a launcher needs: the package's parent, and pyelftools' when that is elsewhere."""
-    places = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]
+    places = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))]
     spec = importlib.util.find_spec("elftools")
     if spec is not None and spec.origin:
         place = os.path.dirname(os.path.dirname(os.path.abspath(spec.origin)))
