@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ASK_SHARE = 0.05
 ASK_SECONDS = (0.03, 0.2)  # at least, at most; with a tick on top still within C21's quarter of a second
 
+IDLE_SECONDS = 3600.0  # nothing is due
+
 
 def pause(denied: float) -> float:
     """Return how many seconds to wait before asking for a thread again. denied: seconds since the first refusal of a row.
@@ -66,6 +68,14 @@ class Lease:
 
     def release(self) -> None:
         """Give everything back and close every descriptor; a second call does nothing."""
+
+    def tend(self, now: float) -> float:  # noqa: ARG002 - the verb's signature; there is nothing to look after
+        """Do what is due besides taking and giving; return the seconds until the next time. now: a monotonic clock."""
+        return IDLE_SECONDS
+
+    def holding(self, inner: Lease) -> Lease:
+        """Return `inner`, together with what else this lease holds and must go on holding."""
+        return inner
 
     def tokens_fd(self) -> int:
         """Return a descriptor that is readable while there is something to take; -1 where none is."""

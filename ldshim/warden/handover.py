@@ -8,7 +8,8 @@ The order when tokens are wanted: a pidfd of ourselves and a life pipe, then two
 linker meets no child it does not know), then the warden takes what is there and tells the number through a pipe. Only then are the words
 written that carry the number. If the warden cannot be left, the link has one thread and holds nothing.
 
-Behind a valve nothing depends on what is taken, so that link does not wait for the warden's report.
+Behind a valve nothing depends on what is taken, and a warden that holds only a promise of memory takes nothing: such links do not wait for
+the warden's report.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ HELD = b"_LDSHIM_HELD"  # pid.starttime:fd.inode of a pipe: below this process a
 
 
 def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left | None:
-    """Fork the warden and wait for the number of tokens it took, unless a valve moves them: then none is told.
+    """Fork the warden and wait for the number of tokens it took, unless a valve moves them or none is taken: then none is told.
 
     None: no warden, nothing is held. avoid: numbers *MAKEFLAGS names.
     """
     # What GCC is told does not depend on what is taken: that link need not wait for it.
-    tells = reservation.policy != "valve"
+    tells = reservation.policy not in ("valve", "hold")
     life_read = life_write = -1
     try:
         life_read, life_write = pipe(avoid)
@@ -65,7 +66,7 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
         os.close(link.pidfd)
     try:
         # The intermediate child has forked the warden when its status is 0.
-        answer = b"0 valve " if child > 0 and processes.reap(child, pending) == 0 else b""
+        answer = b"0 %b " % reservation.policy.encode() if child > 0 and processes.reap(child, pending) == 0 else b""
         if tells:
             os.close(report_write)
             answer = os.read(report_read, 512)

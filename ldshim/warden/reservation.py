@@ -28,7 +28,8 @@ DISMISSED_SECONDS = 2.0  # a warden that is told to end needs about a millisecon
 class Reservation:
     """What a warden shall hold for one link.
 
-    lease: where tokens come from; most: tokens at most; policy: "fixed" takes once and keeps, "enclose" does, too, and confines the link
+    lease: where tokens come from; most: tokens at most; policy: "hold" takes none and keeps what the lease holds besides (a promise of
+    memory), "fixed" takes once and keeps, "enclose" does, too, and confines the link
     to so many CPUs, for threads that no number bounds (what a lease that nobody counts holds included), "valve" feeds GCC's private pipe,
     "confine" follows the threads of a linker by the CPUs it may use; pipe: GCC's private pipe; wpa_asks: GCC's WPA takes a token for each
     of its forks; environment: of the call, for names ($MAKE, our directory); epilogue: called by the warden when all is returned, with the
