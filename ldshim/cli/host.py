@@ -18,8 +18,9 @@ from ..call import clock, descriptors, own_directory, processes
 from ..call.environment import VARIABLES, slurp
 from ..call.real_tool import program_on_path, show
 from ..decide import budget, memory_estimate, mode
-from ..reserve import cgroups, cpus, jobserver, limits, makeflags, memory, memory_ledger, recover
+from ..reserve import cpus, jobserver, limits, makeflags, memory, memory_ledger, promises, recover
 from ..reserve.lease import Lease
+from ..reserve.pressure import Pressure
 from . import holders
 
 TYPE_CHECKING = False
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 NOT_SET = "not set"
 TURNED_OFF = "turned off by LDSHIM_RECOVER=0"
-_NO_LIMIT = 1 << 62  # cgroup v1 says "none" as 0x7FFFFFFFFFFFF000
 
 
 def jobservers(environment: Environment, settings: Settings) -> list[Report]:
@@ -76,25 +76,26 @@ def processors(settings: Settings) -> Report:
 
 
 def memory_room(environment: Environment) -> Report:
-    """Say how much memory there is, what limits it, and how much of it other links have been promised and do not use yet: bytes."""
+    """Say how much memory there is, what limits it, what other links have been promised and do not use yet, and who waits: bytes."""
     path = own_directory.directory(environment.get)
     directory = own_directory.open_directory(path) if isinstance(path, bytes) else path
-    promised = 0
+    entries = []
     if isinstance(directory, int):
-        promised = memory_ledger.outstanding(directory)
+        entries = promises.read(directory)
         os.close(directory)
-    return {"available": memory.available(), "cgroup_limit": _cgroup_limit(), "promised": promised}
+    limits_set = [each.total for each in memory.ceilings() if each.identity != memory.HOST]
+    return {
+        "available": memory.available(),
+        "cgroup_limit": min(limits_set, default=None),
+        "promised": sum(each.needs for each in entries if not each.waits),
+        "waiting": [_waiter(each) for each in sorted(entries, key=lambda each: each.since) if each.waits],
+        "pressure": Pressure(1).now(),
+    }
 
 
-def _cgroup_limit() -> int | None:
-    """Return the lowest memory limit of any cgroup above us, None without one."""
-    found = []
-    for version, directory in cgroups.directories(b"memory"):
-        for name in (b"/memory.max", b"/memory.high") if version == 2 else (b"/memory.limit_in_bytes",):
-            limit = cgroups.number(directory + name)
-            if limit is not None and 0 <= limit < _NO_LIMIT:
-                found.append(limit)
-    return min(found, default=None)
+def _waiter(entry: promises.Entry) -> Report:
+    name = os.fsdecode(holders.command(entry.link)) if entry.here else ""
+    return {"link": entry.link, "command": name, "wants": entry.wants, "seconds": round(max(0.0, clock.now() - entry.since), 1)}
 
 
 def slots(environment: Environment, count: int) -> Report:

@@ -27,9 +27,13 @@ class Pressure:
         self._path = _path(proc, root) if high else b""
         self._was_high = False
 
+    def now(self) -> float | None:
+        """Return the percentage as the kernel says it; None where it is unknown."""
+        return percent(self._path) if self._path else None
+
     def is_high(self) -> bool:
         """Tell whether the pressure is above the threshold, or was and is not yet below the lower one; False where it is unknown."""
-        now = percent(self._path) if self._path else None
+        now = self.now()
         self._was_high = now is not None and now >= (self._high * LOW_SHARE if self._was_high else self._high)
         return self._was_high
 
