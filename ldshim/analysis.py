@@ -124,7 +124,19 @@ def _open_promise(
         need = memory_estimate.of_plain(command.family, size)
     else:
         need = memory_estimate.of_link(decided.lto, found, decided.demand, settings.mem_per_job)
-    return memory_ledger.promise(environment.get, need, os.getpid(), settings.pressure)
+    name = None if settings.mem_per_job and not size else (call.real, os.path.join(processes.current_directory(), _output(call.args)))
+    return memory_ledger.promise(environment.get, need, os.getpid(), settings.pressure, name)
+
+
+def _output(args: list[bytes]) -> bytes:
+    """Return the output that a command line names, as far as it does so in the usual way: a name by which the link is found again."""
+    found = b"a.out"
+    for before, word in zip([b"", *args], args):
+        if before == b"-o":
+            found = word
+        elif word.startswith((b"-o", b"--output=")) and word != b"-o":
+            found = word.partition(b"=")[2] if word.startswith(b"--") else word[2:]
+    return found
 
 
 def _size_of_inputs(command: Command) -> int:

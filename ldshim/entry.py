@@ -234,16 +234,8 @@ def why_not(call: Call, environment: Environment, settings: Settings) -> str:
         return asked
     if handover.is_nested(environment):
         return "a link below one that has its number"
-    maker = probes.configure(call.args, current_directory(), is_driver=is_driver)
+    maker = probes.configure(call.args, processes.current_directory(), is_driver=is_driver)
     return f"a configure probe, {maker}'s" if maker else ""
-
-
-def current_directory() -> bytes:
-    """Return it, b"" when it has been removed."""
-    try:
-        return os.getcwdb()
-    except OSError:
-        return b""
 
 
 def is_certainly_plain(call: Call, environment: Environment) -> bool:

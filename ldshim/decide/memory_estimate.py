@@ -41,6 +41,8 @@ THIN_BASE_PER_BYTE = 2
 THIN_JOB = 8 * MB
 THIN_JOB_PER_BYTE = 50
 THIN_LARGEST = 3  # times the mean
+LEARNED_MARGIN = 4  # a quarter more than was seen, and
+LEARNED_LEAST = 8 * MB  # what a look every few hundredths of a second misses at the end of a short link
 
 FULL_BASE = 40 * MB
 FULL_PER_BYTE = 60
@@ -75,6 +77,17 @@ class Footprint:
         """Return the bytes that so many jobs need."""
         return self.base + jobs * self.per_job
 
+    def learned(self, one: int, each: int) -> Footprint:
+        """Return what the link needs by what it needed last time: with one job, and for each of several; 0: not seen, the guess stands.
+
+        Of several jobs each takes a little of what all share, so that their sum is what was seen.
+        """
+        if not (one or each):
+            return self
+        per_job = _with_margin(each) if each else min(self.per_job, _with_margin(one))
+        base = max(0, _with_margin(one) - per_job)
+        return Footprint(base, per_job, f"{self.origin} (as it needed last time)", self.files, self.in_one_process)
+
     def wants(self, jobs: int) -> int:
         """Return the bytes that so many jobs need, and those of the file pages that they want to keep."""
         return self.of(jobs) + self.files
@@ -91,6 +104,10 @@ class Footprint:
         """Return how many jobs so many bytes allow, at least 1 (C18), and a clause for people."""
         jobs = max(1, self.jobs_in(size))
         return jobs, f"memory: {jobs} job{'s' * (jobs != 1)} of {human(self.per_job)} in {human(max(0, size))}{self.origin}"
+
+
+def _with_margin(size: int) -> int:
+    return size + size // LEARNED_MARGIN + LEARNED_LEAST
 
 
 def of_link(lto: str, found: Findings, demand: int, mem_per_job: int = 0) -> Footprint:

@@ -25,7 +25,7 @@ import os
 from ..call import clock, own_directory, processes
 from ..call.descriptors import raised
 from ..call.environment import slurp
-from . import memory, promises
+from . import memory, peaks, promises
 from .wrapped import WrappedLease
 
 TYPE_CHECKING = False
@@ -42,7 +42,9 @@ LOCK = b"memory"
 LOCK_SECONDS = 0.25  # a reading under lock is about a millisecond for each promise; whoever holds it longer is stopped
 LOOK_SECONDS = 0.001  # between two tries to lock
 REFUSED_SECONDS = 0.25  # no memory: asked again so much later
-USED_SECONDS = 0.5  # how often a warden looks what its link uses: a file or two for each process, 0.1 ms
+# How often a warden looks what its link uses: two files for each process, 0.1 ms.
+USED_SHARE = 0.05
+USED_SECONDS = (0.05, 0.5)  # at least, at most
 
 
 class Promise:
@@ -52,14 +54,15 @@ class Promise:
     """
 
     __slots__ = (
-        "_ancestors", "_cgroups", "_directory", "_fd", "_large", "_link", "_name", "_pressure", "_since", "_threshold", "_used", "_waits",
-        "footprint", "jobs",
+        "_ancestors", "_cgroups", "_directory", "_fd", "_key", "_large", "_link", "_meter", "_name", "_pressure", "_since", "_threshold",
+        "_used", "_waits", "footprint", "jobs",
     )  # fmt: skip
 
-    def __init__(self, directory: bytes, footprint: Footprint, link: int, threshold: int = 0) -> None:
+    def __init__(self, directory: bytes, footprint: Footprint, link: int, threshold: int = 0, key: peaks.Key | None = None) -> None:
         """Name a promise in a directory of ours (b"": none, and nothing is shared); nothing is written before the first `resize`.
 
-        threshold: percent of time stalled for memory above which nothing grows (pressure.py), 0: nobody looks.
+        threshold: percent of time stalled for memory above which nothing grows (pressure.py), 0: nobody looks; key: by which what it needed
+        is kept, None: it is not.
         """
         self.footprint = footprint
         self.jobs = 0
@@ -68,6 +71,8 @@ class Promise:
         self._name = promises.PREFIX + (processes.stamp(link) or b"%d." % link)
         self._fd = -1
         self._threshold = threshold
+        self._key = key
+        self._meter = peaks.Meter()
         self._pressure: Pressure | None = None  # not looked at yet
         self._large: bool | None = None  # not asked yet
         self._waits = False
@@ -189,11 +194,20 @@ class Promise:
         """Tell whether processes stall for memory while another admitted link runs; alone, a link makes room for nobody (C26)."""
         return self.stalls() and any(not each.waits and each.is_active() for each in self.others())
 
-    def look(self) -> None:
-        """Look what the link uses, and take that off what is still to come."""
+    def look(self, jobs: int = 1) -> None:
+        """Look what the link uses with so many jobs, take that off what is still to come, and note it for the next time."""
         if self._fd >= 0:
             self._used = used(self._link)
+            self._meter.note(self._used, jobs)
             self._write()
+
+    def remember(self) -> None:
+        """Keep what the link needed, for the next one like it."""
+        if self._key is not None:
+            try:
+                self._key.remember(self._meter.one, self._meter.each)
+            except OSError:
+                return  # the next one goes by a guess
 
     def fds(self) -> list[int]:
         """Return the descriptor that holds the promise, for the warden to keep."""
@@ -276,7 +290,7 @@ def ancestors(pid: int) -> list[int]:
 class GuardedLease(WrappedLease):
     """A lease whose threads also need memory: what the promise has no room for is given back at once. Owns both; as Lease otherwise."""
 
-    __slots__ = ("_again", "_clock", "_follows", "_look_at", "_pressed", "promise")
+    __slots__ = ("_again", "_began", "_clock", "_follows", "_look_at", "_pressed", "promise")
 
     def __init__(self, lease: Lease, promise: Promise, follows: bool = True, clock: Callable[[], float] = clock.now) -> None:
         """Guard a lease. follows: the promise is for the threads held; else it was made for all that the link was told, and stays."""
@@ -285,7 +299,7 @@ class GuardedLease(WrappedLease):
         self._follows = follows
         self._clock = clock
         self._again = -1.0
-        self._look_at = -1.0
+        self._look_at = self._began = -1.0
         self._pressed = False
 
     @property
@@ -315,10 +329,12 @@ class GuardedLease(WrappedLease):
         return self.lease.held if self._pressed and self._follows else self.lease.surplus()
 
     def tend(self, now: float) -> float:
-        """Look what the link uses and whether the machine stalls for memory, twice a second."""
+        """Look what the link uses and whether the machine stalls for memory, a few times a second."""
         if now >= self._look_at:
-            self._look_at = now + USED_SECONDS
-            self.promise.look()
+            self._began = now if self._began < 0 else self._began
+            # A link of two seconds is to be seen as well.
+            self._look_at = now + min(max(USED_SECONDS[0], USED_SHARE * (now - self._began)), USED_SECONDS[1])
+            self.promise.look(1 + self.lease.held if self._follows else max(1, self.promise.jobs))
             self._pressed = self.promise.is_pressed()
         return min(self._look_at - now, self.lease.tend(now))
 
@@ -332,6 +348,7 @@ class GuardedLease(WrappedLease):
         """Give everything back: threads first, for somebody waits for those."""
         try:
             self.lease.release()
+            self.promise.remember()
         finally:
             self.promise.close()
 
@@ -394,12 +411,18 @@ def _locked(fd: int) -> bool:
     return False
 
 
-def promise(get: Callable[[bytes], bytes], footprint: Footprint, link: int, threshold: int = 0) -> Promise:
+def promise(
+    get: Callable[[bytes], bytes], footprint: Footprint, link: int, threshold: int = 0, name: tuple[bytes, bytes] | None = None
+) -> Promise:
     """Open the book for one link; without a directory of ours, or without locks, nothing is shared: the machine's own figures count.
 
-    get: Environment.get; link: pid of the process that becomes the linker; threshold: LDSHIM_PRESSURE.
+    get: Environment.get; link: pid of the process that becomes the linker; threshold: LDSHIM_PRESSURE; name: the tool and the output by
+    which what the link needed last time is found, None where the guess is to stand.
     """
     directory = own_directory.directory(get)
     if isinstance(directory, str) or own_directory.why_no_locks(directory):
         directory = b""
-    return Promise(directory, footprint, link, threshold)
+    if not (name and directory):
+        return Promise(directory, footprint, link, threshold)
+    key = peaks.Key(directory, *name, footprint.of(1))
+    return Promise(directory, footprint.learned(*key.recall()), link, threshold, key)
