@@ -18,6 +18,7 @@ from ldshim.reserve.memory import HOST, Ceiling
 from ldshim.reserve.memory_ledger import Promise
 from ldshim.reserve.promises import Entry, parse, render
 from tests import surroundings, tools
+from tests.container import Container
 from tests.flight import wait_for
 from tests.pool import Pool
 from tests.waiting import Links
@@ -306,3 +307,27 @@ def test_a_link_below_this_process_does_not_wait_for_it(links: Links) -> None:
 def test_two_processes_agree_on_who_came_first() -> None:
     """C25: links order themselves by seconds that are the same for all processes of the machine."""
     assert 0 == pytest.approx(clock.now() - os.times().elapsed, abs=3 * clock.SLACK_SECONDS)
+
+
+@pytest.mark.parametrize("beside", ["in the same container", "outside"])
+def test_a_real_limit_binds_those_in_it_and_nobody_else(shim: Shim, tmp_path: Path, beside: str) -> None:
+    """C17, C25: in a memory cgroup of 400 MB the second link of 300 MB waits for one that is in it, and for none that is not."""
+    size = 300 << 20
+    found = Links(tmp_path, shim)
+    try:
+        with Container(400 << 20) as container:
+            first = found.start(before=container.command() if beside == "in the same container" else (), LDSHIM_MEM_PER_JOB=str(size))
+            first.wait_to_run()
+            (running,) = found.promises()
+            assert (container.identity in running.cgroups) == (beside == "in the same container")
+            second = found.start(before=container.command(), LDSHIM_MEM_PER_JOB=str(size))
+            if beside == "in the same container":
+                second.wait_to_wait()
+                assert 0 == first.end()
+            second.wait_to_run()
+            assert 0 == second.end()
+            if beside == "outside":
+                assert 0 == first.end()
+            wait_for(lambda: not found.wardens())
+    finally:
+        found.close()

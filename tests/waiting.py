@@ -19,6 +19,8 @@ from tests.program import bare_environment
 from tests.shim import ROOT, script
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.shim import Shim
 
 OBJECT = ROOT / "fixtures" / "ir" / "thin.o"
@@ -77,7 +79,7 @@ class Links:
         tool = 'case "$*" in *--version*) echo "LLD 16.0.6 (compatible with GNU linkers)"; exit;; esac'
         self.tool = script(place / "ld.lld", tool, ': > "$PLACE/started"', 'read line < "$PLACE/gate"')
 
-    def start(self, *objects: str, before: tuple[str, ...] = (), stderr: int | None = None, **more: str) -> Link:
+    def start(self, *objects: str, before: Sequence[str] = (), stderr: int | None = None, **more: str) -> Link:
         """Start a link of these objects, by default of one that makes it an LTO link; before: words before the command."""
         place = self.place / str(len(self._links))
         place.mkdir()

@@ -49,7 +49,7 @@ FULL_PER_BYTE = 60
 
 # family: percent of the size of the input that is allocated, and mapped besides.
 PLAIN = {
-    "lld": (55, 170),  # .09 and 1.39 with plain debug information, .51 and 1.68 with compressed, .38 and 1.2 compressing it; 16 and 19
+    "lld": (55, 140),  # .09 and 1.39 with plain debug information, .51 and 1.68 with compressed, .38 and 1.2 compressing it; 16 and 19
     "gold": (30, 150),  # .11 to .31 (.53 with --gc-sections) and 1.1 to 1.5
     "mold": (90, 160),  # .17 to .88 and 1.2 to 1.8
     "bfd": (170, 0),  # .1 (-S) to .95, 1.4 to 1.9 where most of the input is COMDAT groups; it reads, and maps nothing
