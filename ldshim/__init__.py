@@ -15,7 +15,7 @@ travels through these rooms, in this order:
     backends     LTO backends as processes, here or on a remote execution service
     record       what was decided, for the log and for people
     fallback     exec of the real tool when ldshim itself has failed
-    launcher     the files of a link farm
+    launcher     the files of a link farm, and the installed command
     cli          our own commands
 
 `entry` tells this story from top to bottom; anything it does not understand, and any failure of its own, ends in the real tool running

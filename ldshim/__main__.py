@@ -6,7 +6,21 @@ import gc
 import os
 import sys
 
-from . import entry
+
+def _leave_current_directory() -> None:
+    """Take the current directory off the path, where `python -m` puts it first: a fcntl.py there is the caller's."""
+    try:
+        here = os.getcwd()
+    except OSError:
+        here = ""
+    if sys.path[:1] == [here] != [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]:
+        del sys.path[0]
+
+
+if __name__ == "__main__":
+    _leave_current_directory()
+
+from . import entry  # noqa: E402
 
 
 def main() -> None:

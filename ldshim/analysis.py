@@ -12,7 +12,7 @@ import os
 
 from .call import descriptors, processes, tool_family
 from .call.banner import NEWEST, Tool
-from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, program_on_path, stand_in
+from .call.real_tool import UnfoundError, is_ldshim, own_stat, program_name, stand_in
 from .command import read
 from .decide import budget, mode
 from .decide.budget import Decision
@@ -21,12 +21,17 @@ from .reserve import makeflags
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .call.environment import Environment, Settings
+    from .call.lto_make import Make
     from .call.real_tool import Call
+    from .command.argv import Words
     from .command.read import Command
+    from .decide.distributable import Spread
     from .decide.mode import Mode
     from .inputs.findings import Findings
     from .reserve.memory_ledger import Promise
     from .reserve.source import Source
+
+_MAY_SAY_ANYTHING = "a response file that can be read only once may say anything"
 
 
 class Analysis:
@@ -75,31 +80,37 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
     refused = _not_understood(call, tool)
     if refused:
         return Analysis(Decision(None, refused), tool)
-    from .inputs.extent import read_regular  # noqa: PLC0415  a call that is not understood reads nothing
+    from .inputs.extent import is_read_once, read_regular  # noqa: PLC0415  a call that is not understood reads nothing
 
     collected = environment.get(b"COLLECT_GCC_OPTIONS") if call.kind == "linker" else b""
-    command = read.read_command(tool, call.args, collected, read_regular)
+    command = read.read_command(tool, call.args, collected, read_regular, is_read_once)
     if not command.facts.links:
         return Analysis(Decision(None, command.facts.why_not), tool, command)
     found = look_at_inputs(command, tool, environment, settings)
-    behind_tool = linker_behind(call, command, environment) if mode.depends_on_linker(command, found) else None
+    behind_tool = linker_behind(call, command, tool, environment) if mode.depends_on_linker(command, found) else None
     behind = behind_tool.family if behind_tool is not None else ""
-    decided = mode.decide(command, found, behind, tool.gcc_major, _make_found(environment))
+    decided = mode.decide(command, found, behind, tool.gcc_major)
+    make = None
+    if decided.lto == "gcc" and decided.demand > 1:
+        make = find_make(environment, call.path, mode.gcc_major(found, tool.gcc_major))
+        decided = decided if make is not None else mode.without_make()
+    elif command.facts.pending and command.facts.unread:
+        return Analysis(Decision(decided, f"{decided.reason}; {_MAY_SAY_ANYTHING}"), tool, command, found)
     linker = behind or tool.family
     refused = mode.refused(command.facts, linker == "lld") if linker == "lld" or tool.family == "clang" else ""
     stays = _why_the_number_stays(command, linker, decided, settings)
     if refused and not stays:
         return Analysis(Decision(decided, f"{decided.reason}; {refused}"), tool, command, found)
     promise = None if refused else _open_promise(call, command, decided, found, environment, settings)
-    queued = _admit(promise, call, settings) if promise is not None and promise_memory else 0.0
-    before = Analysis(Decision(decided, decided.reason, linker=behind), tool, command, found, None, promise, queued)
+    queued = _admit(promise, call, settings) if promise_memory else 0.0
+    before = Analysis(Decision(decided, decided.reason, linker=behind, make=make), tool, command, found, None, promise, queued)
     if stays:
-        kept = budget.kept(decided, stays)
-        if promise is not None and promise_memory:
-            promise.claim(decided.asked or 1)
-        return before.decided(kept)
+        _room(before, decided.asked or 1, promise_memory)
+        return before.decided(budget.kept(decided, stays, make))
     bounded = budget.bounds(command, linker, decided)
     if bounded == "jobs":
+        spread, how = _spread(call, before, behind_tool or tool, environment, settings)
+        before = before.decided(Decision(decided, how, linker=behind, make=make, spread=spread))
         return _bound_jobs(before, behind_tool or tool, environment, settings, promise_memory)
     if bounded == "threads":
         return before.decided(_bound_threads(command, behind, behind_tool or tool, decided, found, environment, settings))
@@ -147,9 +158,9 @@ def _size_of_inputs(command: Command) -> int:
     return sum(each.st_size for each in found if each is not None)
 
 
-def _admit(promise: Promise, call: Call, settings: Settings) -> float:
+def _admit(promise: Promise | None, call: Call, settings: Settings) -> float:
     """Wait until there is memory for the link: seconds."""
-    if not promise.is_large:
+    if promise is None or not promise.is_large:
         return 0.0
     from .reserve import admission  # noqa: PLC0415  as above
 
@@ -196,9 +207,13 @@ def look_at_inputs(command: Command, tool: Tool, environment: Environment, setti
     return scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, enough)
 
 
-def linker_behind(call: Call, command: Command, environment: Environment) -> Tool | None:
+def linker_behind(call: Call, command: Command, tool: Tool, environment: Environment) -> Tool | None:
     """Identify the linker that a driver would run, None when it cannot be told (C20)."""
     if command.family == "clang":
+        from .inputs import probe  # noqa: PLC0415  only clang is asked with its own arguments
+
+        if probe.consumes(tool, call.args, command.facts):
+            return None
         linker = tool_family.linker_behind(call.real, call.args, environment, call.path)
     elif b"mingw" in os.path.basename(os.path.realpath(call.real)):
         return None  # banner.PE_EMULATIONS; gcc's own banner does not tell its target
@@ -217,8 +232,17 @@ def linker_behind(call: Call, command: Command, environment: Environment) -> Too
     return found if found.family else None
 
 
-def _make_found(environment: Environment) -> bool:
-    return program_on_path(environment.get(b"MAKE"), environment)
+def find_make(environment: Environment, path: bytes | None = None, major: int = NEWEST) -> Make | None:
+    """Find the make that lto-wrapper will run; None where it has none. path: as for lto_make.find; major: of the GCC."""
+    from .call import lto_make  # noqa: PLC0415  only a link that may run jobs side by side needs it
+
+    value = environment.get(b"MAKE") if b"MAKE" in environment else b"make"
+    words = value.split()
+    if any(byte in value for byte in b"'\"\\"):
+        from .command import rspfile  # noqa: PLC0415  $MAKE is one plain word nearly always
+
+        words = rspfile.words(value, "gnu-old" if major < 15 else "gnu-new")
+    return lto_make.find(words, environment, path)
 
 
 def _why_the_number_stays(command: Command, linker: str, decided: Mode, settings: Settings) -> str:
@@ -252,19 +276,85 @@ def _bound_threads(
     return Decision(decided, decided.reason + (f"; {bound.reason}" if bound else ""), bound, linker=behind)
 
 
+def _spread(call: Call, before: Analysis, linker: Tool, environment: Environment, settings: Settings) -> tuple[Spread | None, str]:
+    """Say how the backends of an LTO link become processes, None where the tool runs them; and a clause for the reason, "" where unasked.
+
+    linker: or the driver that runs it.
+    """
+    remote = environment.get(b"LDSHIM_REMOTE") != b""
+    if not settings.processes and not remote:
+        return None, ""
+    decided, command = before.decision.mode, before.command
+    assert decided is not None
+    assert command is not None
+    assert before.tool is not None
+    import sys  # noqa: PLC0415 - whoever did not ask pays for nothing of this (C33)
+
+    from .decide import distributable  # noqa: PLC0415
+
+    barred = [name.decode() for name in (b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT") if name in environment]
+    if barred:  # the tool starts us with them, and a distributor that does not start fails the link
+        return None, f"; backends in process: {barred[0]} could keep the interpreter from starting"
+    if not sys.executable:
+        return None, "; backends in process: the interpreter does not know its own path"
+    # A remote service needs packages beside ours, which -S would hide.
+    python = [os.fsencode(sys.executable), b"-I" if remote else b"-IS"]
+    place = os.path.join(os.path.dirname(os.path.abspath(os.fsencode(__file__))), b"backends")
+    if decided.lto == "gcc":
+        make = before.decision.make
+        if make is None or not make.client:
+            return None, "; LTRANS jobs stay with make, which can share no jobserver"
+        return distributable.Spread(python, place), "; LTRANS as processes of ldshim's"
+    if decided.lto != "thin" or linker.family != "lld":
+        return None, "; backends in process: only lld and GCC hand them out"
+    line = _linker_line(call, before.tool, command, environment)
+    if isinstance(line, str):
+        return None, f"; backends in process: {line}"
+    from .command import lld  # noqa: PLC0415
+    from .inputs import scan  # noqa: PLC0415
+
+    path, words = line
+    facts = lld.facts(words)
+    found = scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, measured=True)
+    verdict = distributable.judge(words, linker.major, command.facts.pending, found)
+    if verdict.reason:
+        return None, f"; backends in process: {verdict.reason}"
+    from .call import partner  # noqa: PLC0415
+
+    compiler, why = partner.find(path, linker, environment)
+    if why:
+        return None, f"; backends in process: {why}"
+    return distributable.Spread(python, place, compiler, verdict.mends), f"; backends as processes of {os.fsdecode(compiler)}"
+
+
+def _linker_line(call: Call, tool: Tool, command: Command, environment: Environment) -> tuple[bytes, Words] | str:
+    """Return the path of lld and the words it will read, those that a driver gives it as well, or why they are not known."""
+    from .command.argv import Words  # noqa: PLC0415
+    from .inputs.extent import read_regular  # noqa: PLC0415
+
+    if tool.family == "lld":
+        return call.real, read.expanded(tool, call.args, read_regular)
+    if tool.family != "clang" or command.facts.unread:
+        return "the words that the driver gives to the linker are not known"
+    said = tool_family.linker_line(call.real, call.args, environment, call.path)
+    if not said or is_ldshim(said[0], own_stat()):
+        return "the driver does not say which linker it would run"
+    return said[0], Words.plain(said[1:])
+
+
 def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:
     """Find whose threads there are, unless they are pinned, and bound the jobs of an LTO link (C11). linker: or the driver that runs it."""
-    decided, behind = before.decision.mode, before.decision.linker
+    decided, behind, make, private = before.decision.mode, before.decision.linker, before.decision.make, before.decision.private
+    spread, how = before.decision.spread, before.decision.reason
+    fixed = f"; {make.reason}: the number is fixed" if make is not None and make.reason else ""
     assert decided is not None
-    promise = before.promise
     if settings.jobs:
         bound = budget.for_lto(decided, settings, None, budget.Limits(0, "", []), 0)
         obstacle = _obstacle(settings) if _outgrows(decided, bound.number) else ""
-        policy = budget.choose_policy(decided, settings, "pin", bound.number, False, obstacle, _affinity(decided))
-        reason = f"{decided.reason}; {bound.reason}{_not_followed(decided, obstacle)}"
-        if promise is not None and promise_memory:
-            promise.claim(bound.number)  # a pin is obeyed; that there is no room for it concerns the others
-        return before.decided(Decision(decided, reason, bound, policy, behind))
+        policy = budget.choose_policy(decided, "pin", bound.number, "", obstacle, _affinity(decided))
+        reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(private, obstacle)}{how}"
+        _room(before, bound.number, promise_memory)  # a pin is obeyed; that there is no room for it concerns the others
+        return before.decided(Decision(decided, reason, bound, policy, behind, make, spread))
     from .reserve import limits, source  # noqa: PLC0415  as above
 
     there = source.find_jobserver(makeflags.named_in(environment), may_recover=settings.recover)
@@ -282,23 +372,31 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     most = budget.for_lto(decided, settings, there.lease, bounds, make_jobs)
     # On one CPU, too, LLVM starts a thread a partition: lld 14, 16 and 19; bfd and gold 2.40, mold 1.10 with LLVMgold 16.
     confinable = settings.elastic if decided.unbound else budget.may_confine(linker, settings)
-    shares = there.lease.source != "none" and most.number > 1 and decided.lto != "gcc"
+    follows = there.lease.source != "none" and most.number > 1 and not private
     obstacle = ""
-    if (shares and (confinable or decided.unbound)) or _outgrows(decided, most.number):
+    if (follows and (confinable or decided.unbound)) or _outgrows(decided, most.number):
         obstacle = _obstacle(settings)
-    elif decided.lto == "gcc" and there.lease.source != "none" and not processes.is_ours():
+    elif private and there.lease.source != "none" and not processes.is_ours():
         obstacle = processes.FOREIGN
-    policy = budget.choose_policy(decided, settings, there.lease.source, most.number, confinable, obstacle, _affinity(decided))
-    room: list[tuple[int, str]] = []
-    if decided.lto != "full" and promise is not None:  # what full LTO takes, its partitions included, no number changes
-        # Confined threads run one after the other, but each of them holds a module: memory is taken for all that the linker is told.
-        wanted = most.number if policy == "confine" else 1
-        room = promise.claim(wanted) if promise_memory else promise.ceiling()
+    follow = "confine" if confinable else ""
+    if private:
+        follow = "valve" if settings.elastic and (spread is not None or (make is not None and make.client)) else ""
+    policy = budget.choose_policy(decided, there.lease.source, most.number, follow, obstacle, _affinity(decided))
+    # Confined threads run one after the other, but each of them holds a module: memory is taken for all that the linker is told.
+    room = _room(before, most.number if policy == "confine" else 1, promise_memory)
     bound = budget.for_lto(decided, settings, there.lease, bounds.within(room), make_jobs)
     if bound.number == 1 and policy not in ("valve", "enclose"):
         policy = "none"
-    reason = f"{decided.reason}; {bound.reason}{_not_followed(decided, obstacle)}"
-    return before.decided(Decision(decided, reason, bound, policy, behind), there)
+    reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(private, obstacle)}{how}"
+    return before.decided(Decision(decided, reason, bound, policy, behind, make, spread), there)
+
+
+def _room(before: Analysis, jobs: int, promise_memory: bool) -> list[tuple[int, str]]:
+    """Say how many jobs there is memory for, [] where that bounds nothing; promise_memory: write so many down, as far as there is room."""
+    if before.promise is None:
+        return []
+    room = before.promise.claim(jobs) if promise_memory else before.promise.ceiling()
+    return [] if before.decision.lto == "full" else room  # what full LTO takes, its partitions included, no number changes
 
 
 def _affinity(decided: Mode) -> int:
@@ -322,5 +420,5 @@ def _obstacle(settings: Settings) -> str:
     return confinement.obstacle(os.getpid()) or larger
 
 
-def _not_followed(decided: Mode, obstacle: str) -> str:
-    return f"; not {'elastic' if decided.lto == 'gcc' else 'confined'}: {obstacle}" if obstacle else ""
+def _not_followed(private: bool, obstacle: str) -> str:
+    return f"; not {'elastic' if private else 'confined'}: {obstacle}" if obstacle else ""

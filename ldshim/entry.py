@@ -203,7 +203,13 @@ def edits_of(analysis: Analysis, grant: Grant, environment: Environment) -> Edit
     decision, command = analysis.decision, analysis.command
     if not decision.number or not grant.told or command is None:
         return rewrite.Edits()
-    return rewrite.edits_for(command, decision, grant.told, grant.auth, environment, grant.variables)
+    edits = rewrite.edits_for(command, decision, grant.told, grant.auth, environment, grant.variables)
+    if decision.make is not None and not decision.make.client and analysis.found is not None:
+        from .decide import fixed_number  # noqa: PLC0415  nearly every make shares a jobserver
+
+        gcc = fixed_number.Gcc(command.gcc_facts, analysis.found, analysis.gcc_major, os.sysconf("SC_NPROCESSORS_ONLN"))
+        fixed_number.tell(edits, gcc, grant.told, grant.auth, decision.make.words, environment)
+    return edits
 
 
 def tell(call: Call, settings: Settings, analysis: Analysis, grant: Grant, edits: Edits) -> None:

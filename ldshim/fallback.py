@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
+ASIDE_PREFIX = b"_LDSHIM_ASIDE_"  # as call.environment has it
 LAST = b"_LDSHIM_LAST"  # pid of a process that has been here: the second time, the tool that was found is ldshim
 
 
 def run(name: bytes, args: Sequence[bytes], known: bytes = b"") -> NoReturn:
     """Become the tool called name. known: where it is, if anybody has found that out."""
     environment = dict(os.environb)
+    for moved in [variable for variable in environment if variable.startswith(ASIDE_PREFIX)]:
+        environment[moved[len(ASIDE_PREFIX) :]] = environment.pop(moved)
     pid = b"%d" % os.getpid()
     if environment.get(LAST) == pid:
         os._exit(111)
@@ -48,7 +51,7 @@ def _candidates(name: bytes, known: bytes, environment: dict[bytes, bytes]) -> l
     own = _resolved(os.fsencode(sys.argv[0]))
     directories = environment.get(b"PATH", b"/bin:/usr/bin").split(b":")
     paths = [os.path.join(directory or b".", name) for directory in directories]
-    return [path for path in paths if os.access(path, os.X_OK) and _resolved(path) != own and not _is_ours(path)]
+    return [path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK) and _resolved(path) != own and not _is_ours(path)]
 
 
 def _resolved(path: bytes) -> bytes:

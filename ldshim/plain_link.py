@@ -2,7 +2,8 @@
 
 The problem: most links are no LTO links, and what ldshim needs to find that out costs such a link more than Python's own start: 39 modules,
 each a few system calls, an unmarshal and its classes, together as much again as `python3 -IS`. The consequence: this one module, which
-imports nothing but what the interpreter has loaded already (so no os, and no __future__), and knows these cases well enough:
+imports nothing but what the interpreter has loaded already (so no os, and no __future__; below a make the parser of MAKEFLAGS), and knows
+these cases well enough:
 
     bfd, gold   no -plugin, so nothing that could compile IR is there; no --threads
     mold        no -plugin, no --threads, and its own number of threads is within bounds
@@ -13,7 +14,7 @@ and a linker whose inputs have LARGE bytes together is none of them: it may have
 
 Everything else, every doubt and every failure returns, and the long way (entry.run_baked) decides. So a word is taken for a file whenever a
 file of that name is there, whatever option may stand before it; and any variable of ours in the environment is a reason for the long
-way. tests/test_quick.py holds this module and the long way against each other.
+way. tests/process/test_quick.py holds this module and the long way against each other.
 
 Which family the tool is was found out by link-farm, and holds while the tool is the same file: device, inode, size, mtime, ctime.
 """
@@ -53,6 +54,10 @@ _DRIVER_OPTIONS = (
 _FORWARDED = (b"@", b"-L", b"--l", b"-pl", b"--pl", b"-thread", b"--thread", b"-thinlto", b"--thinlto", b"--fat-lto")
 _GCC_IR = b".gnu.lto_"
 _HEADER = ((16, 2), (40, 8), (58, 2), (60, 2), (62, 2))  # e_type, e_shoff, e_shentsize, e_shnum, e_shstrndx: offset and size
+_FILES = (
+    *((b"ld.bfd", "bfd"), (b"ld.gold", "gold"), (b"ld.lld", "lld"), (b"lld", "lld"), (b"mold", "mold")),
+    *((b"gcc", "gcc"), (b"g++", "gcc"), (b"gfortran", "gcc"), (b"clang", "gcc"), (b"clang++", "gcc")),
+)  # how the names of files end, version and dash taken off, and by which rule they are judged
 
 
 def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[int, ...]) -> None:
@@ -68,7 +73,36 @@ def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[in
         return
 
 
-def identity_of(path: bytes) -> tuple[int, ...]:
+def link_found(tool: str, before: int) -> None:
+    """Do what link does for the installed command, which has found the tool and not asked it. before: words in front of the arguments.
+
+    A linker is taken for what the name of its file says, symbolic links resolved; a compiler driver for gcc, whose rule is the strictest.
+    Nothing is added to a command line for it: one that is something else would at most be passed through.
+    """
+    try:
+        path = tool.encode("ascii")
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
+        try:
+            file = posix.readlink(b"/proc/self/fd/%d" % fd).rpartition(b"/")[2]
+            is_elf = posix.read(fd, 4) == b"\x7fELF"
+        finally:
+            posix.close(fd)
+        families = [family for end, family in _FILES if file.rstrip(b"0123456789.").rstrip(b"-").endswith(end)]
+        if not (is_elf and families):
+            return
+        entries = _slurp(b"/proc/self/environ").split(b"\0")[:-1]
+        words = _slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
+        if len(words) >= len(sys.argv) > before:
+            met, *args = words[len(words) - len(sys.argv) + before :]
+            if is_plain(families[0], args, entries):
+                name = met.rpartition(b"/")[2]
+                # Behind `ldshim` stands what the bare call would have had as argv[0]; our own path says as little as a launcher's.
+                _become(name, (path, met if before and met != name else path), b"" if before and met == name else met, args, entries)
+    except Exception:  # C1: as above
+        return
+
+
+def identity_of(path: "bytes | str") -> tuple[int, ...]:
     """Return what changes whenever the file does."""
     found = posix.stat(path)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
@@ -124,17 +158,17 @@ def _size_of_objects(args: list[bytes], without: bytes = b"") -> int:
 def _size_of_object(path: bytes, without: bytes) -> int:
     """Return the size of an ELF object, 0 where no file has the name, -1 for anything else.
 
-    Only a regular file is read: what we took out of a pipe the tool would miss.
+    Only a regular file is opened: a pipe's writer would lose us as its reader.
     """
     try:
+        found = posix.stat(path)
+        kind = found.st_mode & 0o170000
+        if kind != 0o100000:
+            return 0 if kind == 0o040000 else -1
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
     except FileNotFoundError:
         return 0
     try:
-        found = posix.fstat(fd)
-        kind = found.st_mode & 0o170000
-        if kind != 0o100000:
-            return 0 if kind == 0o040000 else -1
         head = posix.read(fd, 64)
         harmless = head.startswith(b"\x7fELF") and not (without and _may_name(fd, head, without))
         return found.st_size if harmless else -1
@@ -163,8 +197,9 @@ def _within_bounds(entries: list[bytes]) -> bool:
         if entry.startswith(_CEILINGS):
             return False
         if entry.startswith(b"MAKEFLAGS="):
-            jobs = [word[2:] for word in entry[10:].split(b" ") if word.startswith(b"-j") and word[2:].isdigit()]
-            if any(len(number) < 10 and int(number) < own for number in jobs):
+            from .reserve import makeflags  # noqa: PLC0415  only below a make
+
+            if 0 < makeflags.parse(entry[10:]).jobs < own:
                 return False
     return own == 1 or _without_quota()
 
@@ -205,7 +240,7 @@ def _become(name: bytes, tool: tuple[bytes, bytes], met: bytes, args: list[bytes
             return  # duplicates and oddities keep their places on the long way
         environment[variable] = value
     directories = environment.get(b"PATH", b"").split(b":")
-    kept = [place for place in directories if not (_exists((place or b".") + b"/.ldshim") and _exists((place or b".") + b"/" + name))]
+    kept = [place for place in directories if not _leaves(place or b".", name)]
     if len(kept) != len(directories):
         environment[b"PATH"] = b":".join(kept)
     started = _slurp(b"/proc/self/stat").rpartition(b")")[2].split()[19]
@@ -218,9 +253,19 @@ def _become(name: bytes, tool: tuple[bytes, bytes], met: bytes, args: list[bytes
     posix.execve(tool[0], [name if _is_found_by(name, met, directories, kept, tool[0]) else tool[1], *args], environment)
 
 
+def _leaves(place: bytes, name: bytes) -> bool:
+    """Tell whether a directory of PATH is ours: marked, or of nothing but links to the file we were started from."""
+    if not _exists(place + b"/" + name):
+        return False
+    if _exists(place + b"/.ldshim"):
+        return True
+    own = identity_of(sys.argv[0])
+    return identity_of(place + b"/" + name) == own and all(identity_of(place + b"/" + file) == own for file in posix.listdir(place))
+
+
 def _is_found_by(name: bytes, met: bytes, directories: list[bytes], kept: list[bytes], real: bytes) -> bool:
     """Tell whether our entry was met by its name, and the name leads to the tool from here on: then it is argv[0] (real_tool.stand_in)."""
-    if not any(met == (place.rstrip(b"/") + b"/" + name if place else name) for place in directories):
+    if met and not any(met == (place.rstrip(b"/") + b"/" + name if place else name) for place in directories):
         return False
     first = next((place for place in kept if _exists((place or b".") + b"/" + name)), b"")
     return first.rstrip(b"/") + b"/" + name == real

@@ -6,11 +6,11 @@ surrogateescape strings, so that every byte can be had back.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
-from .call import clock, processes
+from .call import clock, logfile, processes
+from .call.logfile import VERSION
 from .call.real_tool import show
 
 TYPE_CHECKING = False
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from .warden.grant import Grant
     from .warden.history import History
 
-
-VERSION = 1  # of the keys (the man page has them all, and tests/test_man.py looks): another one when a key changes its meaning
+log = logfile.append
 
 
 def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: str = "") -> dict[str, object]:
@@ -44,6 +43,7 @@ def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: st
         source=decision.source,
         policy=grant.policy,
         pool=source.lease.pool if source is not None else "",
+        pool_size=source.client.jobs if source is not None and source.client is not None else 0,
         queued=round(analysis.queued, 3),
         reason=_reason(decision, grant),
         argv=[os.fsdecode(argument) for argument in call.argv(edits.apply(call.args))],
@@ -80,23 +80,6 @@ def _cwd() -> str:
 
 def _variables(call: Call, edits: Edits) -> dict[bytes, bytes | None]:
     return {**edits.variables, **({b"PATH": call.path} if call.path is not None else {})}
-
-
-def log(path: bytes, entry: dict[str, object]) -> None:
-    """Append one JSON object as one line in one O_APPEND write; a log that cannot be written costs the link nothing.
-
-    Nothing here waits: a FIFO that nobody reads cannot be opened for writing, one that is full takes nothing, nor does a stopped terminal.
-    """
-    line = json.dumps(entry).encode("ascii") + b"\n"
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
-        try:
-            if os.write(fd, line) < len(line):
-                os.write(fd, b"\n")  # the file system is full: at least the next line begins as one
-        finally:
-            os.close(fd)
-    except OSError:
-        return
 
 
 def epilogue(path: bytes, link: int) -> Callable[[History, float], None]:

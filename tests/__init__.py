@@ -1,1 +1,1 @@
-"""The tests of ldshim: a package, so that helpers have one name (`from tests.tools import need`) for pytest and for mypy alike."""
+"""The tests of ldshim: a package, so that helpers have one name (`from tests.support.tools import need`) for pytest and for mypy alike."""

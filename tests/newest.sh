@@ -32,4 +32,4 @@ chroot "$root" env -i HOME=/root PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
     cd /root/ldshim
     [ -x /root/venv/bin/pip ] || python3 -m venv /root/venv
     /root/venv/bin/pip install -q ".[test]"
-    exec /root/venv/bin/python -m pytest "$@"' sh "${@:-tests/test_e2e_gcc.py}"
+    exec /root/venv/bin/python -m pytest "$@"' sh "${@:-tests/toolchain/test_e2e_gcc.py}"

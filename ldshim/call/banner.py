@@ -134,19 +134,19 @@ def _outside(text: bytes) -> list[bytes]:
 
 
 def _first(words: list[bytes]) -> tuple[int, ...]:
-    return next((numbers for numbers in map(_numbers, words) if numbers), ())
+    return next((found for found in map(numbers, words) if found), ())
 
 
-def _numbers(word: bytes) -> tuple[int, ...]:
+def numbers(word: bytes) -> tuple[int, ...]:
     """Read `12.2.0`, `20.0.0git`, `4.9.x`, `12-win32`, `2.35.2-42.el9`; () for a date, a git hash and any other word."""
-    numbers: list[int] = []
+    found: list[int] = []
     for part in word.split(b"."):
         rest = part.lstrip(b"0123456789")
         digits = part[: len(part) - len(rest)]
         # A release has three digits at most, and nothing grows on it but a dash: 20250521 and 7f5cf00b are no versions.
-        if not digits or len(digits) > (9 if numbers else 3) or (not numbers and rest[:1] not in b"-+_~"):
+        if not digits or len(digits) > (9 if found else 3) or (not found and rest[:1] not in b"-+_~"):
             break
-        numbers.append(int(digits))
+        found.append(int(digits))
         if rest:
             break
-    return tuple(numbers)
+    return tuple(found)

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# Variables by which the dynamic linker or the C library would change what Python loads, prints or does at its start (ld.so(8), environ of
+# glibc's manual). The launchers move them aside before they start Python, to ASIDE_PREFIX + name, and `read` gives them their names back.
+ASIDE = (
+    *(b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT", b"LD_BIND_NOW", b"LD_DEBUG", b"LD_DEBUG_OUTPUT", b"LD_DYNAMIC_WEAK"),
+    *(b"LD_HWCAP_MASK", b"LD_ORIGIN_PATH", b"LD_PROFILE", b"LD_PROFILE_OUTPUT", b"LD_SHOW_AUXV", b"LD_VERBOSE", b"LD_WARN"),
+    *(b"GLIBC_TUNABLES", b"GCONV_PATH", b"LOCPATH", b"MALLOC_CHECK_", b"MALLOC_PERTURB_", b"MALLOC_ARENA_MAX", b"MALLOC_TRACE"),
+)
+ASIDE_PREFIX = b"_LDSHIM_ASIDE_"
+
+
 class Environment:
     """An environment block: ordered (name, value) pairs, duplicates kept.
 
@@ -76,14 +86,23 @@ def read_environment(proc: bytes = b"/proc") -> Environment:
     try:
         block = slurp(proc + b"/self/environ")
     except OSError:
-        return Environment(_as_it_was(list(os.environb.items())))
+        return Environment(as_given(_as_it_was(list(os.environb.items()))))
     pairs = []
     for entry in block.split(b"\0"):
         # The search starts at 1: a name may begin with `=` as far as execve is concerned.
         cut = entry.find(b"=", 1)
         if cut > 0:
             pairs.append((entry[:cut], entry[cut + 1 :]))
-    return Environment(pairs)
+    return Environment(as_given(pairs))
+
+
+def as_given(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Give the variables that a launcher moved aside their names back; one that a preloaded library has put there again goes."""
+    back = {name[len(ASIDE_PREFIX) :] for name, _ in pairs if name.startswith(ASIDE_PREFIX)}
+    if not back:
+        return pairs
+    kept = [(name, value) for name, value in pairs if name not in back]
+    return [(name[len(ASIDE_PREFIX) :] if name.startswith(ASIDE_PREFIX) else name, value) for name, value in kept]
 
 
 def _as_it_was(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -156,6 +175,12 @@ def _explicit(value: bytes) -> bool:
     return True
 
 
+def _backends(value: bytes) -> bool:
+    if value != b"process":
+        raise ValueError
+    return True
+
+
 def _path(value: bytes) -> bytes:
     if not value:
         raise ValueError
@@ -177,6 +202,7 @@ VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
     (b"LDSHIM_ELASTIC", "elastic", _switch, "0 or 1"),
     (b"LDSHIM_RECOVER", "recover", _switch, "0 or 1"),
     (b"LDSHIM_EXPLICIT", "keep_explicit", _explicit, "keep"),
+    (b"LDSHIM_BACKENDS", "processes", _backends, "process"),
     (b"LDSHIM_LOG", "log", _path, "the path of a file"),
     (b"LDSHIM_EXPLAIN", "explain", _switch, "0 or 1"),
 )
@@ -187,7 +213,7 @@ class Settings:
 
     __slots__ = (
         "complaints", "cpus", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "pressure",
-        "recover", "wait",
+        "processes", "recover", "wait",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -201,6 +227,7 @@ class Settings:
         self.elastic = True
         self.recover = True
         self.keep_explicit = False
+        self.processes = False  # LTO backends as processes of their own
         self.log = b""  # absolute path; b"": no log
         self.explain = False
         self.complaints: list[str] = []

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .real_tool import CACHES, OWN_NAME, kind_of, program_name, show, stand_in, variable_for
+from .real_tool import CACHES, OWN_NAME, kind_of, program_name, show, stand_in, unversioned, variable_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Behind:
 def look(name: bytes, args: list[bytes]) -> Behind | str:
     """Find the tool that a call of a prefix program comes to, or say why the call is passed through. name: of the program called."""
     if name not in PREFIXES and name not in CACHES:
-        why = NO_TOOLS.get(_unversioned(name)) or "it is no compiler, linker or prefix program that ldshim knows by name"
+        why = NO_TOOLS.get(unversioned(name)) or "it is no compiler, linker or prefix program that ldshim knows by name"
         return f"{show(name)}: {why}"
     at, cached = 0, -1
     while True:
@@ -111,11 +111,6 @@ def why_passed(call: Call) -> str:
     """Say why a call is passed through whose program is no tool; "" for a tool, and for a prefix program in front of one."""
     found = "" if call.kind else look(call.name, call.args)
     return f"{found}: passed through" if found and isinstance(found, str) else ""
-
-
-def _unversioned(name: bytes) -> bytes:
-    stem, dash, version = name.rpartition(b"-")
-    return stem if dash and version.replace(b".", b"").isdigit() else name
 
 
 def _skip(name: bytes, args: list[bytes], at: int) -> int | str:

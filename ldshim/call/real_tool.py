@@ -47,9 +47,9 @@ DRIVERS = frozenset((
 ))  # fmt: skip
 LINKERS = frozenset((b"ld", b"ld.bfd", b"ld.gold", b"ld.lld", b"ld.mold", b"ld.wild", b"lld", b"gold", b"mold", b"wild"))
 # Names that end like a tool's, of programs with another command line: lld for WebAssembly, musl's linker script for clang.
-_OTHERS = frozenset((b"wasm-ld", b"ld.musl-clang"))
-_NUMBERED = frozenset((b"gcc", b"g++", b"gfortran", b"clang", b"clang++", b"ld.lld"))  # gcc13, clang18: FreeBSD's ports; gcc48: Fedora
-_THREAD_MODELS = (b"-posix", b"-win32")  # x86_64-w64-mingw32-gcc-12-posix: Debian's gcc-mingw-w64
+OTHERS = frozenset((b"wasm-ld", b"ld.musl-clang"))
+NUMBERED = frozenset((b"gcc", b"g++", b"gfortran", b"clang", b"clang++", b"ld.lld"))  # gcc13, clang18: FreeBSD's ports; gcc48: Fedora
+THREAD_MODELS = (b"-posix", b"-win32")  # x86_64-w64-mingw32-gcc-12-posix: Debian's gcc-mingw-w64
 
 # Compiler caches. Under a compiler's name (a symbolic link, a hard link, a copy) each searches PATH for the next file of that name; before
 # a compiler's name each execs a link with the words, variables and descriptors that it got. (colorgcc runs the path in its rc file.)
@@ -102,20 +102,24 @@ class Call:
         return [self.argv0, *self.front, *args]
 
 
+def unversioned(name: bytes) -> bytes:
+    """Take a version suffix off a program's name: ld.lld of ld.lld-16, gcc of gcc-12.3."""
+    stem, dash, version = name.rpartition(b"-")
+    return stem if dash and version.replace(b".", b"").isdigit() else name
+
+
 def kind_of(name: bytes) -> str:
     """Tell driver from linker by a name with any target prefix and version suffix: x86_64-linux-gnu-gcc-12, ld.lld-16, gcc13."""
-    for model in _THREAD_MODELS:
+    for model in THREAD_MODELS:
         if name.endswith(model):
             name = name[: -len(model)]
-    stem, dash, version = name.rpartition(b"-")
-    if dash and version.replace(b".", b"").isdigit():
-        name = stem
-    if name in _OTHERS:
+    name = unversioned(name)
+    if name in OTHERS:
         return ""
     if name not in DRIVERS and name not in LINKERS:
         name = name.rpartition(b"-")[2]
         bare = name.rstrip(b"0123456789")
-        if bare in _NUMBERED:
+        if bare in NUMBERED:
             name = bare
     return "driver" if name in DRIVERS else "linker" if name in LINKERS else ""
 
@@ -136,6 +140,8 @@ def is_ldshim(path: bytes, own: os.stat_result | None = None) -> bool:
         found = os.stat(path)
         if own is not None and found.st_ino == own.st_ino and found.st_dev == own.st_dev:
             return True
+        if found.st_mode & 0o170000 != 0o100000:
+            return False  # opening a FIFO, and closing it, would take something from its writer
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return False
@@ -398,10 +404,3 @@ def _same_bytes(one: bytes, other: bytes) -> bool:
             return first.read() == second.read()
     except OSError:
         return False
-
-
-def program_on_path(words: bytes, environment: Environment) -> bool:
-    """Tell whether the program of a command (`$MAKE`, or make) can be found, as execvp would (lto-wrapper: make_exists)."""
-    program = (words.split() or [b"make"])[0]
-    directories = [b""] if b"/" in program else path_entries(environment)
-    return any(os.access(os.path.join(d or b".", program), os.X_OK) for d in directories)

@@ -17,6 +17,8 @@ from .real_tool import kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .environment import Environment
 
 PROBE_SECONDS = 5.0  # a tool that says nothing for that long is not certain, so it is passed through
@@ -26,15 +28,24 @@ _END = b"\0"  # ends a cache entry that is whole; no banner holds one
 
 def identify(real: bytes, environment: Environment, path: bytes | None = None) -> Tool:
     """Identify the tool at real (absolute path). path: the PATH it will run with, where that differs. Never raises for a tool's sake."""
-    name = _cache_name(real, environment)
-    banner = _recall(name) if name else b""
-    if banner:
-        return Tool(banner)
-    banner = ask(real, [b"--version"], environment, path)
-    tool = Tool(banner)
-    if name and tool.family:
-        _remember(name, banner)
-    return tool
+    return Tool(version_text(real, environment, path) or b"")
+
+
+def version_text(
+    real: bytes, environment: Environment, path: bytes | None = None, is_known: Callable[[bytes], object] = kind_of
+) -> bytes | None:
+    """Return what a program says to --version, None where it cannot be run or fails; as for identify.
+
+    is_known: whether a file of that base name is the program itself, so that its answer may be kept.
+    """
+    name = _cache_name(real, environment, is_known)
+    text = _recall(name) if name else b""
+    if text:
+        return text
+    answer = run(real, [b"--version"], environment, path)
+    if name and answer and (is_known is not kind_of or Tool(answer).family):
+        _remember(name, answer)
+    return answer
 
 
 def kept(real: bytes, environment: Environment) -> str:
@@ -43,14 +54,14 @@ def kept(real: bytes, environment: Environment) -> str:
     return Tool(_recall(name)).family if name else ""
 
 
-def _cache_name(real: bytes, environment: Environment) -> bytes:
+def _cache_name(real: bytes, environment: Environment, is_known: Callable[[bytes], object] = kind_of) -> bytes:
     """Return the path of a tool's cache entry, b"" where there can be none."""
-    key = _cache_key(real)
+    key = _cache_key(real, is_known)
     directory = own_directory.directory(environment.get) if key else ""
     return b"" if isinstance(directory, str) else os.path.join(directory, key)
 
 
-def _cache_key(real: bytes) -> bytes:
+def _cache_key(real: bytes, is_known: Callable[[bytes], object]) -> bytes:
     """Name the cache entry for a tool, or b"" when its answer may change under the same file."""
     try:
         found = os.stat(real)
@@ -62,7 +73,7 @@ def _cache_key(real: bytes) -> bytes:
             os.close(fd)
     except OSError:
         return b""
-    if magic != b"\x7fELF" or not kind_of(real_name):
+    if magic != b"\x7fELF" or not is_known(real_name):
         return b""
     numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     # The name is part of the key: one lld binary is ld.lld, wasm-ld and ld64.lld by its name alone.
@@ -105,7 +116,12 @@ def _remember(name: bytes, banner: bytes) -> None:
 
 
 def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | None = None, stream: int = 1) -> bytes:
-    """Run real with args and return what it prints on stream (1 or 2), at most 64 KiB; b"" on any failure or after PROBE_SECONDS.
+    """Do what run does; b"" on any failure."""
+    return run(real, args, environment, path, stream) or b""
+
+
+def run(real: bytes, args: list[bytes], environment: Environment, path: bytes | None = None, stream: int = 1) -> bytes | None:
+    """Run real with args and return what it prints on stream (1 or 2), at most 64 KiB; None on any failure or after PROBE_SECONDS.
 
     The tool sees LC_ALL=C, /dev/null as its other streams, and LDSHIM_DISABLE=1, so that an ldshim further down answers as the tool would.
     """
@@ -133,7 +149,7 @@ def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
                 os.close(fd)
     except OSError:
         os.close(reader)
-        return b""
+        return None
     finally:
         os.close(writer)
         if null >= 0:
@@ -146,7 +162,7 @@ def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
         if text is None:
             os.kill(pid, 9)
         status = processes.reap(pid, pending)
-    return text if text is not None and status == 0 else b""
+    return text if status == 0 else None
 
 
 def _read_with_deadline(fd: int) -> bytes | None:
@@ -171,8 +187,34 @@ def linker_behind(real: bytes, args: list[bytes], environment: Environment, path
     The last line is the link; its first quoted word is the program (clang/lib/Driver/Job.cpp). A path that needed escapes is not certain.
     Nor is an lld that links for MinGW what its banner says.
     """
-    lines = ask(real, [b"-###", *args], environment, path, stream=2).rstrip(b"\n").split(b"\n")
-    first = lines[-1].strip().split(b'"')
-    if any(b'"-m" "%b"' % emulation in lines[-1] for emulation in PE_EMULATIONS):
+    line = _last_line(real, args, environment, path)
+    first = line.strip().split(b'"')
+    if any(b'"-m" "%b"' % emulation in line for emulation in PE_EMULATIONS):
         return b""
     return first[1] if len(first) > 2 and first[0] == b"" and first[1].startswith(b"/") and b"\\" not in first[1] else b""
+
+
+def _last_line(real: bytes, args: list[bytes], environment: Environment, path: bytes | None) -> bytes:
+    return ask(real, [b"-###", *args], environment, path, stream=2).rstrip(b"\n").rpartition(b"\n")[2]
+
+
+def linker_line(real: bytes, args: list[bytes], environment: Environment, path: bytes | None = None) -> list[bytes]:
+    r"""Ask the same, and return all words of the linker's command line; [] when that cannot be told.
+
+    Every word stands in double quotes, with a backslash before `"`, `\` and `$` (llvm/lib/Support/Program.cpp, printArg).
+    """
+    rest = _last_line(real, args, environment, path).strip()
+    words = []
+    while rest:
+        if not rest.startswith(b'"'):
+            return []
+        word, at = b"", 1
+        while rest[at : at + 1] not in (b'"', b""):
+            at += rest[at : at + 1] == b"\\"
+            word += rest[at : at + 1]
+            at += 1
+        if not rest[at : at + 1]:
+            return []
+        words.append(word)
+        rest = rest[at + 1 :].lstrip(b" ")
+    return words if words and words[0].startswith(b"/") else []

@@ -236,8 +236,8 @@ class Facts:
         self.sysroot = b""
         self.sources = False  # a driver call that also compiles
         self.relocatable = False  # -r
-        self.pending = False  # ends in an option that waits for its value: nothing may be appended
-        self.unread: list[bytes] = []  # response files that only the linker behind a driver will read (`-Wl,@f`)
+        self.pending = False  # may end in an option that waits for its value: nothing may be appended
+        self.unread: list[bytes] = []  # response files that we do not read: pipes, and those for the linker behind a driver (`-Wl,@f`)
         self.add_at = 0  # where additions go: len(args), or the index of a `--`
         # drivers
         self.flto: list[Said] = []  # every -flto, -flto=X, in order (bare: value None); clang: the deciding one only

@@ -46,6 +46,7 @@ TABLE = Table(
         ),
         *rows(EQUALS_OR_FLAG, b"--help --completion", "no-link", "11-16"),
         *rows(EQUALS, b"-print-file-name -print-prog-name", "no-link", "11-16"),
+        *rows(FLAG, b"-V", "no-link", "refused by 11-16: nothing is linked. clang takes the next word with it"),
         *rows(EQUALS_OR_SEPARATE, b"--print-file-name --print-prog-name", "no-link", "11-16"),
         # What takes the next word, joined or not.
         *rows(

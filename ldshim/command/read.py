@@ -46,24 +46,37 @@ def _compiler(family: str, facts: Facts, collected: Facts | None) -> str:
     return "gcc" if collected is not None and facts.loads(b"liblto_plugin") else ""
 
 
-def read_command(tool: Tool, args: list[bytes], collect_gcc_options: bytes, read_file: Callable[[bytes], bytes | None]) -> Command:
+def read_command(
+    tool: Tool, args: list[bytes], collect_gcc_options: bytes,
+    read_file: Callable[[bytes], bytes | None], is_read_once: Callable[[bytes], bool] = lambda _: False,
+) -> Command:  # fmt: skip
     """Read the arguments by the family's table, response files expanded in the tool's own quoting (C7).
 
     collect_gcc_options: the variable's value for a linker, b"" for a driver; read_file: returns a response file's content, None for one
-    that cannot be read twice.
+    that cannot be read twice; is_read_once: tells which is of that kind. Nobody but the tool knows what stands in such a file, and its last
+    argument may be an option that waits for its value, so nothing is added to that line.
     """
-    words = argv.Words.plain(args)
-    if any(word.startswith(b"@") for word in args):
-        from . import rspfile  # noqa: PLC0415
-
-        words = rspfile.expand(args, rsp_dialect(tool, args), read_file)
+    words = expanded(tool, args, read_file)
     facts = parse(tool.family, words)
     # Positions of additions are the caller's: arguments out of a response file do not count.
     facts.add_at = min(facts.add_at, len(args))
+    once = [word[1:] for word in words.text if word.startswith(b"@") and is_read_once(word[1:])]
+    if once:
+        facts.unread += [name for name in once if name not in facts.unread]
+        facts.pending = True
     collected = _collected(collect_gcc_options) if collect_gcc_options else None
     if collected is not None:
-        collected.relocatable = facts.relocatable
+        collected.relocatable, collected.unread = facts.relocatable, facts.unread
     return Command(tool.family, facts, collected)
+
+
+def expanded(tool: Tool, args: list[bytes], read_file: Callable[[bytes], bytes | None]) -> Words:
+    """Return args with the words of response files in their places; read_file: as for read_command."""
+    if not any(word.startswith(b"@") for word in args):
+        return argv.Words.plain(args)
+    from . import rspfile  # noqa: PLC0415
+
+    return rspfile.expand(args, rsp_dialect(tool, args), read_file)
 
 
 def parse(family: str, words: Words) -> Facts:

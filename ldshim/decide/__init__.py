@@ -4,4 +4,5 @@ mode.py             is this an LTO link, of which kind, and how many jobs can it
 budget.py           the number, with its reason and its origin
 memory_estimate.py  how much memory so many jobs need
 rewrite.py          the arguments and variables that pass the number to the tool
+fixed_number.py     the same for a make below lto-wrapper that shares no jobserver
 """

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     from ..call.banner import Tool
     from ..call.environment import Settings
+    from ..call.lto_make import Make
     from ..command.argv import Facts
     from ..command.read import Command
     from ..inputs.findings import Findings
+    from .distributable import Spread
     from .mode import Mode
 
     class Pool(Protocol):
@@ -83,19 +85,30 @@ class Decision:
     mode: None for a call that is no link of ours; number: threads at most, the implicit one counted, 0 where the tool runs as it was
     called; before_memory: the same but for the memory limit, which a link behind a valve is told, for it is fed as memory allows; source:
     as Budget; policy: what is to move tokens (warden/reservation.py), "none" where no warden is left; linker: family of the linker that
-    runs in the end; reason: for people.
+    runs in the end; make: what GCC's lto-wrapper will run, None where no jobs run side by side; spread: how its backends become processes
+    of ours, None where the tool runs them; reason: for people.
     """
 
-    __slots__ = ("before_memory", "linker", "mode", "number", "policy", "reason", "source")
+    __slots__ = ("before_memory", "linker", "make", "mode", "number", "policy", "reason", "source", "spread")
 
-    def __init__(self, mode: Mode | None, reason: str, budget: Budget | None = None, policy: str = "none", linker: str = "") -> None:
+    def __init__(
+        self, mode: Mode | None, reason: str, budget: Budget | None = None, policy: str = "none", linker: str = "",
+        make: Make | None = None, spread: Spread | None = None,
+    ) -> None:  # fmt: skip
         self.mode = mode
+        self.make = make
         self.reason = reason
         self.number = budget.number if budget is not None else 0
         self.before_memory = budget.told if budget is not None else 0
         self.source = budget.source if budget is not None else "none"
         self.policy = policy
         self.linker = linker
+        self.spread = spread
+
+    @property
+    def private(self) -> bool:
+        """Tell whether the number is enforced by a private jobserver, because what runs side by side are processes that ask one."""
+        return self.lto == "gcc" or self.spread is not None
 
     @property
     def lto(self) -> str:
@@ -129,10 +142,10 @@ def why_the_number_stays(kinds: list[str], mode: Mode, settings: Settings, payer
     return f"{payer} has paid for its {mode.asked}: it stays, and no token is taken" if payer else ""
 
 
-def kept(mode: Mode, why: str) -> Decision:
+def kept(mode: Mode, why: str, make: Make | None) -> Decision:
     """Decide for a number that stays. GCC's is enforced by nothing but a private jobserver; the other tools obey their own arguments."""
     budget = Budget(mode.asked, "none", why) if mode.lto == "gcc" and mode.demand > 1 else None
-    return Decision(mode, f"{mode.reason}; {why}", budget)
+    return Decision(mode, f"{mode.reason}; {why}", budget, make=make)
 
 
 def bounds(command: Command, linker: str, mode: Mode) -> str:
@@ -163,20 +176,17 @@ def outgrows(mode: Mode, number: int, affinity: int) -> bool:
     return mode.unbound > number and affinity > number
 
 
-def choose_policy(
-    mode: Mode, settings: Settings, source: str, before_memory: int, confinable: bool, obstacle: str, affinity: int = 0
-) -> str:
+def choose_policy(mode: Mode, source: str, before_memory: int, follow: str, obstacle: str, affinity: int = 0) -> str:
     """Choose what is to move the tokens of a link. before_memory: its number, 1 where there is nothing to take.
 
-    confinable: may_confine; obstacle: why this link cannot be followed all the same, "" when it can; affinity: CPUs of the mask.
+    follow: how the link could be followed, "valve" or "confine", "" for not at all; obstacle: why it cannot be all the same, "" when it
+    can; affinity: CPUs of the mask.
     """
     if source in ("none", "pin") or before_memory == 1:
         return "enclose" if outgrows(mode, before_memory, affinity) and not obstacle else "none"
-    if mode.lto == "gcc" and settings.elastic and not obstacle:
-        return "valve"
     if obstacle:
         return "fixed"
-    return "confine" if confinable else "enclose" if mode.unbound else "fixed"
+    return follow or ("enclose" if mode.unbound else "fixed")
 
 
 def for_lto(mode: Mode, settings: Settings, lease: Pool | None, limits: Limits, make_jobs: int) -> Budget:

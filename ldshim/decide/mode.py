@@ -55,15 +55,14 @@ def depends_on_linker(command: Command, found: Findings) -> bool:
     return bool(command.facts.fuse_ld or command.facts.ld_path) or for_llvm(command.facts, found).lto != "none"
 
 
-def decide(command: Command, found: Findings, linker: str, major: int, make_found: bool) -> Mode:
+def decide(command: Command, found: Findings, linker: str, major: int) -> Mode:
     """Say what kind of link this is.
 
-    linker: family of the linker that a driver runs, "" where it is not certain; major: of a GCC driver (banner.Tool);
-    make_found: lto-wrapper could run a make.
+    linker: family of the linker that a driver runs, "" where it is not certain; major: of a GCC driver (banner.Tool).
     """
     facts = command.facts
     if command.compiler == "gcc":
-        return for_gcc(command.gcc_facts, found, gcc_major(found, major), make_found)
+        return for_gcc(command.gcc_facts, found, gcc_major(found, major))
     if command.compiler != "llvm":
         return without_plugin(facts)
     decided = for_llvm(facts, found)
@@ -77,37 +76,41 @@ def decide(command: Command, found: Findings, linker: str, major: int, make_foun
     return decided
 
 
-def for_gcc(facts: Facts, found: Findings, major: int, make_found: bool = True) -> Mode:
-    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the GCC that compiles (gcc_major).
-
-    make_found: lto-wrapper could run `$MAKE` or make; without one it compiles the partitions one after the other.
-    """
+def for_gcc(facts: Facts, found: Findings, major: int) -> Mode:
+    """Decide for a GCC driver, or for a linker that runs GCC's plugin. major: of the GCC that compiles (gcc_major)."""
     objects = found.gcc_slim + found.gcc_fat
     if facts.no_lto:
         return Mode("none", 1, "-fno-lto is in force: the driver leaves the plugin out")
     if not facts.linker_plugin:
         return Mode("none", 1, "-fno-use-linker-plugin: collect2 runs LTO by itself, which is left alone")
-    if not objects and not (facts.sources and facts.flto) and found.complete:
+    if not objects and not (facts.flto and (facts.sources or facts.unread)) and found.complete:
         return Mode("none", 1, "no input holds GCC IR")
     if facts.partition in (b"none", b"one"):
         return Mode("gcc", 1, f"-flto-partition={facts.partition.decode()}: one partition")
     if _stays_ir(facts, found):
         return Mode("gcc", 1, "-r on IR alone gives IR again: nothing is compiled")
-    if not make_found:
-        return Mode("gcc", 1, "lto-wrapper has no make to run: partitions are compiled one by one")
     asked, serial, origin = gcc_asked(facts, found)
     demand = _gcc_partitions(facts, found, major)
     foreign = found.thin + found.full
-    count = f"{objects}" if found.complete else f"{objects} or more"
+    count = f"{objects}" if _saw_all(facts, found) else f"{objects} or more"
     beside = f" (GCC's plugin governs: {foreign} modules of LLVM bitcode are nothing to it)" if foreign else ""
     return Mode("gcc", demand, f"{count} objects with GCC IR{beside}, at most {demand} partitions; {origin}", asked, serial)
+
+
+def without_make() -> Mode:
+    """Decide for a GCC link whose lto-wrapper can run neither `$MAKE` nor make."""
+    return Mode("gcc", 1, "lto-wrapper has no make to run: partitions are compiled one by one")
+
+
+def _saw_all(facts: Facts, found: Findings) -> bool:
+    return found.complete and not facts.unread
 
 
 def _stays_ir(facts: Facts, found: Findings) -> bool:
     """lto-plugin.c: `rel` (IR out) when every input was claimed and the output is relocatable, unless -flinker-output says otherwise."""
     if facts.linker_output:
         return facts.linker_output == b"rel"
-    claimed_all = not (found.native or found.other or found.shared) and found.complete
+    claimed_all = not (found.native or found.other or found.shared) and _saw_all(facts, found)
     return facts.relocatable and claimed_all and not facts.sources
 
 
@@ -119,9 +122,9 @@ def gcc_asked(facts: Facts, found: Findings) -> tuple[int, bool, str]:
     """
     said = [flto.value for flto in facts.flto if flto.value is not None]
     if said:
-        return (*_flto_value(said[-1]), f"the link line says -flto={said[-1].decode('ascii', 'replace')}")
+        return (*flto_value(said[-1]), f"the link line says -flto={said[-1].decode('ascii', 'replace')}")
     recorded = [word[6:] for word in found.recorded if word.startswith(b"-flto=")]
-    values = [_flto_value(value) for value in recorded]
+    values = [flto_value(value) for value in recorded]
     if any(ceiling == 0 and not serial for ceiling, serial in values):
         return 0, False, "the objects recorded -flto=auto or jobserver"
     numbers = [ceiling for ceiling, serial in values if not serial]
@@ -130,7 +133,12 @@ def gcc_asked(facts: Facts, found: Findings) -> tuple[int, bool, str]:
     return 0, True, "nobody asked for more than one job"
 
 
-def _flto_value(value: bytes) -> tuple[int, bool]:
+def asks_for_jobs(said: Said) -> bool:
+    """Tell whether a -flto=X asks for more than one job."""
+    return not flto_value(said.value or b"")[1]
+
+
+def flto_value(value: bytes) -> tuple[int, bool]:
     """Return (ceiling or 0, serial) as lto-wrapper reads X: atoi, so that 08 is 8, 3x is 3, and anything else is serial."""
     if value in (b"auto", b"jobserver"):
         return 0, False
@@ -157,7 +165,7 @@ def _gcc_partitions(facts: Facts, found: Findings, major: int) -> int:
     if not _balanced(facts) or facts.sources:
         # A source that is compiled on the way adds IR that nobody has seen yet.
         return max(2, objects, most or findings.default_partitions(major))
-    if not found.complete:
+    if not _saw_all(facts, found):
         return most or findings.default_partitions(major)
     return findings.gcc_partitions(found.gcc_bytes, major, most, facts.params.get(b"lto-min-partition", 0))
 

@@ -10,12 +10,15 @@ Pure: facts and a number in, Edits out. A line that ends in an option waiting fo
 
 from __future__ import annotations
 
+from .mode import asks_for_jobs
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..call.environment import Environment
     from ..command.argv import Facts, Said
     from ..command.read import Command
     from .budget import Decision
+    from .distributable import Spread
 
 
 class Edits:
@@ -64,7 +67,11 @@ def edits_for(
     number = min(number, asked or number)  # threads that no number bounds may be more than was asked for (C9)
     if auth:
         show_private(edits, auth, number, environment)
-        if command.collected is None:
+        if decision.lto != "gcc" and command.family == "clang":
+            for_driver(edits, facts, number, thin=False, linker=linker)
+        elif decision.lto != "gcc":
+            for_linker(edits, facts, number, command.family, thin=False)
+        elif command.collected is None:
             for_gcc(edits, facts, number)
         else:
             for_collected(edits, command.collected, number, environment.get(b"COLLECT_GCC_OPTIONS"))
@@ -72,7 +79,44 @@ def edits_for(
         for_driver(edits, facts, number, thin, linker, clang=command.family == "clang")
     else:
         for_linker(edits, facts, number, command.family, thin)
+    if auth and decision.spread is not None:
+        if decision.lto == "gcc":
+            run_for_make(edits, decision.spread, environment)
+        else:
+            hand_out(edits, facts, decision.spread, driver=command.family == "clang")
     return edits
+
+
+MAKE = b"_LDSHIM_MAKE"  # what $MAKE was, for what is not lto-wrapper's makefile (backends/gcc.py)
+_SPECIAL = b" \t\n\v\f\r'\"\\"
+
+
+def run_for_make(edits: Edits, spread: Spread, environment: Environment) -> None:
+    """Have lto-wrapper run us for make. It splits $MAKE as libiberty's buildargv does: a backslash makes any byte plain.
+
+    First it asks whether there is a make, by the first word and --version alone: the interpreter answers that without starting.
+    """
+    own = [_escaped(word) for word in (*spread.python, spread.place + b"/make.py")]
+    make = environment.get(b"MAKE")
+    if own[-1] not in make:  # else it is ours already, out of a link that is over
+        edits.variables[MAKE] = make or None
+        edits.variables[b"MAKE"] = b" ".join(own)
+
+
+def _escaped(word: bytes) -> bytes:
+    return b"".join(b"\\%c" % byte if byte in _SPECIAL else b"%c" % byte for byte in word)
+
+
+def hand_out(edits: Edits, facts: Facts, spread: Spread, *, driver: bool) -> None:
+    """Have lld hand its ThinLTO backends out to us; neither it nor a driver passes a word through a shell."""
+    option = b"--thinlto-distributor"
+    words = [
+        b"%b=%b" % (option, spread.python[0]),
+        *(b"%b-arg=%b" % (option, word) for word in (*spread.python[1:], spread.place + b"/distributor.py")),
+        b"--thinlto-remote-compiler=" + spread.compiler,
+        *(b"--thinlto-remote-compiler-arg=" + word for word in spread.mends),
+    ]
+    edits.add(facts, [each for word in words for each in ((b"-Xlinker", word) if driver else (word,))])
 
 
 def for_gcc(edits: Edits, facts: Facts, number: int) -> None:
@@ -94,13 +138,6 @@ def for_collected(edits: Edits, facts: Facts, number: int, collect_gcc_options: 
         from ..command import collect  # noqa: PLC0415  only a linker below collect2 gets here
 
         edits.variables[b"COLLECT_GCC_OPTIONS"] = collect.replace(collect_gcc_options, replacements)
-
-
-def asks_for_jobs(said: Said) -> bool:
-    """Tell whether a -flto=X asks for more than one job: auto, jobserver, or a number above 1 as atoi reads it."""
-    value = said.value or b""
-    digits = value[: len(value) - len(value.lstrip(b"0123456789"))][:9]
-    return value in (b"auto", b"jobserver") or (digits != b"" and int(digits) > 1)
 
 
 def show_private(edits: Edits, auth: bytes, number: int, environment: Environment) -> None:

@@ -19,6 +19,10 @@ S_IFREG = 0o100000
 # Raw bitcode and its wrapper; archives and thin ones. Here because what reads them is only imported for an input that starts so.
 BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")
 ARCHIVE, THIN_ARCHIVE = b"!<arch>\n", b"!<thin>\n"
+# IMAGE_FILE_MACHINE_*, little-endian, begins a COFF object: i386, x86_64, ARM (Thumb-2), ARM64, ARM64EC, ARM64X. No text begins so. An
+# anonymous object has none: a member of an import library, big-obj, what MSVC's own LTO leaves. An image (DLL, EXE) begins as DOS did.
+COFF = (b"\x4c\x01", b"\x64\x86", b"\xc4\x01", b"\x64\xaa", b"\x41\xa6", b"\x4e\xa6", b"\0\0\xff\xff")
+PE_IMAGE = b"MZ"
 
 RESPONSE_FILE_BYTES = 64 << 20
 
@@ -102,6 +106,19 @@ def stat_regular(path: bytes) -> os.stat_result | None:
     except (OSError, ValueError):  # ValueError: a NUL in the path
         return None
     return found if found.st_mode & S_IFMT == S_IFREG else None
+
+
+def is_read_once(path: bytes) -> bool:
+    """Tell whether path is a pipe, FIFO, socket, terminal or another device: reading it, or opening it, takes something from the tool.
+
+    /dev/null is none: everybody finds the same there.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return False
+    kind = found.st_mode & S_IFMT
+    return kind not in (S_IFREG, 0o040000) and not (kind == 0o020000 and found.st_rdev == os.makedev(1, 3))
 
 
 def why_not_regular(path: bytes) -> str:

@@ -34,13 +34,14 @@ class Findings:
     other: anything else, such as linker scripts, and what is missing, unreadable or corrupt;
     complete: False when reading stopped because the answer could not change any more, or at a bound (then reasons says which);
     seen_bytes: of the objects that were looked at, unread_bytes: an estimate of those that were not, without libraries;
-    bytes_read: by us, from all files; reasons: notes worth logging.
+    bytes_read: by us, from all files; reasons: notes worth logging;
+    unmeasured: a module whose backend nobody compared (bitcode.is_measured), "" for none; only where that was asked for.
     """
 
     __slots__ = (
         "bytes_read", "complete", "fat_bytes", "fat_full", "fat_thin", "full", "gcc_bytes", "gcc_fat", "gcc_major", "gcc_slim",
         "llvm_bytes", "native", "native_bytes", "other", "reasons", "recorded", "seen_bytes", "shared", "split", "thin", "unified",
-        "unread_bytes",
+        "unmeasured", "unread_bytes",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class Findings:
         self.complete = True
         self.bytes_read = 0
         self.reasons: list[str] = []
+        self.unmeasured = ""
 
     def in_all(self, read: int) -> int:
         """Estimate how many bytes of some kind the link has, from those that were read: the rest is taken to be like what was seen."""

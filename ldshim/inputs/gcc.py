@@ -16,8 +16,40 @@ from .elf import GCC_PREFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .elf import Object
+    from typing import Protocol
+
     from .extent import Extent
+
+    class Object(Protocol):
+        """What the reader of a format (elf.py, coff.py) tells about the sections of an object. They are numbers; headers are believed."""
+
+        excluded: bytes  # for each section 1 if the linker leaves it out, else 0
+
+        @property
+        def order(self) -> str:
+            """The byte order, as struct spells it."""
+
+        def first(self, prefix: bytes) -> int:
+            """Return the section whose name starts with prefix and stands first, or -1."""
+
+        def last(self, prefix: bytes) -> int:
+            """Return the one that stands last, or -1."""
+
+        def every(self, prefix: bytes) -> list[int]:
+            """Return all of them, in their order."""
+
+        def named(self, index: int, prefix: bytes) -> bool:
+            """Tell whether the name of this section starts with prefix; no section is negative."""
+
+        def place(self, index: int) -> tuple[int, int]:
+            """Return where the content of a section is, and its size."""
+
+        def content(self, extent: Extent, index: int, limit: int) -> bytes:
+            """Read the content of a section, at most limit bytes."""
+
+        def has_code(self) -> bool:
+            """Tell whether any section holds instructions."""
+
 
 _CLAIM = b".gnu.lto_.symtab"
 _HEADER = b".gnu.lto_.lto."
@@ -57,7 +89,7 @@ def read(extent: Extent, found: Object) -> Traces | None:
         out.options = found.content(extent, at, OPTIONS_LIMIT)
     out.size = min(_size(found, at), extent.size)
     merged = out.options.count(b"\0") != 1  # as many units as strings; `ld -r` joins the strings in one section
-    header = _HEADERS[found.layout.order]
+    header = _HEADERS[found.order]
     known = False
     for index in found.every(_HEADER)[:HEADERS_LIMIT] if merged else (found.first(_HEADER),):
         data = found.content(extent, index, header.size) if index >= 0 else b""
@@ -83,11 +115,11 @@ def _size(found: Object, last: int) -> int:
     if found.excluded.rfind(1) != last:
         last = found.last(GCC_PREFIX)
     if 0 <= first <= last and 0 not in found.excluded[first : last + 1]:
-        _, _, _, end, size, _ = found.header(last)
-        run = end + size - found.header(first)[3]
+        end, size = found.place(last)
+        run = end + size - found.place(first)[0]
         if run > 0:
             return run
-    return sum(found.header(index)[4] for index in found.every(GCC_PREFIX))
+    return sum(found.place(index)[1] for index in found.every(GCC_PREFIX))
 
 
 def flto_words(options: bytes) -> list[bytes]:

@@ -28,6 +28,8 @@ from . import elf, libraries
 from .extent import (
     ARCHIVE,
     BITCODE,
+    COFF,
+    PE_IMAGE,
     THIN_ARCHIVE,
     ExhaustedError,
     Extent,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
     from ..command.argv import Input
     from .bitcode import Modules
-    from .gcc import Traces
+    from .gcc import Object, Traces
 
 READ_LIMIT = 256 << 20
 STEPS_LIMIT = 1_000_000  # three seconds
@@ -61,13 +63,15 @@ def scan(
     sysroot: bytes = b"",
     enough: int | EnoughOfGcc = 0,
     want_libraries: bool = True,
+    measured: bool = False,
 ) -> Findings:
     """Say what the inputs of a link are. Never raises, never blocks, reads at most READ_LIMIT bytes.
 
     library_dirs: -L, in order, the only places where -l is looked up; sysroot: for `=` in them; want_libraries: look at -l inputs too;
-    enough: stop once that many ThinLTO modules were seen, 0 for never, or once there is enough of GCC's IR.
+    enough: stop once that many ThinLTO modules were seen, 0 for never, or once there is enough of GCC's IR; measured: look for a module
+    that is not one (Findings.unmeasured).
     """
-    walk = _Walk(libraries.directories(library_dirs, sysroot), sysroot, enough)
+    walk = _Walk(libraries.directories(library_dirs, sysroot), sysroot, enough, measured)
     out = walk.findings
     try:
         # Operands first: they hold the modules that are certainly linked, so enough is reached sooner.
@@ -111,11 +115,12 @@ class _Walk:
     """One scan under way. done: the answer cannot change any more."""
 
     __slots__ = (
-        "asked", "dirs", "done", "enough", "enough_gcc", "findings", "meter", "objects", "options", "read_bitcode", "read_gcc", "seen",
-        "sysroot",
+        "asked", "dirs", "done", "enough", "enough_gcc", "findings", "measured", "meter", "objects", "options", "read_bitcode", "read_gcc",
+        "seen", "sysroot",
     )  # fmt: skip
 
-    def __init__(self, dirs: Sequence[bytes], sysroot: bytes, enough: int | EnoughOfGcc) -> None:
+    def __init__(self, dirs: Sequence[bytes], sysroot: bytes, enough: int | EnoughOfGcc, measured: bool) -> None:
+        self.measured = measured
         self.dirs = dirs
         self.sysroot = sysroot
         self.enough = self.enough_gcc = 0
@@ -131,7 +136,7 @@ class _Walk:
         self.seen: set[tuple[int, int]] = set()  # device and inode of the files met: an archive named ten times is read once, a cycle ends
         # The IR readers are half of what a plain link would import here, and an import statement that finds its module costs 1 us.
         self.read_bitcode: Callable[[Extent], Modules] | None = None
-        self.read_gcc: Callable[[Extent, elf.Object], Traces | None] | None = None
+        self.read_gcc: Callable[[Extent, Object], Traces | None] | None = None
         self.options: set[bytes] = set()  # recorded options met: a thousand objects mostly share one string
 
     def library(self, name: bytes, static: bool, depth: int = 0) -> None:
@@ -173,8 +178,7 @@ class _Walk:
     def _fault(self, path: bytes, member: bytes, error: MalformedError | OSError) -> None:
         self.findings.other += 1
         problem = (error.strerror or "unreadable") if isinstance(error, OSError) else str(error)
-        name = b"%b(%b)" % (path, member) if member else path
-        self.findings.note(f"{name.decode('utf-8', 'backslashreplace')}: {problem}")
+        self.findings.note(f"{_shown(path, member)}: {problem}")
 
     def _extent(self, extent: Extent, path: bytes, member: bytes, depth: int) -> None:
         """Look at one file or member, by its magic."""
@@ -184,11 +188,15 @@ class _Walk:
         head = extent.head
         try:
             if head.startswith(elf.MAGIC):
-                self._elf(extent)
+                self._elf(extent, path, member)
             elif head.startswith(BITCODE):
                 self._bitcode(extent, path, member)
             elif head.startswith((ARCHIVE, THIN_ARCHIVE)):
                 self._archive(extent, path, member, depth)
+            elif head.startswith(COFF):
+                self._coff(extent)
+            elif head.startswith(PE_IMAGE):
+                self.findings.shared += 1
             elif not member:
                 self._script(extent, path, depth)
             else:
@@ -196,7 +204,7 @@ class _Walk:
         except (MalformedError, OSError) as error:
             self._fault(path, member, error)
 
-    def _elf(self, extent: Extent) -> None:
+    def _elf(self, extent: Extent, path: bytes, member: bytes) -> None:
         out = self.findings
         out.seen_bytes += extent.size
         found = elf.read(extent)
@@ -204,12 +212,22 @@ class _Walk:
             out.shared += 1
             return
         claimed = found.gcc and self._gcc(extent, found)
-        fat = found.fat and self._fat(extent, found)
+        fat = found.fat and self._fat(extent, found, path, member)
         if not claimed and not fat:
             out.native += 1
             out.native_bytes += extent.size
 
-    def _gcc(self, extent: Extent, found: elf.Object) -> bool:
+    def _coff(self, extent: Extent) -> None:
+        from . import coff  # noqa: PLC0415  only MinGW's and Cygwin's links need it
+
+        out = self.findings
+        out.seen_bytes += extent.size
+        found = coff.read(extent)
+        if found is None or not self._gcc(extent, found):
+            out.native += 1
+            out.native_bytes += extent.size
+
+    def _gcc(self, extent: Extent, found: Object) -> bool:
         """Count what GCC's plugin would claim. Returns whether it would."""
         if self.read_gcc is None:
             from .gcc import read  # noqa: PLC0415
@@ -235,7 +253,7 @@ class _Walk:
             self.done = True
         return True
 
-    def _fat(self, extent: Extent, found: elf.Object) -> bool:
+    def _fat(self, extent: Extent, found: elf.Object, path: bytes, member: bytes) -> bool:
         """Count the modules in `.llvm.lto` sections. Returns whether there are any."""
         out = self.findings
         any_module = False
@@ -248,32 +266,35 @@ class _Walk:
                 continue
             any_module = True
             out.fat_bytes += inner.size
-            modules = self._modules(inner)
+            modules = self._modules(inner, path, member)
             out.fat_thin += modules.thin
             out.fat_full += modules.full
         return any_module
 
-    def _modules(self, extent: Extent) -> Modules:
+    def _modules(self, extent: Extent, path: bytes, member: bytes) -> Modules:
         if self.read_bitcode is None:
             from .bitcode import read  # noqa: PLC0415
 
             self.read_bitcode = read
         modules = self.read_bitcode(extent)
         out = self.findings
+        if self.measured and not out.unmeasured:
+            from .bitcode import is_measured  # noqa: PLC0415  only a link whose backends may run as processes
+
+            out.unmeasured = "" if is_measured(extent) else _shown(path, member)
         out.unified = out.unified or modules.unified
         out.split = out.split or modules.split
         return modules
 
     def _bitcode(self, extent: Extent, path: bytes, member: bytes) -> None:
         out = self.findings
-        modules = self._modules(extent)
+        modules = self._modules(extent, path, member)
         out.thin += modules.thin
         out.full += modules.full
         out.llvm_bytes += extent.size
         out.seen_bytes += extent.size
         if modules.note:
-            name = b"%b(%b)" % (path, member) if member else path
-            out.note(f"{name.decode('utf-8', 'backslashreplace')}: {modules.note}")
+            out.note(f"{_shown(path, member)}: {modules.note}")
         if self.enough and out.thin >= self.enough:
             self.done = True
 
@@ -305,3 +326,7 @@ class _Walk:
                 if found is not None:
                     self._file(candidate, found, depth + 1)
                     break
+
+
+def _shown(path: bytes, member: bytes) -> str:
+    return (b"%b(%b)" % (path, member) if member else path).decode("utf-8", "backslashreplace")

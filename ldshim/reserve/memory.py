@@ -17,7 +17,7 @@ import os
 from ..call.environment import slurp
 from . import cgroups
 
-_NO_LIMIT = 1 << 62  # v1 says "none" as 0x7FFFFFFFFFFFF000
+NO_LIMIT = 1 << 62  # v1 says "none" as 0x7FFFFFFFFFFFF000
 HOST = b""
 FLOOR = 64 << 20
 FLOOR_SHARE = 32
@@ -75,7 +75,7 @@ def _of_cgroup(directory: bytes, version: int) -> Ceiling | None:
     else:
         limits = [cgroups.number(directory + b"/memory.limit_in_bytes")]
         use_name, prefix = b"/memory.usage_in_bytes", b"total_"
-    set_limits = [limit for limit in limits if limit is not None and 0 <= limit < _NO_LIMIT]
+    set_limits = [limit for limit in limits if limit is not None and 0 <= limit < NO_LIMIT]
     use = cgroups.number(directory + use_name) if set_limits else None
     if use is None:
         return None

@@ -27,7 +27,7 @@ import time
 
 from ..call import clock, processes
 from ..call.descriptors import nowhere
-from ..call.real_tool import kind_of, program_name
+from ..call.real_tool import kind_of, unversioned
 from ..reserve.lease import IDLE_SECONDS
 from .history import History
 
@@ -154,9 +154,8 @@ def _begin(link: Link, reservation: Reservation) -> Policy | str:
         from .gcc_valve import Valve  # noqa: PLC0415  termios, and only GCC needs it
 
         lease.grow(0)  # where slots are shared, the implicit thread counts as well
-        make = program_name((environment.get(b"MAKE").split() or [b"make"])[0])
         confine_wpa = None if reservation.wpa_asks else _confine_wpa(reservation, lease)
-        return Valve(link.pid, reservation.pipe, lease, reservation.most, make, confine_wpa)
+        return Valve(link.pid, reservation.pipe, lease, reservation.most, reservation.pipe.make, confine_wpa)
     if reservation.policy == "confine":
         from .confinement import confine  # noqa: PLC0415  only linkers with a fixed number of threads need it
 
@@ -349,7 +348,5 @@ def _held_by_a_tool(link: Link) -> bool:
 
 def is_tool(name: bytes) -> bool:
     """Tell whether an executable's base name is one of a link's tools, with any target prefix and version suffix."""
-    stem, dash, version = name.rpartition(b"-")
-    if dash and version.replace(b".", b"").isdigit():
-        name = stem
+    name = unversioned(name)
     return name in _TOOLS or name.rpartition(b"-")[2] in _TOOLS or bool(kind_of(name))

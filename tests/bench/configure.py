@@ -21,8 +21,8 @@ from pathlib import Path
 
 from tests.bench import samples
 from tests.bench.workload import ROOT
-from tests.program import bare_environment
-from tests.tools import need
+from tests.support.program import bare_environment
+from tests.support.tools import need
 
 BARE, FARM = "bare", "farm first on PATH"
 FLAGS = {"-O2": "-O2", "-O2 -flto=auto": "-O2 -flto=auto -ffat-lto-objects"}

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.bench import samples, workload
 from tests.bench.workload import Bench
-from tests.pool import Pool
+from tests.support.pool import Pool
 
 SPIN = [sys.executable, "-IS", "-c", "while True: pass"]
 SERIAL, ELASTIC, FIXED, BARE = "one thread, idle machine", "elastic", "fixed at the start", "bare"

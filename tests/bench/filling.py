@@ -18,7 +18,7 @@ import time
 
 from tests.bench import run, samples, workload
 from tests.bench.workload import Bench
-from tests.pool import Pool
+from tests.support.pool import Pool
 
 TARGET = 0.3
 SAMPLE_SECONDS = 0.005

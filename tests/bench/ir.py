@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from ldshim.command.argv import Input
 from ldshim.inputs.findings import LTO_PARTITIONS, enough_for
 from ldshim.inputs.scan import EnoughOfGcc, scan
-from tests.tools import CLANGS, GCCS, beside, need
+from tests.support.tools import CLANGS, GCCS, beside, need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,9 +19,9 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from tests import tools
 from tests.bench import run, samples
 from tests.bench.workload import PYTHON, ROOT, environment, make_farm
+from tests.support import tools
 
 OPTIONS = {"-e": ("64BIT", "LTO_CLANG_THIN"), "-d": ("LTO_NONE",)}
 AUTO = "bare, its default"

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from tests.pool import Pool
+from tests.support.pool import Pool
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LINKS = 64

@@ -29,8 +29,8 @@ from ldshim.command.argv import Input
 from ldshim.decide import memory_estimate
 from ldshim.inputs import scan
 from ldshim.inputs.findings import LTO_PARTITIONS
-from tests import tools
-from tests.program import FIXTURE, bare_environment
+from tests.support import tools
+from tests.support.program import FIXTURE, bare_environment
 
 if TYPE_CHECKING:
     from ldshim.inputs.findings import Findings

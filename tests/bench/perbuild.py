@@ -7,7 +7,7 @@ Each row is a build of so many links of the same generated program under `make -
 bare with make's jobserver (`+` in the recipe; GCC alone knows it), with every number that could make sense, and ldshim with and
 without `+`. Wall, CPU and switches are medians of timed builds. The peaks are those of more builds of each row that are watched
 (run.py says how): threads that wanted to run at once, CPUs that they could occupy, the LTRANS compilers of GCC that were alive at
-once, counted exactly at a gate that stands open (tests/observe.py), and memory, which differs by some per cent with the partitions
+once, counted exactly at a gate that stands open (tests/support/observe.py), and memory, which differs by some per cent with the partitions
 that happen to meet: one watched build shows less than the peak. The threads of one process count for no more than the
 CPUs that it may use, for the kernel can run no more of them; make, sh and the watcher do not count. That number, and LTRANS, are what
 is compared with -j at the end. Memory is compared with that of the bare link, which one link alone cannot undercut: 2 % are allowed. Where
@@ -25,10 +25,10 @@ import statistics
 import subprocess
 from functools import partial
 
-from tests import tools
 from tests.bench import run, samples, workload
 from tests.bench.workload import Bench, Workload
-from tests.observe import Gate
+from tests.support import tools
+from tests.support.observe import Gate
 
 AUTO = "bare, its default"
 JOBSERVER = "bare, -flto=jobserver, with +"

@@ -25,11 +25,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tests import tools
 from tests.bench.memory import CXX
-from tests.container import Container
-from tests.program import bare_environment
-from tests.shim import Shim
+from tests.support import tools
+from tests.support.container import Container
+from tests.support.program import bare_environment
+from tests.support.shim import Shim
 
 AGAIN = "ldshim, the second time"
 KINDS = ("gcc", "thin", "lld", "bfd")

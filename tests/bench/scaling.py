@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from tests.bench import run, samples
 from tests.bench.percall import Place, calm
-from tests.pool import Pool
-from tests.tools import CLANGS, need
+from tests.support.pool import Pool
+from tests.support.tools import CLANGS, need
 
 OBJECTS = (10, 30, 100, 300, 1000, 3000)
 TOKENS = (1, 2, 4, 8, 16, 32, 64)

@@ -21,7 +21,7 @@ from functools import partial
 
 from tests.bench import run, samples, workload
 from tests.bench.workload import Bench, Workload
-from tests.pool import Pool
+from tests.support.pool import Pool
 
 AUTO = "bare, its default"
 STATIC = "bare, {} threads each"

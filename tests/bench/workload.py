@@ -15,8 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import tools
-from tests.program import bare_environment
+from tests.support import tools
+from tests.support.program import bare_environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PYTHON = getattr(sys, "_base_executable", sys.executable)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fuzz the readers of ldshim/ir with atheris: bitcode, ELF with GCC's sections, archives.
 
-    python tests/fuzz/fuzz_ir.py bitcode|elf|archive [libFuzzer options] [corpus directories]
+    python tests/fuzz/fuzz_ir.py bitcode|elf|coff|archive [libFuzzer options] [corpus directories]
     python tests/fuzz/fuzz_ir.py elf -max_total_time=600
 
 The fixtures are the seeds. A reader may raise MalformedError, and nothing else; a run of the whole scan may raise nothing and must keep to
@@ -22,14 +22,15 @@ sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["ldshim"]):
     from ldshim.command.argv import Input
-    from ldshim.inputs import archive, bitcode, elf, gcc
-    from ldshim.inputs.extent import ARCHIVE, THIN_ARCHIVE, Extent, MalformedError, Meter, open_regular
+    from ldshim.inputs import archive, bitcode, coff, elf, gcc
+    from ldshim.inputs.extent import ARCHIVE, COFF, THIN_ARCHIVE, Extent, MalformedError, Meter, open_regular
     from ldshim.inputs.scan import scan
 
 SEEDS = {
     "bitcode": ("thin.o", "full.o", "plain.bc", "unified.o", "wrapped.bc", "thin-module-that-ends-at-once.o"),
     "elf": ("slim.o", "fat.o", "merged.o", "native.o", "native-i386.o", "native-powerpc.o", "fat-thin.o"),
-    "archive": ("gnu.a", "bsd.a", "thin-archive.a"),
+    "coff": ("coff-slim.o", "coff-fat.o", "coff-big.o", "coff-merged.o", "coff-native.o", "coff-slim-name-in-base64.o"),
+    "archive": ("gnu.a", "bsd.a", "thin-archive.a", "coff.a", "coff-import.dll.a"),
 }
 
 
@@ -43,11 +44,23 @@ def bitcode_once(extent: Extent) -> None:
 def elf_once(extent: Extent) -> None:
     """Read one input as an object, with what GCC left in it."""
     if extent.head.startswith(elf.MAGIC):
-        found = elf.read(extent)
-        traces = gcc.read(extent, found)
-        if traces is not None:
-            gcc.flto_words(traces.options)
-            assert traces.size <= extent.size
+        traces_once(extent, elf.read(extent))
+
+
+def coff_once(extent: Extent) -> None:
+    """Do the same with a COFF object."""
+    if extent.head.startswith(COFF):
+        found = coff.read(extent)
+        if found is not None:
+            traces_once(extent, found)
+
+
+def traces_once(extent: Extent, found: gcc.Object) -> None:
+    """Read what GCC left."""
+    traces = gcc.read(extent, found)
+    if traces is not None:
+        gcc.flto_words(traces.options)
+        assert traces.size <= extent.size
 
 
 def archive_once(extent: Extent) -> None:
@@ -57,7 +70,7 @@ def archive_once(extent: Extent) -> None:
             assert member.data is None or member.data.size <= extent.size
 
 
-READERS = {"bitcode": bitcode_once, "elf": elf_once, "archive": archive_once}
+READERS = {"bitcode": bitcode_once, "elf": elf_once, "coff": coff_once, "archive": archive_once}
 
 
 def main() -> None:

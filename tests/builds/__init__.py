@@ -1,0 +1,1 @@
+"""Real builds: the build systems of the documents, packages, installations."""

@@ -1,0 +1,1 @@
+"""Real links: compilers and linkers, bare and through ldshim."""

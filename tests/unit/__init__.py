@@ -1,0 +1,1 @@
+"""What is pure, or needs nothing but this process: parsers, tables, decisions."""
