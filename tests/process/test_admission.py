@@ -21,6 +21,7 @@ from tests.support import surroundings, tools
 from tests.support.container import Container
 from tests.support.flight import wait_for
 from tests.support.pool import Pool
+from tests.support.shim import ROOT
 from tests.support.waiting import Links
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def test_nobody_waits_longer_than_asked(links: Links, seconds: str, clocks: tupl
 def sparse(place: Path, size: int) -> str:
     """Make an object without IR that is said to be so large, and takes no room."""
     path = place / f"large-{size}.o"
-    path.write_bytes((Path(__file__).parent.parent / "fixtures" / "ir" / "native.o").read_bytes())
+    path.write_bytes((ROOT / "fixtures" / "ir" / "native.o").read_bytes())
     os.truncate(path, size)
     return str(path)
 

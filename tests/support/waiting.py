@@ -117,5 +117,4 @@ class Links:
             if link.process.poll() is None:
                 link.process.send_signal(signal.SIGKILL)
                 link.process.wait(60)
-        wait_for(lambda: not self.wardens())
-        assert [] == self.promises()
+        wait_for(lambda: not (self.wardens() or self.promises()))  # a process that ends loses its environment before its locks
