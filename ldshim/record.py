@@ -44,6 +44,7 @@ def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: st
         policy=grant.policy,
         pool=source.lease.pool if source is not None else "",
         pool_size=source.client.jobs if source is not None and source.client is not None else 0,
+        queued=round(analysis.queued, 3),
         reason=_reason(decision, grant),
         argv=[os.fsdecode(argument) for argument in call.argv(edits.apply(call.args))],
         env={os.fsdecode(name): None if value is None else os.fsdecode(value) for name, value in _variables(call, edits).items()},
