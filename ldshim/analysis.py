@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .call.environment import Environment, Settings
     from .call.lto_make import Make
     from .call.real_tool import Call
-    from .command.argv import Words
+    from .command.argv import Arguments
     from .command.read import Command
     from .decide.distributable import Spread
     from .decide.mode import Mode
@@ -241,7 +241,7 @@ def find_make(environment: Environment, path: bytes | None = None, major: int = 
     if any(byte in value for byte in b"'\"\\"):
         from .command import rspfile  # noqa: PLC0415  $MAKE is one plain word nearly always
 
-        words = rspfile.words(value, "gnu-old" if major < 15 else "gnu-new")
+        words = rspfile.split(value, "gnu-old" if major < 15 else "gnu-new")
     return lto_make.find(words, environment, path)
 
 
@@ -327,9 +327,9 @@ def _spread(call: Call, before: Analysis, linker: Tool, environment: Environment
     return distributable.Spread(python, place, compiler, verdict.mends), f"; backends as processes of {os.fsdecode(compiler)}"
 
 
-def _linker_line(call: Call, tool: Tool, command: Command, environment: Environment) -> tuple[bytes, Words] | str:
+def _linker_line(call: Call, tool: Tool, command: Command, environment: Environment) -> tuple[bytes, Arguments] | str:
     """Return the path of lld and the words it will read, those that a driver gives it as well, or why they are not known."""
-    from .command.argv import Words  # noqa: PLC0415
+    from .command.argv import Arguments  # noqa: PLC0415
     from .inputs.extent import read_regular  # noqa: PLC0415
 
     if tool.family == "lld":
@@ -339,7 +339,7 @@ def _linker_line(call: Call, tool: Tool, command: Command, environment: Environm
     said = tool_family.linker_line(call.real, call.args, environment, call.path)
     if not said or is_ldshim(said[0], own_stat()):
         return "the driver does not say which linker it would run"
-    return said[0], Words.plain(said[1:])
+    return said[0], Arguments.plain(said[1:])
 
 
 def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:

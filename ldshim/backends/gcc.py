@@ -171,6 +171,6 @@ def _become_make(args: Sequence[bytes], environment: Environment) -> NoReturn:
 
     watched.restore_defaults()
     make = environment.get(_MAKE)
-    words = rspfile.words(make, "gnu-old") or [b"make"]
+    words = rspfile.split(make, "gnu-old") or [b"make"]
     changed = environment.changed({b"MAKE": make or None, _MAKE: None})
     os.execvpe(words[0], [*words, *args], dict(zip(changed.keys(), changed.values())))

@@ -1,11 +1,11 @@
-"""The environment of the call, as bytes, and every LDSHIM_* variable, read once.
+"""Read the environment of the call, as bytes, and every LDSHIM_* variable, once.
 
-Python is not allowed to touch what the real tool will see: under LANG=C it exports LC_CTYPE before our first line runs, and
-os.environ drops duplicates. So the environment comes from /proc/self/environ, which the kernel wrote at exec, and is handed on as
-the same list of pairs with only our edits in it.
+The real tool must see the environment of the bare call. But under LANG=C Python exports LC_CTYPE before ldshim's first statement, and
+os.environ drops duplicates. So the environment comes from /proc/self/environ, which the kernel wrote at exec. The tool gets the same list
+of pairs, with ldshim's edits in it.
 
-A malformed LDSHIM_* value never stops a link: it yields one line that names the variable, the value and what is accepted, and the
-default holds.
+A malformed LDSHIM_* value never stops a link. It causes one line that names the variable, the value and what is accepted, and the default
+is used.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-# Variables by which the dynamic linker or the C library would change what Python loads, prints or does at its start (ld.so(8), environ of
-# glibc's manual). The launchers move them aside before they start Python, to ASIDE_PREFIX + name, and `read` gives them their names back.
+# Variables by which the dynamic linker or the C library changes what Python loads, prints or does at its start (ld.so(8), environ of
+# glibc's manual). The launchers rename them to ASIDE_PREFIX + name before they start Python, and read_environment restores the names.
 ASIDE = (
     *(b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT", b"LD_BIND_NOW", b"LD_DEBUG", b"LD_DEBUG_OUTPUT", b"LD_DYNAMIC_WEAK"),
     *(b"LD_HWCAP_MASK", b"LD_ORIGIN_PATH", b"LD_PROFILE", b"LD_PROFILE_OUTPUT", b"LD_SHOW_AUXV", b"LD_VERBOSE", b"LD_WARN"),
@@ -28,10 +28,10 @@ ASIDE_PREFIX = b"_LDSHIM_ASIDE_"
 
 
 class Environment:
-    """An environment block: ordered (name, value) pairs, duplicates kept.
+    """An environment block: ordered (name, value) pairs, duplicates included.
 
-    It is a mapping as far as os.execve needs one (len, keys, values). `get` answers as getenv does: the first of several wins.
-    Entries without `=` cannot be handed to execve and are dropped on reading.
+    It is a mapping as far as os.execve needs one (len, keys, values). `get` returns the first of several values, as getenv does. An entry
+    without `=` cannot be passed to execve, so it is dropped on reading.
     """
 
     __slots__ = ("pairs",)
@@ -89,7 +89,7 @@ def read_environment(proc: bytes = b"/proc") -> Environment:
         return Environment(as_given(_as_it_was(list(os.environb.items()))))
     pairs = []
     for entry in block.split(b"\0"):
-        # The search starts at 1: a name may begin with `=` as far as execve is concerned.
+        # The search starts at 1, because execve accepts a name that begins with `=`.
         cut = entry.find(b"=", 1)
         if cut > 0:
             pairs.append((entry[:cut], entry[cut + 1 :]))
@@ -97,16 +97,16 @@ def read_environment(proc: bytes = b"/proc") -> Environment:
 
 
 def as_given(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Give the variables that a launcher moved aside their names back; one that a preloaded library has put there again goes."""
-    back = {name[len(ASIDE_PREFIX) :] for name, _ in pairs if name.startswith(ASIDE_PREFIX)}
-    if not back:
+    """Restore the names of the variables that a launcher renamed. One that a preloaded library has set again is dropped."""
+    renamed = {name[len(ASIDE_PREFIX) :] for name, _ in pairs if name.startswith(ASIDE_PREFIX)}
+    if not renamed:
         return pairs
-    kept = [(name, value) for name, value in pairs if name not in back]
-    return [(name[len(ASIDE_PREFIX) :] if name.startswith(ASIDE_PREFIX) else name, value) for name, value in kept]
+    remaining = [(name, value) for name, value in pairs if name not in renamed]
+    return [(name[len(ASIDE_PREFIX) :] if name.startswith(ASIDE_PREFIX) else name, value) for name, value in remaining]
 
 
 def _as_it_was(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Take out the LC_CTYPE that Python itself adds, at the end, where the locale is C (PEP 538): the tool's messages go by it."""
+    """Remove the LC_CTYPE that Python adds at the end where the locale is C (PEP 538): it would change the tool's messages."""
     values = dict(pairs)
     is_c = not values.get(b"LC_ALL") and values.get(b"LANG", b"") in (b"", b"C", b"POSIX")
     added = pairs[-1:] in ([(b"LC_CTYPE", b"C.UTF-8")], [(b"LC_CTYPE", b"C.utf8")], [(b"LC_CTYPE", b"UTF-8")])
@@ -114,12 +114,12 @@ def _as_it_was(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 
 def slurp(path: bytes) -> bytes:
-    """Read a whole small file (a /proc entry), however many reads it takes."""
+    """Read a whole small file (a /proc entry), in as many reads as it takes."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         parts: list[bytes] = []
         while True:
-            part = os.read(fd, 1 << 16)  # more would be a mapping of its own, for each read
+            part = os.read(fd, 1 << 16)  # for a larger buffer malloc would call mmap each time
             if not part:
                 return b"".join(parts)
             parts.append(part)
@@ -128,9 +128,9 @@ def slurp(path: bytes) -> bytes:
 
 
 def count(text: bytes) -> int:
-    """Read a number that somebody else wrote: plain digits, at most nine; 0 for everything else.
+    """Parse a number from another program: plain digits, at most nine; 0 for everything else.
 
-    No pid, descriptor or number of jobs has more, and int() refuses 4300 digits (CPython 3.11).
+    No pid, descriptor or number of jobs has more, and int() raises for 4300 digits (CPython 3.11).
     """
     return int(text) if text.isdigit() and len(text) < 10 else 0
 
@@ -142,7 +142,7 @@ def _switch(value: bytes) -> bool:
 
 
 def _positive(value: bytes) -> int:
-    # int() would take b" 8_0 "; the tools that these numbers end up in do not.
+    # int() accepts b" 8_0 "; the tools that get these numbers do not.
     if not value.isdigit() or len(value) > 6 or int(value) < 1:
         raise ValueError
     return int(value)
@@ -209,7 +209,7 @@ VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
 
 
 class Settings:
-    """What the LDSHIM_* variables say. complaints: one line for each malformed value, ready for stderr."""
+    """The values of the LDSHIM_* variables. complaints: one line for each malformed value, for stderr."""
 
     __slots__ = (
         "complaints", "cpus", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "pressure",
@@ -251,9 +251,9 @@ def read_settings(environment: Environment) -> Settings:
     return out
 
 
-# Ceilings that other tools' variables set on what we choose ourselves, where no jobserver is found (design §5).
+# Variables of package builders that are ceilings where no jobserver is found (design §5).
 def ceiling_from_builders(environment: Environment) -> tuple[int, str]:
-    """Return the lowest of DEB_BUILD_OPTIONS' parallel=N and RPM_BUILD_NCPUS with its origin; (0, "") when neither speaks."""
+    """Return the lowest of DEB_BUILD_OPTIONS' parallel=N and RPM_BUILD_NCPUS with its origin; (0, "") when neither is set."""
     words = environment.get(b"DEB_BUILD_OPTIONS").replace(b",", b" ").split()
     found = [(count(word[9:]), "DEB_BUILD_OPTIONS") for word in words if word.startswith(b"parallel=")]
     found.append((count(environment.get(b"RPM_BUILD_NCPUS")), "RPM_BUILD_NCPUS"))

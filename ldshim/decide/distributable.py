@@ -15,7 +15,7 @@ from ..command import lld
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..command.argv import Words
+    from ..command.argv import Arguments
     from ..inputs.findings import Findings
 
 OLDEST = 22  # lld 21 has the options, but nobody compared its bytes
@@ -99,7 +99,7 @@ ALWAYS = b"--no-default-config"  # a clang.cfg beside clang is nothing to lld
 
 
 class Verdict:
-    """Whether a line may be distributed. reason: why not, one clause, "" when it may; mends: words for the compiler."""
+    """Whether a line may be distributed. reason: why not, one clause, "" when it may; mends: arguments for the compiler."""
 
     __slots__ = ("mends", "reason")
 
@@ -108,8 +108,8 @@ class Verdict:
         self.mends = mends or []
 
 
-def judge(words: Words, major: int, pending: bool, found: Findings) -> Verdict:
-    """Judge one line of ld.lld. words: response files unfolded; major: of lld; pending: as Facts; found: all of its inputs."""
+def judge(arguments: Arguments, major: int, pending: bool, found: Findings) -> Verdict:
+    """Judge one line of ld.lld. arguments: response files expanded; major: of lld; pending: as Facts; found: all of its inputs."""
     if major < OLDEST:
         return Verdict(f"lld {major} was not compared: backends are handed out by lld {OLDEST} and later")
     if pending:
@@ -118,12 +118,12 @@ def judge(words: Words, major: int, pending: bool, found: Findings) -> Verdict:
         return Verdict("not all inputs could be read")
     if found.unmeasured:
         return Verdict(f"{found.unmeasured}: not a module for x86-64 that names its CPU, as clang writes them")
-    return _judge_options(words)
+    return _judge_options(arguments)
 
 
-def _judge_options(words: Words) -> Verdict:
+def _judge_options(arguments: Arguments) -> Verdict:
     pie, shared, mends = False, False, [ALWAYS]
-    for name, value, shown in _options(words):
+    for name, value, shown in _options(arguments):
         if name in SHARED:
             shared = True
         elif name in PIE or name in NOT_PIE:
@@ -138,11 +138,11 @@ def _judge_options(words: Words) -> Verdict:
     return Verdict("", [*dict.fromkeys(mends), *([] if pie or shared else [NO_PIE])])
 
 
-def _options(words: Words) -> list[tuple[bytes, bytes, bytes]]:
+def _options(arguments: Arguments) -> list[tuple[bytes, bytes, bytes]]:
     """List the options of a line: (name without dashes, value, as written)."""
     found = []
-    skip = 2 if words.text[:1] == [b"-flavor"] else 0
-    text, at = words.text, skip
+    skip = 2 if arguments.text[:1] == [b"-flavor"] else 0
+    text, at = arguments.text, skip
     while at < len(text):
         word = text[at]
         at += 1

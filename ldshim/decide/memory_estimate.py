@@ -1,25 +1,25 @@
-"""How much memory an LTO link of so many jobs will need, guessed from the size of its IR (C17). Pure.
+"""Estimate how much memory an LTO link of so many jobs needs, from the size of its IR (C17). Pure.
 
-The problem: a link that dies of its memory takes the build with it, and no linker says beforehand what it needs. The consequence: a guess
-of the form base + jobs x per job, with constants measured on real links, chosen so that no link of the table needed more than
-its guess. A guess that is too high costs speed only where memory is short; LDSHIM_MEM_PER_JOB replaces it.
+The problem: a link that runs out of memory fails the build, and no linker reports its need in advance. The consequence: an estimate of the
+form base + jobs x per job. Its constants are measured on real links, so that no link of the table needed more than its estimate. Too high
+an estimate slows a link only where memory is short. LDSHIM_MEM_PER_JOB replaces it.
 
-GCC: the base is what WPA holds beside a job's worth, about twice the IR as stored. A job is one LTRANS compiler: 24 MB before it has read
-anything, and up to 100 bytes for each stored (compressed) byte of its partition (zstd in one piece: 93, in three: 98, lua 20, C++ templates
-5, most of whose IR is duplicates). Partitions of small programs stay far above what the bound in inputs/findings.py says, so none is
-taken to be smaller than 100 kB.
+GCC: the base is the memory of WPA, about twice the IR as stored. A job is one LTRANS compiler: 24 MB before it reads anything, and up to
+100 bytes for each stored (compressed) byte of its partition (zstd in one partition: 93, in three: 98, lua 20, C++ templates 5, most of
+whose IR is duplicates). Partitions of small programs are far larger than the bound in inputs/findings.py, so each counts as at least 100
+kB.
 
-ThinLTO: the base is the symbols and the combined index. A job compiles one module and what it imports: up to 50 bytes for each byte of
-bitcode (zstd, one module: 60). Only the mean is known, so a job is given three times the mean, but no more than there is.
+ThinLTO: the base is the symbols and the combined index. A job compiles one module with its imports: up to 50 bytes for each byte of bitcode
+(zstd, one module: 60). Only the mean size is known, so a job counts as three times the mean, and at most as the whole.
 
-Where the scan stopped because the answer could not change, the size of the rest is estimated from the sizes of its files (Findings.in_all).
+Where the scan ended early, the size of the rest is estimated from the sizes of its files (Findings.in_all).
 
 Full LTO: the merged module, in one process; no number of jobs changes it.
 
 A plain link is two numbers, as multiples of its input: what the linker allocates, and the pages of input and output that it maps and
 comes back to. Without the second lld is not killed, but reads its input again and again (1.2 s free, over 60 s in a third of the memory).
 
-ldshim/doc/memory.md has the table of guesses and measurements; tests/bench/memory.py makes it.
+ldshim/doc/memory.md has the table of estimates and measurements; tests/bench/memory.py makes it.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _with_margin(size: int) -> int:
 
 
 def of_link(lto: str, found: Findings, demand: int, mem_per_job: int = 0) -> Footprint:
-    """Guess for one LTO link. lto: gcc, thin or full; demand: its mode's (GCC: partitions); mem_per_job: LDSHIM_MEM_PER_JOB, 0: unset."""
+    """Estimate for an LTO link. lto: gcc, thin, full; demand: of its mode (GCC: partitions); mem_per_job: LDSHIM_MEM_PER_JOB, 0: unset."""
     if mem_per_job:
         return Footprint(0, mem_per_job, " (LDSHIM_MEM_PER_JOB)")
     if lto == "gcc":
@@ -124,13 +124,13 @@ def of_link(lto: str, found: Findings, demand: int, mem_per_job: int = 0) -> Foo
 
 
 def of_gcc(size: int, partitions: int) -> Footprint:
-    """Guess for GCC. size: of the IR as stored, bytes; partitions: what the program is cut into at most."""
+    """Estimate for GCC. size: of the IR as stored, bytes; partitions: the most that GCC makes."""
     partition = min(size, max(GCC_LEAST_PARTITION, size // max(1, partitions)))
     return Footprint(GCC_BASE + GCC_BASE_PER_BYTE * size, GCC_JOB + GCC_JOB_PER_BYTE * partition)
 
 
 def of_thin(found: Findings) -> Footprint:
-    """Guess for ThinLTO, from the modules that were seen and the size of those that were not."""
+    """Estimate for ThinLTO, from the modules that were read and the size of those that were not."""
     modules, size = found.thin + found.full, found.llvm_bytes
     if not modules:
         modules, size = found.fat_thin + found.fat_full, found.fat_bytes
@@ -151,5 +151,5 @@ def of_plain(family: str, size: int) -> Footprint:
 
 
 def human(size: int) -> str:
-    """Write a size for people."""
+    """Return a size as text for people."""
     return f"{size / (1 << 30):.1f} GB" if size >= 1 << 30 else f"{size / MB:.0f} MB"

@@ -53,7 +53,7 @@ def test_both_sides_agree(place: Path, shell: tuple[str, ...], name: str) -> Non
     run = [os.fsencode(word) for word in (need(shell[0]), *shell[1:], str(place / "installed/bin/ldshim"), name)]
 
     @settings(max_examples=120, deadline=None, derandomize=True, database=None)
-    @given(agreement.words(name))
+    @given(agreement.arguments(name))
     def agree(args: list[bytes]) -> None:
         said = subprocess.run([*run, *args], env={"PATH": str(place / "tools")}, stdout=subprocess.PIPE, check=True).stdout
         assert agreement.expected(name, args) == (said == b"straight\n")

@@ -39,7 +39,7 @@ def test_a_jobserver_is_bounded_by_the_cpus_and_a_pin_is_not() -> None:
     pinned.jobs = 16
     got = [budget.for_lto(decided, settings, Lease(source), bounds, 16) for source in ("jobserver", "recovered", "slots", "none")]
     assert [2, 2, 2, 2] == [each.number for each in got]
-    assert [2, 2, 2, 2] == [each.told for each in got]
+    assert [2, 2, 2, 2] == [each.before_memory for each in got]
     assert got[0].reason.endswith("at most 2 by 2 CPUs")
     assert 16 == budget.for_lto(decided, pinned, None, bounds, 16).number
 

@@ -108,12 +108,12 @@ INPUTS = [b"lib.a(m 0.o at 2)", b"{command}"]
 )
 def test_a_prefix_is_filled_in(template: bytes, expected: list[bytes]) -> None:
     """Names with blanks, parentheses, quotes and braces stay whole, wherever they are put in."""
-    assert expected == prefix.expanded(rspfile.words(template, "gnu-new"), ARGV, INPUTS, [b"it's.o"])
+    assert expected == prefix.expanded(rspfile.split(template, "gnu-new"), ARGV, INPUTS, [b"it's.o"])
 
 
 def test_a_shell_finds_the_same_arguments() -> None:
     """What {command} becomes inside an argument is read back by sh as it was."""
-    words = prefix.expanded(rspfile.words(b"sh -c \"printf '%s\\0' {command}\"", "gnu-new"), ARGV, [], [])
+    words = prefix.expanded(rspfile.split(b"sh -c \"printf '%s\\0' {command}\"", "gnu-new"), ARGV, [], [])
     assert [*ARGV, b""] == subprocess.run(words, capture_output=True, check=True).stdout.split(b"\0")
 
 

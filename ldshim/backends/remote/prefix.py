@@ -77,7 +77,7 @@ def expanded(template: Sequence[bytes], argv: Sequence[bytes], inputs: Sequence[
 def connect(settings: Settings, log: Callable[[str], None]) -> Runner | str:
     """Find the command: a runner, or why there is none."""
     assert settings.address is not None
-    template = rspfile.words(settings.address.prefix, "gnu-new")
+    template = rspfile.split(settings.address.prefix, "gnu-new")
     try:
         compilers.located(template[0], settings.environment)
     except UnfitError as error:
