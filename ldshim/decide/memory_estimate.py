@@ -96,6 +96,10 @@ class Footprint:
         """Write for people what so many jobs want."""
         return human(self.wants(jobs))
 
+    def described(self) -> str:
+        """Say for people what one job needs, and whose number that is."""
+        return f"{self.text(1)} with one job{self.origin or ' (guessed from its inputs)'}"
+
     def jobs_in(self, size: int) -> int:
         """Return how many jobs fit in so many bytes: 0 or more."""
         return max(0, (size - self.base) // self.per_job)
