@@ -123,7 +123,7 @@ _ORIGINS = {
     "pin": "from LDSHIM_JOBS",
     "jobserver": "from the jobserver",
     "recovered": "from the jobserver that make withheld",
-    "slots": "from the host's slots",
+    "slots": "from the slots of this machine",
     "none": "of its own: nothing is reserved",
 }
 

@@ -55,7 +55,7 @@ NO_TOOLS: dict[bytes, str] = {
     b"gnatlink": "it runs gcc for its links: put gcc into a directory of launchers on PATH",
     b"gprbuild": "it runs gcc for its links: put gcc into a directory of launchers on PATH",
     b"hipcc": "it runs its own clang: name amdclang++ instead",
-    b"nvcc": "it runs the host's compiler for its links: put gcc into a directory of launchers on PATH",
+    b"nvcc": "it runs the system's compiler for its links: put gcc into a directory of launchers on PATH",
     b"rustc": "it runs its linker for its links: name that with -Clinker=",
     b"zig": "it has clang's banner, links by itself, and refuses clang's options for threads",
     b"flang": "it was not tried",

@@ -178,16 +178,16 @@ def resolved(path: bytes) -> bytes:
 class Search:
     """One search of PATH (and of COMPILER_PATH below collect2): the directories searched, and those where the name leads to ldshim."""
 
-    __slots__ = ("blocked", "looked", "ours", "own")
+    __slots__ = ("blocked", "looked", "own", "own_directories")
 
     def __init__(self, own: os.stat_result | None) -> None:
         self.own = own
         self.looked: list[bytes] = []
-        self.ours: list[bytes] = []  # directories where the name leads to an ldshim
+        self.own_directories: list[bytes] = []  # directories where the name leads to an ldshim
         self.blocked = b""  # a candidate that exists and cannot be executed
 
     def find(self, name: bytes, directories: list[bytes], skip: bytes = b"") -> bytes:
-        """Return the first executable called name that is not ldshim nor skip, absolute, or b"". Searches on to complete `ours`."""
+        """Return the first executable called name, not ldshim and not skip, absolute, or b"". Also completes `own_directories`."""
         found = b""
         for directory in directories:
             candidate = _candidate(directory, name)
@@ -196,7 +196,7 @@ class Search:
             if not os.path.isfile(candidate) or candidate == skip:
                 continue
             if is_ldshim(candidate, self.own):
-                self.ours.append(directory)
+                self.own_directories.append(directory)
             elif os.access(candidate, os.X_OK):
                 found = found or candidate
             elif not found:
@@ -259,7 +259,7 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
             raise _not_found(name, search)
     if not os.access(call.real, os.X_OK):
         raise UnfoundError(126, _line(name, "real tool cannot be executed", call.real))
-    remaining = [entry for entry in entries if entry not in search.ours or not _is_farm(entry, own)]
+    remaining = [entry for entry in entries if entry not in search.own_directories or not _is_farm(entry, own)]
     if len(remaining) != len(entries):
         call.path = b":".join(remaining)
     call.argv0 = _argv0(call, tool, met, remaining, environment)
@@ -325,8 +325,8 @@ def flavored(real: bytes, name: bytes) -> bytes:
 
 
 def _not_found(name: bytes, search: Search) -> UnfoundError:
-    ours = b", ".join(entry or b"." for entry in search.ours)
-    looked = b"looked in " + b", ".join(search.looked) + (b" (ldshim itself: " + ours + b")" if ours else b"")
+    own = b", ".join(entry or b"." for entry in search.own_directories)
+    looked = b"looked in " + b", ".join(search.looked) + (b" (ldshim itself: " + own + b")" if own else b"")
     if search.blocked:
         return UnfoundError(126, _line(name, "real tool cannot be executed", search.blocked + b"; " + looked))
     return UnfoundError(127, _line(name, "real tool not found", looked + b"; set " + variable_for(name)))

@@ -70,7 +70,7 @@ GOLD = Table(
         *rows(FLAG, b"--threads", "threads", "1.16"),
         *rows(FLAG, b"--no-threads", "no-threads", "1.16"),
         *both_dashes(EQUALS_OR_SEPARATE, b"thread-count thread-count-initial thread-count-middle thread-count-final", "threads", "1.16"),
-        # bfd reads these behind one dash as the short option that they begin with, gold does not.
+        # With one dash, bfd reads these as the short option that they begin with; gold does not.
         *rows(EQUALS_OR_SEPARATE, b"-library", "library", "1.16"),
         *rows(EQUALS_OR_SEPARATE, b"-library-path", "directory", "1.16"),
         *rows(EQUALS_OR_SEPARATE, b"-format -export-dynamic-symbol -orphan-handling -output", seen="1.16"),

@@ -32,7 +32,7 @@ TABLE = Table(
         *both_dashes(FLAG, b"start-lib", "start-lib", "14-23"),
         *both_dashes(FLAG, b"end-lib", "end-lib", "14-23"),
         *both_dashes(EQUALS_OR_SEPARATE, b"plugin", "plugin", "14-23"),
-        *both_dashes(EQUALS_OR_SEPARATE, b"plugin-opt", "plugin-opt", "14-23; the two-word form by concatLTOPluginOptions"),
+        *both_dashes(EQUALS_OR_SEPARATE, b"plugin-opt", "plugin-opt", "14-23; the form of two arguments by concatLTOPluginOptions"),
         *rows(EQUALS_OR_SEPARATE, b"--threads", "threads", "14-23"),
         *rows(EQUALS, b"--thinlto-jobs", "jobs", "14-23"),
         *rows(EQUALS, b"--lto-partitions", "partitions", "14-23"),

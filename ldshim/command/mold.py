@@ -62,7 +62,7 @@ TABLE = Table(
             b"-Ttext-segment -entry -export-dynamic-symbol -export-dynamic-symbol-list -filter -fuse-ld -undefined -undefined-glob",
             seen="3.0",
         ),
-        *both_dashes(EQUALS_OR_FLAG, b"thinlto-index-only", "index-only", "3.0; 1.10 takes the next word"),
+        *both_dashes(EQUALS_OR_FLAG, b"thinlto-index-only", "index-only", "3.0; 1.10 takes the next argument"),
         *rows(
             EQUALS_OR_SEPARATE,
             b"--oformat --opt-remarks-filename --opt-remarks-format --opt-remarks-hotness-threshold --opt-remarks-passes --output",

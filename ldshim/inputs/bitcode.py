@@ -54,7 +54,7 @@ def read(extent: Extent) -> Modules:
         extent = _unwrap(extent)
     out = Modules()
     cursor = Cursor(extent, STEPS)
-    cursor.at = 32  # behind the magic
+    cursor.at = 32  # after the magic
     try:
         while cursor.end - cursor.at >= 64 and out.thin + out.full < MODULES_LIMIT:  # fewer than 8 bytes are padding, as in LLVM
             block, width, end = cursor.block()

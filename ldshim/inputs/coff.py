@@ -65,7 +65,7 @@ class Object:
         return [index for index, name in enumerate(self.names) if name.startswith(prefix)]
 
     def named(self, index: int, prefix: bytes) -> bool:
-        """Tell whether the name of this section starts with prefix."""
+        """Return whether the name of this section starts with prefix."""
         return index >= 0 and self.names[index].startswith(prefix)
 
     def place(self, index: int) -> tuple[int, int]:
@@ -79,7 +79,7 @@ class Object:
         return extent.read(where, min(size, limit)) if where else b""
 
     def has_code(self) -> bool:
-        """Tell whether any section holds instructions."""
+        """Return whether any section holds instructions."""
         return any(flags & SCN_CODE and size for _, size, _, flags in self.headers)
 
 

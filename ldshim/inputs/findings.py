@@ -85,7 +85,7 @@ def gcc_partitions(size: int, major: int, partitions: int = 0, min_partition: in
     """Return an upper bound, at least 1, of the LTRANS partitions that GCC makes of so many bytes of IR.
 
     size: Findings.gcc_bytes; major: of the GCC that links; partitions, min_partition: --param lto-partitions and
-    lto-min-partition from the link line, 0 when not given. (--param lto-max-partition, a million instructions, is not modelled.)
+    lto-min-partition of the arguments, 0 where not given. (--param lto-max-partition, a million instructions, is not modelled.)
 
     GCC divides the program into lto-partitions parts, none smaller than lto-min-partition estimated instructions (lto-partition.cc,
     lto_balanced_map). An instruction takes at least 5/3 bytes of compressed IR. Measured as the number of LTRANS lines in lto-wrapper's
