@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .call.lto_make import Make
     from .call.real_tool import Call
     from .command.read import Command
+    from .decide.distributable import Spread
     from .decide.mode import Mode
     from .inputs.findings import Findings
     from .reserve.memory_ledger import Promise
@@ -98,7 +99,9 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
         return Analysis(Decision(decided, f"{decided.reason}; {refused}"), tool, command, found)
     bounded = budget.bounds(command, linker, decided)
     if bounded == "jobs":
-        before = Analysis(Decision(decided, "", linker=behind, make=make), tool, command, found)
+        alone = Analysis(Decision(decided, "", linker=behind, make=make), tool, command, found)
+        spread, how = _spread(call, alone, behind_tool or tool, environment, settings)
+        before = Analysis(Decision(decided, how, linker=behind, make=make, spread=spread), tool, command, found)
         return _bound_jobs(before, behind_tool or tool, environment, settings, promise_memory)
     if bounded == "threads":
         return Analysis(_bound_threads(command, behind, behind_tool or tool, decided, found, environment, settings), tool, command, found)
@@ -208,9 +211,75 @@ def _bound_threads(
     return Decision(decided, decided.reason + (f"; {bound.reason}" if bound else ""), bound, linker=behind)
 
 
+def _spread(call: Call, before: Analysis, linker: Tool, environment: Environment, settings: Settings) -> tuple[Spread | None, str]:
+    """Say how the backends of an LTO link become processes, None where the tool runs them; and a clause for the reason, "" where unasked.
+
+    linker: or the driver that runs it.
+    """
+    remote = environment.get(b"LDSHIM_REMOTE") != b""
+    if not settings.processes and not remote:
+        return None, ""
+    decided, command = before.decision.mode, before.command
+    assert decided is not None
+    assert command is not None
+    assert before.tool is not None
+    import sys  # noqa: PLC0415 - whoever did not ask pays for nothing of this (C33)
+
+    from .decide import distributable  # noqa: PLC0415
+
+    barred = [name.decode() for name in (b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT") if name in environment]
+    if barred:  # the tool starts us with them, and a distributor that does not start fails the link
+        return None, f"; backends in process: {barred[0]} could keep the interpreter from starting"
+    if not sys.executable:
+        return None, "; backends in process: the interpreter does not know its own path"
+    # A remote service needs packages beside ours, which -S would hide.
+    python = [os.fsencode(sys.executable), b"-I" if remote else b"-IS"]
+    place = os.path.join(os.path.dirname(os.path.abspath(os.fsencode(__file__))), b"backends")
+    if decided.lto == "gcc":
+        make = before.decision.make
+        if make is None or not make.client:
+            return None, "; LTRANS jobs stay with make, which can share no jobserver"
+        return distributable.Spread(python, place), "; LTRANS as processes of ldshim's"
+    if decided.lto != "thin" or linker.family != "lld":
+        return None, "; backends in process: only lld and GCC hand them out"
+    line = _linker_line(call, before.tool, command, environment)
+    if isinstance(line, str):
+        return None, f"; backends in process: {line}"
+    from .command import lld  # noqa: PLC0415
+    from .inputs import scan  # noqa: PLC0415
+
+    path, words = line
+    facts = lld.facts(words)
+    found = scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, measured=True)
+    verdict = distributable.judge(words, linker.major, command.facts.pending, found)
+    if verdict.reason:
+        return None, f"; backends in process: {verdict.reason}"
+    from .call import partner  # noqa: PLC0415
+
+    compiler, why = partner.find(path, linker, environment)
+    if why:
+        return None, f"; backends in process: {why}"
+    return distributable.Spread(python, place, compiler, verdict.mends), f"; backends as processes of {os.fsdecode(compiler)}"
+
+
+def _linker_line(call: Call, tool: Tool, command: Command, environment: Environment) -> tuple[bytes, Arguments] | str:
+    """Return the path of lld and the words it will read, those that a driver gives it as well, or why they are not known."""
+    from .inputs.extent import read_regular  # noqa: PLC0415
+
+    if tool.family == "lld":
+        return call.real, read.expanded(tool, call.args, read_regular)
+    if tool.family != "clang" or command.facts.unread:
+        return "the words that the driver gives to the linker are not known"
+    said = tool_family.linker_line(call.real, call.args, environment, call.path)
+    if not said or is_ldshim(said[0], own_stat()):
+        return "the driver does not say which linker it would run"
+    return said[0], Arguments.plain(said[1:])
+
+
 def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:
     """Find whose threads there are, unless they are pinned, and bound the jobs of an LTO link (C11). linker: or the driver that runs it."""
-    decided, behind, make = before.decision.mode, before.decision.linker, before.decision.make
+    decided, behind, make, private = before.decision.mode, before.decision.linker, before.decision.make, before.decision.private
+    spread, how = before.decision.spread, before.decision.reason
     fixed = f"; {make.reason}: the number is fixed" if make is not None and make.reason else ""
     assert decided is not None
     assert before.tool is not None
@@ -219,8 +288,8 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
         bound = budget.for_lto(decided, settings, None, budget.Limits(0, "", []), 0)
         obstacle = _obstacle(settings) if _outgrows(decided, bound.number) else ""
         policy = budget.choose_policy(decided, "pin", bound.number, "", obstacle, _affinity(decided))
-        reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(decided, obstacle)}"
-        decision = Decision(decided, reason, bound, policy, behind, make)
+        reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(private, obstacle)}{how}"
+        decision = Decision(decided, reason, bound, policy, behind, make, spread)
         return Analysis(decision, before.tool, before.command, before.found)
     from .decide import memory_estimate  # noqa: PLC0415  as above
     from .reserve import limits, memory_ledger, source  # noqa: PLC0415  as above
@@ -240,15 +309,15 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     most = budget.for_lto(decided, settings, there.lease, bounds, make_jobs)
     # On one CPU, too, LLVM starts a thread a partition: lld 14, 16 and 19; bfd and gold 2.40, mold 1.10 with LLVMgold 16.
     confinable = settings.elastic if decided.unbound else budget.may_confine(linker, settings)
-    follows = there.lease.source != "none" and most.number > 1 and decided.lto != "gcc"
+    follows = there.lease.source != "none" and most.number > 1 and not private
     obstacle = ""
     if (follows and (confinable or decided.unbound)) or _outgrows(decided, most.number):
         obstacle = _obstacle(settings)
-    elif decided.lto == "gcc" and there.lease.source != "none" and not processes.is_ours():
+    elif private and there.lease.source != "none" and not processes.is_ours():
         obstacle = processes.FOREIGN
     follow = "confine" if confinable else ""
-    if decided.lto == "gcc":
-        follow = "valve" if make is not None and make.client and settings.elastic else ""
+    if private:
+        follow = "valve" if settings.elastic and (spread is not None or (make is not None and make.client)) else ""
     policy = budget.choose_policy(decided, there.lease.source, most.number, follow, obstacle, _affinity(decided))
     promise: Promise | None = None
     room: list[tuple[int, str]] = []
@@ -261,8 +330,8 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     bound = budget.for_lto(decided, settings, there.lease, bounds.within(room), make_jobs)
     if bound.number == 1 and policy not in ("valve", "enclose"):
         policy = "none"
-    reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(decided, obstacle)}"
-    decision = Decision(decided, reason, bound, policy, behind, make)
+    reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(private, obstacle)}{how}"
+    decision = Decision(decided, reason, bound, policy, behind, make, spread)
     return Analysis(decision, before.tool, before.command, before.found, there, promise)
 
 
@@ -287,5 +356,5 @@ def _obstacle(settings: Settings) -> str:
     return confinement.obstacle(os.getpid()) or larger
 
 
-def _not_followed(decided: Mode, obstacle: str) -> str:
-    return f"; not {'elastic' if decided.lto == 'gcc' else 'confined'}: {obstacle}" if obstacle else ""
+def _not_followed(private: bool, obstacle: str) -> str:
+    return f"; not {'elastic' if private else 'confined'}: {obstacle}" if obstacle else ""

@@ -6,11 +6,11 @@ Python's surrogateescape strings, from which every byte can be restored.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
-from .call import clock, processes
+from .call import clock, logfile, processes
+from .call.logfile import VERSION
 from .call.real_tool import show
 
 TYPE_CHECKING = False
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from .warden.grant import Grant
     from .warden.history import History
 
-
-VERSION = 1  # of the keys, which the man page lists (tests/process/test_man.py compares); it grows when a key changes its meaning
+log = logfile.append
 
 
 def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: str = "") -> dict[str, object]:
@@ -44,6 +43,7 @@ def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: st
         source=decision.source,
         policy=grant.policy,
         pool=source.lease.pool if source is not None else "",
+        pool_size=source.client.jobs if source is not None and source.client is not None else 0,
         reason=_reason(decision, grant),
         argv=[os.fsdecode(argument) for argument in call.argv(edits.apply(call.args))],
         env={os.fsdecode(name): None if value is None else os.fsdecode(value) for name, value in _variables(call, edits).items()},
@@ -79,23 +79,6 @@ def _cwd() -> str:
 
 def _variables(call: Call, edits: Edits) -> dict[bytes, bytes | None]:
     return {**edits.variables, **({b"PATH": call.path} if call.path is not None else {})}
-
-
-def log(path: bytes, entry: dict[str, object]) -> None:
-    """Append one JSON object as one line in one O_APPEND write. A log that cannot be written has no effect on the link.
-
-    Nothing here waits: to open a FIFO without a reader fails, and so does a write to a full FIFO or to a stopped terminal.
-    """
-    line = json.dumps(entry).encode("ascii") + b"\n"
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
-        try:
-            if os.write(fd, line) < len(line):
-                os.write(fd, b"\n")  # the file system is full: the next entry starts on its own line
-        finally:
-            os.close(fd)
-    except OSError:
-        return
 
 
 def epilogue(path: bytes, link: int) -> Callable[[History, float], None]:

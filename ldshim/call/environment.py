@@ -161,6 +161,12 @@ def _explicit(value: bytes) -> bool:
     return True
 
 
+def _backends(value: bytes) -> bool:
+    if value != b"process":
+        raise ValueError
+    return True
+
+
 def _path(value: bytes) -> bytes:
     if not value:
         raise ValueError
@@ -180,6 +186,7 @@ VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
     (b"LDSHIM_ELASTIC", "elastic", _switch, "0 or 1"),
     (b"LDSHIM_RECOVER", "recover", _switch, "0 or 1"),
     (b"LDSHIM_EXPLICIT", "keep_explicit", _explicit, "keep"),
+    (b"LDSHIM_BACKENDS", "processes", _backends, "process"),
     (b"LDSHIM_LOG", "log", _path, "the path of a file"),
     (b"LDSHIM_EXPLAIN", "explain", _switch, "0 or 1"),
 )
@@ -189,7 +196,8 @@ class Settings:
     """The values of the LDSHIM_* variables. complaints: one line for each malformed value, for stderr."""
 
     __slots__ = (
-        "complaints", "cpus", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "recover",
+        "complaints", "cpus", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "processes",
+        "recover",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -201,6 +209,7 @@ class Settings:
         self.elastic = True
         self.recover = True
         self.keep_explicit = False
+        self.processes = False  # LTO backends as processes of their own
         self.log = b""  # absolute path; b"": no log
         self.explain = False
         self.complaints: list[str] = []

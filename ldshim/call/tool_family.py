@@ -187,8 +187,34 @@ def linker_behind(real: bytes, args: list[bytes], environment: Environment, path
     The last line of the output is the link; its first quoted word is the program (clang/lib/Driver/Job.cpp). A path with escapes is not
     certain. Neither is an lld that links for MinGW, whose options its banner does not show.
     """
-    lines = ask(real, [b"-###", *args], environment, path, stream=2).rstrip(b"\n").split(b"\n")
-    first = lines[-1].strip().split(b'"')
-    if any(b'"-m" "%b"' % emulation in lines[-1] for emulation in PE_EMULATIONS):
+    line = _last_line(real, args, environment, path)
+    first = line.strip().split(b'"')
+    if any(b'"-m" "%b"' % emulation in line for emulation in PE_EMULATIONS):
         return b""
     return first[1] if len(first) > 2 and first[0] == b"" and first[1].startswith(b"/") and b"\\" not in first[1] else b""
+
+
+def _last_line(real: bytes, args: list[bytes], environment: Environment, path: bytes | None) -> bytes:
+    return ask(real, [b"-###", *args], environment, path, stream=2).rstrip(b"\n").rpartition(b"\n")[2]
+
+
+def linker_line(real: bytes, args: list[bytes], environment: Environment, path: bytes | None = None) -> list[bytes]:
+    r"""Run the driver in the same way, and return the linker's whole argv; [] where it is not certain.
+
+    Every argument is in double quotes, with a backslash before `"`, `\` and `$` (llvm/lib/Support/Program.cpp, printArg).
+    """
+    rest = _last_line(real, args, environment, path).strip()
+    argv = []
+    while rest:
+        if not rest.startswith(b'"'):
+            return []
+        argument, at = b"", 1
+        while rest[at : at + 1] not in (b'"', b""):
+            at += rest[at : at + 1] == b"\\"
+            argument += rest[at : at + 1]
+            at += 1
+        if not rest[at : at + 1]:
+            return []
+        argv.append(argument)
+        rest = rest[at + 1 :].lstrip(b" ")
+    return argv if argv and argv[0].startswith(b"/") else []

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..command.argv import Facts
     from ..command.read import Command
     from ..inputs.findings import Findings
+    from .distributable import Spread
     from .mode import Mode
 
     class Pool(Protocol):
@@ -84,14 +85,16 @@ class Decision:
     mode: None for a call that is not analysed as a link; number: threads at most, the implicit slot included, 0 where the arguments stay as
     they are; before_memory: `number` before the memory limit, which is passed to a GCC link with a valve, because the valve enforces the
     memory limit; source: as in Budget; policy: what moves the tokens (warden/reservation.py), "none" without a warden; linker: family of
-    the linker that runs in the end; make: the make that GCC's lto-wrapper runs, None where it runs no parallel jobs; reason: for people.
+    the linker that runs in the end; make: the make that GCC's lto-wrapper runs, None where it runs no parallel jobs; spread: how ldshim
+    runs the backends as processes, None where the tool runs them; reason: for people.
     """
 
-    __slots__ = ("before_memory", "linker", "make", "mode", "number", "policy", "reason", "source")
+    __slots__ = ("before_memory", "linker", "make", "mode", "number", "policy", "reason", "source", "spread")
 
     def __init__(
-        self, mode: Mode | None, reason: str, budget: Budget | None = None, policy: str = "none", linker: str = "", make: Make | None = None
-    ) -> None:
+        self, mode: Mode | None, reason: str, budget: Budget | None = None, policy: str = "none", linker: str = "",
+        make: Make | None = None, spread: Spread | None = None,
+    ) -> None:  # fmt: skip
         self.mode = mode
         self.make = make
         self.reason = reason
@@ -100,6 +103,12 @@ class Decision:
         self.source = budget.source if budget is not None else "none"
         self.policy = policy
         self.linker = linker
+        self.spread = spread
+
+    @property
+    def private(self) -> bool:
+        """Return whether a private jobserver enforces the number, because the parallel jobs are processes that are its clients."""
+        return self.lto == "gcc" or self.spread is not None
 
     @property
     def lto(self) -> str:

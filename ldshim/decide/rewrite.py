@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..command.argv import Facts, Option
     from ..command.read import Command
     from .budget import Decision
+    from .distributable import Spread
 
 
 class Edits:
@@ -66,7 +67,11 @@ def edits_for(
     number = min(number, asked or number)  # number includes threads that no option limits, so it may be above asked (C9)
     if auth:
         show_private(edits, auth, number, environment)
-        if command.collected is None:
+        if decision.lto != "gcc" and command.family == "clang":
+            for_driver(edits, facts, number, thin=False, linker=linker)
+        elif decision.lto != "gcc":
+            for_linker(edits, facts, number, command.family, thin=False)
+        elif command.collected is None:
             for_gcc(edits, facts, number)
         else:
             for_collected(edits, command.collected, number, environment.get(b"COLLECT_GCC_OPTIONS"))
@@ -74,7 +79,44 @@ def edits_for(
         for_driver(edits, facts, number, thin, linker, clang=command.family == "clang")
     else:
         for_linker(edits, facts, number, command.family, thin)
+    if auth and decision.spread is not None:
+        if decision.lto == "gcc":
+            run_for_make(edits, decision.spread, environment)
+        else:
+            hand_out(edits, facts, decision.spread, driver=command.family == "clang")
     return edits
+
+
+MAKE = b"_LDSHIM_MAKE"  # the value of $MAKE, for makefiles other than lto-wrapper's (backends/gcc.py)
+_SPECIAL = b" \t\n\v\f\r'\"\\"
+
+
+def run_for_make(edits: Edits, spread: Spread, environment: Environment) -> None:
+    """Make lto-wrapper run ldshim as its make. It splits $MAKE as libiberty's buildargv does: a backslash escapes any byte.
+
+    It first runs the first word of $MAKE with --version, which the interpreter answers by itself.
+    """
+    own = [_escaped(word) for word in (*spread.python, spread.place + b"/make.py")]
+    make = environment.get(b"MAKE")
+    if own[-1] not in make:  # else it is ldshim's already, from an earlier link
+        edits.variables[MAKE] = make or None
+        edits.variables[b"MAKE"] = b" ".join(own)
+
+
+def _escaped(word: bytes) -> bytes:
+    return b"".join(b"\\%c" % byte if byte in _SPECIAL else b"%c" % byte for byte in word)
+
+
+def hand_out(edits: Edits, facts: Facts, spread: Spread, *, driver: bool) -> None:
+    """Make lld run its ThinLTO backends through ldshim's distributor. Neither lld nor a driver uses a shell for it."""
+    option = b"--thinlto-distributor"
+    additions = [
+        b"%b=%b" % (option, spread.python[0]),
+        *(b"%b-arg=%b" % (option, argument) for argument in (*spread.python[1:], spread.place + b"/distributor.py")),
+        b"--thinlto-remote-compiler=" + spread.compiler,
+        *(b"--thinlto-remote-compiler-arg=" + argument for argument in spread.mends),
+    ]
+    edits.add(facts, [each for argument in additions for each in ((b"-Xlinker", argument) if driver else (argument,))])
 
 
 def for_gcc(edits: Edits, facts: Facts, number: int) -> None:

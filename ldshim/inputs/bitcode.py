@@ -125,3 +125,53 @@ def _flags(cursor: Cursor, width: int, end: int) -> int:
         else:
             cursor.skip_known(abbreviations, what)
     return 0
+
+
+_FUNCTION_BLOCK = 12
+_NAMES_WITHIN = 256 << 10  # attributes and the triple come before types and constants
+
+
+def is_measured(extent: Extent) -> bool:
+    """Return whether backends of such modules were compared: it is for x86-64, and its functions name their CPU, or it has no functions.
+
+    For a function without the attribute "target-cpu" clang chooses another CPU than lld (seen with 23). Text in a record takes VBR numbers
+    of 6 bits for each character, so the search is for that run of bits, at each of the eight bit positions of a byte.
+    """
+    try:
+        head = extent.read(0, min(extent.size, _NAMES_WITHIN))
+        if not _holds(head, b"x86_64-"):
+            return False
+        return _holds(head, b"target-cpu") or not _has_functions(extent)
+    except (MalformedError, OSError):
+        return False
+
+
+def _holds(data: bytes, text: bytes) -> bool:
+    bits = width = 0
+    for character in text:
+        for chunk in (character & 31 | 32, character >> 5):
+            bits |= chunk << width
+            width += 6
+    for shift in range(8):
+        # Without the bytes at both ends, which other records share.
+        whole = (bits << shift).to_bytes((width + shift + 7) // 8, "little")
+        if whole[1 if shift else 0 : (width + shift) // 8] in data:
+            return True
+    return False
+
+
+def _has_functions(extent: Extent) -> bool:
+    cursor = Cursor(_unwrap(extent) if extent.head.startswith(WRAPPER) else extent, STEPS)
+    cursor.at = 32
+    while cursor.end - cursor.at >= 64:
+        block, width, end = cursor.block()
+        abbreviations: list[list[tuple[int, int]]] = []
+        while block == _MODULE:
+            entered = cursor.next_block(width, end, abbreviations)
+            if entered is None:
+                break
+            inner, _, cursor.at = entered
+            if inner == _FUNCTION_BLOCK:
+                return True
+        cursor.at = end
+    return False

@@ -298,3 +298,51 @@ def confirm(path: bytes) -> str:
             return f"ELF{elf.elfclass} {order}-endian {elf['e_type']}, IR sections: {' '.join(names) or 'none'}"
     except Exception as error:
         return f"pyelftools: {type(error).__name__}: {error}"
+
+
+class Dynamic:
+    """The fields of a program or library that the dynamic loader reads.
+
+    machine: e_ident's class and byte order, and e_machine; interpreter: of PT_INTERP, b"" without; needed: sonames in their order; rpath,
+    runpath: as in the file, `$ORIGIN` not expanded, empty entries dropped.
+    """
+
+    __slots__ = ("interpreter", "machine", "needed", "rpath", "runpath")
+
+    def __init__(self, machine: tuple[int, int, int]) -> None:
+        self.machine = machine
+        self.interpreter = b""
+        self.needed: list[bytes] = []
+        self.rpath: list[bytes] = []
+        self.runpath: list[bytes] = []
+
+
+def machine(head: bytes) -> tuple[int, int, int]:
+    """Return class, byte order and e_machine of an ELF file whose first 20 bytes at least are given. Raises MalformedError."""
+    if not head.startswith(MAGIC) or head[4:6] not in LAYOUTS or len(head) < 20:
+        raise MalformedError("no ELF file")
+    return head[4], head[5], int.from_bytes(head[18:20], "little" if head[5] == 1 else "big")
+
+
+def dynamic(path: bytes) -> Dynamic:
+    """Read these fields of a program or library, by pyelftools. Raises OSError, ImportError, MalformedError."""
+    from elftools.elf.dynamic import DynamicSegment  # noqa: PLC0415 - 32 ms, and only remote backends need it
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+    from elftools.elf.segments import InterpSegment  # noqa: PLC0415
+
+    with open(path, "rb") as stream:
+        out = Dynamic(machine(stream.read(20)))
+        try:
+            for segment in ELFFile(stream).iter_segments():
+                if isinstance(segment, InterpSegment):
+                    out.interpreter = segment.get_interp_name().encode()
+                elif isinstance(segment, DynamicSegment):
+                    for tag in segment.iter_tags():
+                        field = str(tag.entry.d_tag)[3:].lower()  # DT_NEEDED: pyelftools resolves the string under this name
+                        if field == "needed":
+                            out.needed.append(getattr(tag, field).encode())
+                        elif field in ("rpath", "runpath"):
+                            getattr(out, field).extend(each for each in getattr(tag, field).encode().split(b":") if each)
+        except Exception as error:  # as above
+            raise MalformedError(f"dynamic section: {type(error).__name__}") from error
+    return out

@@ -33,13 +33,14 @@ class Findings:
     other: anything else, such as linker scripts, and missing, unreadable or corrupt files;
     complete: False where the scan ended early, because more inputs cannot change the result, or at a limit (which reasons names);
     seen_bytes: of the objects that were read; unread_bytes: an estimate of those that were not, without libraries;
-    bytes_read: by the scan, from all files; reasons: notes for the log.
+    bytes_read: by the scan, from all files; reasons: notes for the log;
+    unmeasured: a module whose backend was never compared (bitcode.is_measured), "" for none; only where the scan was to look for one.
     """
 
     __slots__ = (
         "bytes_read", "complete", "fat_bytes", "fat_full", "fat_thin", "full", "gcc_bytes", "gcc_fat", "gcc_major", "gcc_slim",
         "llvm_bytes", "native", "native_bytes", "other", "reasons", "recorded", "seen_bytes", "shared", "split", "thin", "unified",
-        "unread_bytes",
+        "unmeasured", "unread_bytes",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -65,6 +66,7 @@ class Findings:
         self.complete = True
         self.bytes_read = 0
         self.reasons: list[str] = []
+        self.unmeasured = ""
 
     def in_all(self, read: int) -> int:
         """Estimate how many bytes of some kind the link has. read: those in the inputs that were read; the others count as similar."""

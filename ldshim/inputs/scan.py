@@ -61,13 +61,15 @@ def scan(
     sysroot: bytes = b"",
     enough: int | EnoughOfGcc = 0,
     want_libraries: bool = True,
+    measured: bool = False,
 ) -> Findings:
     """Read the inputs of a link. Never raises, never blocks, reads at most READ_LIMIT bytes.
 
     library_dirs: the values of -L, in order; sysroot: for `=` in them; want_libraries: read -l inputs, too; enough: stop after so many
-    ThinLTO modules, 0 for never, or once there is enough of GCC's IR.
+    ThinLTO modules, 0 for never, or once there is enough of GCC's IR; measured: look for a module whose backend was never compared
+    (Findings.unmeasured).
     """
-    walk = _Walk(libraries.directories(library_dirs, sysroot), sysroot, enough)
+    walk = _Walk(libraries.directories(library_dirs, sysroot), sysroot, enough, measured)
     out = walk.findings
     try:
         # Operands first: most modules are there, so the scan ends sooner.
@@ -111,11 +113,12 @@ class _Walk:
     """One scan in progress. done: more inputs cannot change the decision."""
 
     __slots__ = (
-        "asked", "dirs", "done", "enough", "enough_gcc", "findings", "meter", "objects", "options", "read_bitcode", "read_gcc", "seen",
-        "sysroot",
+        "asked", "dirs", "done", "enough", "enough_gcc", "findings", "measured", "meter", "objects", "options", "read_bitcode", "read_gcc",
+        "seen", "sysroot",
     )  # fmt: skip
 
-    def __init__(self, dirs: Sequence[bytes], sysroot: bytes, enough: int | EnoughOfGcc) -> None:
+    def __init__(self, dirs: Sequence[bytes], sysroot: bytes, enough: int | EnoughOfGcc, measured: bool) -> None:
+        self.measured = measured
         self.dirs = dirs
         self.sysroot = sysroot
         self.enough = self.enough_gcc = 0
@@ -173,8 +176,7 @@ class _Walk:
     def _fault(self, path: bytes, member: bytes, error: MalformedError | OSError) -> None:
         self.findings.other += 1
         problem = (error.strerror or "unreadable") if isinstance(error, OSError) else str(error)
-        name = b"%b(%b)" % (path, member) if member else path
-        self.findings.note(f"{name.decode('utf-8', 'backslashreplace')}: {problem}")
+        self.findings.note(f"{_shown(path, member)}: {problem}")
 
     def _extent(self, extent: Extent, path: bytes, member: bytes, depth: int) -> None:
         """Read one file or member with the reader for its magic."""
@@ -184,7 +186,7 @@ class _Walk:
         head = extent.head
         try:
             if head.startswith(elf.MAGIC):
-                self._elf(extent)
+                self._elf(extent, path, member)
             elif head.startswith(BITCODE):
                 self._bitcode(extent, path, member)
             elif head.startswith((ARCHIVE, THIN_ARCHIVE)):
@@ -200,7 +202,7 @@ class _Walk:
         except (MalformedError, OSError) as error:
             self._fault(path, member, error)
 
-    def _elf(self, extent: Extent) -> None:
+    def _elf(self, extent: Extent, path: bytes, member: bytes) -> None:
         out = self.findings
         out.seen_bytes += extent.size
         found = elf.read(extent)
@@ -208,7 +210,7 @@ class _Walk:
             out.shared += 1
             return
         claimed = found.gcc and self._gcc(extent, found)
-        fat = found.fat and self._fat(extent, found)
+        fat = found.fat and self._fat(extent, found, path, member)
         if not claimed and not fat:
             out.native += 1
             out.native_bytes += extent.size
@@ -249,7 +251,7 @@ class _Walk:
             self.done = True
         return True
 
-    def _fat(self, extent: Extent, found: elf.Object) -> bool:
+    def _fat(self, extent: Extent, found: elf.Object, path: bytes, member: bytes) -> bool:
         """Count the modules in `.llvm.lto` sections. Returns whether there are any."""
         out = self.findings
         any_module = False
@@ -262,32 +264,35 @@ class _Walk:
                 continue
             any_module = True
             out.fat_bytes += inner.size
-            modules = self._modules(inner)
+            modules = self._modules(inner, path, member)
             out.fat_thin += modules.thin
             out.fat_full += modules.full
         return any_module
 
-    def _modules(self, extent: Extent) -> Modules:
+    def _modules(self, extent: Extent, path: bytes, member: bytes) -> Modules:
         if self.read_bitcode is None:
             from .bitcode import read  # noqa: PLC0415
 
             self.read_bitcode = read
         modules = self.read_bitcode(extent)
         out = self.findings
+        if self.measured and not out.unmeasured:
+            from .bitcode import is_measured  # noqa: PLC0415  only a link whose backends may run as processes
+
+            out.unmeasured = "" if is_measured(extent) else _shown(path, member)
         out.unified = out.unified or modules.unified
         out.split = out.split or modules.split
         return modules
 
     def _bitcode(self, extent: Extent, path: bytes, member: bytes) -> None:
         out = self.findings
-        modules = self._modules(extent)
+        modules = self._modules(extent, path, member)
         out.thin += modules.thin
         out.full += modules.full
         out.llvm_bytes += extent.size
         out.seen_bytes += extent.size
         if modules.note:
-            name = b"%b(%b)" % (path, member) if member else path
-            out.note(f"{name.decode('utf-8', 'backslashreplace')}: {modules.note}")
+            out.note(f"{_shown(path, member)}: {modules.note}")
         if self.enough and out.thin >= self.enough:
             self.done = True
 
@@ -319,3 +324,7 @@ class _Walk:
                 if found is not None:
                     self._file(candidate, found, depth + 1)
                     break
+
+
+def _shown(path: bytes, member: bytes) -> str:
+    return (b"%b(%b)" % (path, member) if member else path).decode("utf-8", "backslashreplace")

@@ -117,10 +117,11 @@ def reserve(
     most = decision.number - 1
     if decision.policy == "enclose" and lease.source == "none":
         lease = _kept(most)
-    order = Reservation(lease, most, decision.policy, environment, wpa_asks=gcc_major >= WPA_ASKS, epilogue=epilogue)
-    inherited = Inherited(lease, callers_fds if decision.lto == "gcc" else ())
+    wpa_asks = decision.lto != "gcc" or gcc_major >= WPA_ASKS  # there is no WPA but GCC's
+    order = Reservation(lease, most, decision.policy, environment, wpa_asks=wpa_asks, epilogue=epilogue)
+    inherited = Inherited(lease, callers_fds if decision.private else ())
     try:
-        return _reserve_for_gcc(decision, order, inherited, avoid) if decision.lto == "gcc" else _reserve(decision, order, inherited, avoid)
+        return (_reserve_private if decision.private else _reserve)(decision, order, inherited, avoid)
     except BaseException:
         inherited.undo()
         raise
@@ -137,8 +138,8 @@ def _reserve(decision: Decision, order: Reservation, inherited: Inherited, avoid
     return Grant(number, 0, left.policy, left.reason, inherited)
 
 
-def _reserve_for_gcc(decision: Decision, order: Reservation, inherited: Inherited, avoid: Collection[int]) -> Grant:
-    """Fill GCC's private jobserver at once, or leave a warden that feeds it."""
+def _reserve_private(decision: Decision, order: Reservation, inherited: Inherited, avoid: Collection[int]) -> Grant:
+    """Fill the private jobserver at once, or leave a warden that feeds it."""
     try:
         pipe = inherited.pipe = private_jobserver.create(avoid, decision.make.name if decision.make is not None else b"")
     except OSError:
@@ -173,7 +174,7 @@ def foresee(decision: Decision, client: Jobserver | None) -> Grant:
         number = 1 + min(client.available(), number - 1)
     if policy in ("fixed", "enclose"):
         policy = "fixed" if number > 1 else "none"
-    auth = b"R,W" if decision.lto == "gcc" else b""
+    auth = b"R,W" if decision.private else b""
     return Grant(number, decision.before_memory if policy == "valve" else 0, policy, auth=auth)
 
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.support import builds, tools
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.shim import Shim
-
-pytestmark = pytest.mark.matrix
 
 
 def test_shared_library_and_program_by_libtool(tmp_path: Path, shim: Shim) -> None:

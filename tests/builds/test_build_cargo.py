@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.support import builds, packages, tools
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.shim import Shim
-
-pytestmark = pytest.mark.matrix
 
 
 def build(project: builds.Project, snippet: str) -> list[dict[str, object]]:

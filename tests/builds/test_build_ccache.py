@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix
-
 
 @pytest.mark.parametrize("order", ["ccache-prefix", "ccache-in-front", "ccache-behind", "ccache-first"])
 def test_compiles_are_cached_and_the_link_is_helped(order: str, tmp_path: Path, shim: Shim) -> None:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix
-
 
 @pytest.mark.parametrize(("generator", "source"), [("Unix Makefiles", builds.below_make()), ("Ninja", "slots")])
 def test_launcher_for_gcc(generator: str, source: str, tmp_path: Path, shim: Shim) -> None:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix
-
 
 class SourcePackage:
     """The source package at one path, whatever is built there: paths are part of what a build may record."""

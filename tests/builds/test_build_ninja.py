@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.support import builds, tools
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.shim import Shim
-
-pytestmark = pytest.mark.matrix
 
 
 def project(tmp_path: Path, shim: Shim) -> builds.Project:

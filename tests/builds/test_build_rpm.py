@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix
-
 
 class Spec:
     """The spec and its source in one %_topdir: paths are part of what a build may record."""

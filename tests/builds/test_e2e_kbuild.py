@@ -2,11 +2,11 @@
 
 The makefile in fixtures/kbuild has the kernel's habits: probes at parse time, `$(CC) -c; $(LD) -r` in one recipe, inputs that are only in a
 response file, a thin archive, a big `$(LD) -r --whole-archive` without `+`. A probe that answers differently changes a flag and so a file.
+Every pair of toolchain, make and form of call is built (rows.py); LDSHIM_FULL=1 builds the product.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,12 @@ import pytest
 
 from tests.support import tools
 from tests.support.program import FIXTURE, sha256
+from tests.support.rows import rows
 from tests.support.shim import Shim, handed_over
 from tests.support.ways import JOBS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = pytest.mark.matrix
 
 MAKEFILE = FIXTURE.parent / "kbuild" / "Makefile"
 TOOLCHAINS = {
@@ -31,12 +30,6 @@ TOOLCHAINS["gcc-plain"] = (tools.GCC, "ld.bfd", "ar", "-fno-lto")
 LINKS = 12  # eight modules of one object, two composite ones, vmlinux.o, vmlinux
 MAKES = {"make43": tools.make43, "make44": tools.make44}
 FORMS = ["name", "prefix"]
-ROWS = [  # the form of call in turn; LDSHIM_FULL=1: both
-    (toolchain, make, form)
-    for turn, toolchain in enumerate(TOOLCHAINS)
-    for other, make in enumerate(MAKES)
-    for form in (FORMS if os.environ.get("LDSHIM_FULL") else [FORMS[(turn + other) % 2]])
-]
 
 
 def build(make: str, place: Path, cc: str, ld: str, rest: tuple[str, str], env: dict[str, str]) -> dict[str, str]:
@@ -57,7 +50,7 @@ def bare() -> dict[str, dict[str, str]]:
     return {}
 
 
-@pytest.mark.parametrize(("toolchain", "make", "form"), ROWS)
+@pytest.mark.parametrize(("toolchain", "make", "form"), rows(TOOLCHAINS, MAKES, FORMS))
 def test_a_kernel_shaped_build_leaves_the_same_files(
     toolchain: str, make: str, form: str, shim: Shim, bare: dict[str, dict[str, str]], tmp_path: Path
 ) -> None:

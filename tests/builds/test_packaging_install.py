@@ -10,15 +10,11 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.support import packages, tools
 from tests.support.shim import COMMAND, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-pytestmark = pytest.mark.matrix
 
 OVERLAY = """
 set -eu

@@ -75,14 +75,6 @@ def test_a_link_that_had_to_share_a_cpu_moves_to_the_first_that_is_free(tmp_path
     two.release()
 
 
-def test_who_is_refused_asks_ever_more_rarely() -> None:
-    """Links that beg for one token must not spend on that what their compilers lack, nor miss it for long when it is there."""
-    waits = [lease.pause(denied) for denied in (0.0, 0.5, 1.0, 1.5, 2.0, 3600.0)]
-    assert waits == sorted(waits)
-    assert lease.ASK_SECONDS == (waits[0], waits[-1])
-    assert len(set(waits)) > 2
-
-
 def test_never_more_cpus_than_the_mask(tmp_path: Path) -> None:
     """Sixteen tokens on two CPUs make no third one."""
     cpus = cpu_locks.Cpus({0, 1}, 0, os.fsencode(tmp_path))
@@ -143,48 +135,6 @@ def test_a_process_that_is_born_while_the_masks_are_set_is_met(monkeypatch: pyte
     assert [one, one] == masks
 
 
-def test_masks_that_are_right_are_looked_at_ever_more_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen threads are looked at for half a millisecond; one that was born with an old mask is met soon after masks were set."""
-    looks: list[float] = []
-    now = 0.0
-
-    def set_masks(*_: object) -> bool:
-        looks.append(now)
-        return len(looks) == 8
-
-    with subprocess.Popen(["sleep", "60"]) as idle:
-        one = confinement.Confinement(idle.pid, cpu_locks.Cpus(os.sched_getaffinity(0), 0, os.fsencode(tmp_path)), lease.Lease(), 1)
-        monkeypatch.setattr(confinement, "set_masks", set_masks)
-        while now < 60:
-            one.tick(now)
-            now = round(now + 0.1, 1)
-        idle.kill()
-    waits = [round(after - before, 1) for before, after in zip(looks, looks[1:])]
-    soonest, latest = confinement.AGAIN_SECONDS
-    later = [soonest, 2 * soonest, 4 * soonest, latest]
-    assert [*later, *[latest] * 3] == waits[:7]
-    assert later == waits[7:11]
-
-
-def test_setting_masks_says_whether_one_was_different() -> None:
-    """That is what brings the next look near."""
-    one, every = frozenset(sorted(os.sched_getaffinity(0))[:1]), frozenset(os.sched_getaffinity(0))
-    with subprocess.Popen(["sleep", "60"]) as idle:
-        said = [confinement.set_masks(idle.pid, mask) for mask in (every, one, one, every)]
-        idle.kill()
-    assert [False, True, False, True] == said
-    assert not confinement.set_masks(idle.pid, one)
-
-
-def test_no_more_runnable_threads_are_counted_than_matter() -> None:
-    """There are three: who has two CPUs at most need not know of the third."""
-    with subprocess.Popen(["sh", "-c", f"({SPIN}) & ({SPIN}) & ({SPIN}) & wait"], start_new_session=True) as spinning:
-        count = until(lambda: confinement.count_runnable([spinning.pid, *processes.below(spinning.pid)], 9), 3)
-        capped = confinement.count_runnable([spinning.pid, *processes.below(spinning.pid)], 2)
-        os.killpg(spinning.pid, 9)
-    assert [3, 2] == [count, capped]
-
-
 def still(pid: int, held: lease.Lease, directory: Path) -> confinement.Confinement:
     """Confine a process to one CPU and as many more as are held."""
     one = confinement.Confinement(pid, cpu_locks.Cpus(os.sched_getaffinity(pid), 0, os.fsencode(directory)), held, 1)
@@ -205,6 +155,22 @@ def test_threads_that_nobody_can_have_are_not_given_up(tmp_path: Path) -> None:
     assert {2} == set(widths)
 
 
+def test_a_thread_that_leaves_its_cpus_is_confined_again(tmp_path: Path) -> None:
+    """C20: what was born with an old mask, or set its own, is met within seconds, however long all masks have been right before."""
+    everything = os.sched_getaffinity(0)
+    with subprocess.Popen(["sleep", "60"]) as idle:
+        one = still(idle.pid, lease.Lease(), tmp_path)
+        for step in range(600):
+            one.tick(step * 0.1)
+        os.sched_setaffinity(idle.pid, everything)
+        for step in range(600, 650):
+            one.tick(step * 0.1)
+        width = len(os.sched_getaffinity(idle.pid))
+        one.end([])
+        idle.kill()
+    assert 1 == width
+
+
 def test_who_has_every_cpu_takes_the_name_of_one_that_is_left(tmp_path: Path) -> None:
     """Or a link with another mask would take the CPU for free."""
     mask = os.sched_getaffinity(0)
@@ -223,25 +189,6 @@ def test_who_has_every_cpu_takes_the_name_of_one_that_is_left(tmp_path: Path) ->
         one.end([])
         idle.kill()
     assert taken
-
-
-@pytest.mark.parametrize(("share", "expected"), [(2.0, confinement.TICK_SECONDS), (0.5, confinement.DOUBT_SECONDS)], ids=["busy", "full"])
-def test_nothing_wakes_up_between_scans_of_a_link_that_waits_for_cpus(
-    share: float, expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its threads could run and do not: only the next scan can say more. One that has its CPUs is looked at sooner, lest it fall idle."""
-    now = 0.0
-    monkeypatch.setattr(confinement, "count_runnable", lambda *_: 2)
-    monkeypatch.setattr(confinement, "cpu_seconds", lambda _: share * now)
-    with subprocess.Popen(["sleep", "60"]) as idle:
-        one = still(idle.pid, Watching(idle.pid, 0), tmp_path)
-        delays = []
-        while now < 2:
-            now += 0.1
-            delays.append(one.tick(now))
-        one.end([])
-        idle.kill()
-    assert {expected} == set(delays[3:])
 
 
 def test_a_link_that_yields_stays_confined_on_a_machine_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

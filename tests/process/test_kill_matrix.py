@@ -2,6 +2,7 @@
 
 Make 4.3 (a pipe) and 4.4.1 (a FIFO, and a pipe), GCC with all its LTRANS jobs alive and lld with its tokens taken. After each case the
 tokens are counted in make's own jobserver, make counts again for itself, no process of ours is alive, and make's descriptors are as before.
+Every pair of linker, make and signal is run (rows.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Callable, Union
 import pytest
 
 from tests.support.flight import GCC, LLD, MAKES, TOKENS, GccFlight, LldFlight, wait_for
+from tests.support.rows import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.matrix
 AnyFlight = Union[GccFlight, LldFlight]
 Start = Callable[[str], AnyFlight]
 DEADLY = [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+LINKERS = [GCC, LLD]
 POLITE = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
@@ -35,7 +38,7 @@ def name_of(value: object) -> str | None:
     return value.name if isinstance(value, signal.Signals) else None
 
 
-@pytest.fixture(params=[GCC, LLD])
+@pytest.fixture
 def start(request: pytest.FixtureRequest, shim: Shim, program: Program, tmp_path: Path) -> Iterator[Start]:
     """Provide a way to start one link in flight, of GCC and of lld; what it leaves behind is ended."""
     kind = GccFlight if request.param == GCC else LldFlight
@@ -71,7 +74,7 @@ def landed(flight: AnyFlight, at_least: int = TOKENS) -> int:
     return status
 
 
-@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize(("start", "make"), rows(LINKERS, MAKES), indirect=["start"])
 def test_a_link_that_ends_normally(make: str, start: Start) -> None:
     """C14, C15: a link that succeeds has given everything back before make counts."""
     flight = start(make)
@@ -80,7 +83,7 @@ def test_a_link_that_ends_normally(make: str, start: Start) -> None:
     assert 0 == landed(flight)
 
 
-@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize(("start", "make"), rows(LINKERS, MAKES), indirect=["start"])
 def test_a_link_that_fails(make: str, start: Start) -> None:
     """C14: a link that fails gives everything back while make still waits for its other jobs."""
     flight = start(make)
@@ -89,8 +92,7 @@ def test_a_link_that_fails(make: str, start: Start) -> None:
     assert 2 == landed(flight)
 
 
-@pytest.mark.parametrize("number", DEADLY, ids=name_of)
-@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize(("start", "make", "number"), rows(LINKERS, MAKES, DEADLY), indirect=["start"], ids=name_of)
 def test_a_signal_to_the_linker_alone(make: str, number: signal.Signals, start: Start) -> None:
     """C3, C14: the driver or linker dies by a signal; what it leaves behind keeps its tokens until it ends, and make says which signal."""
     flight = start(make)
@@ -116,8 +118,7 @@ def ended(link: int, number: signal.Signals, flight: AnyFlight) -> bool:
     return link not in flight.marked()
 
 
-@pytest.mark.parametrize("number", POLITE, ids=name_of)
-@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize(("start", "make", "number"), rows(LINKERS, MAKES, POLITE), indirect=["start"], ids=name_of)
 def test_a_signal_to_the_whole_group(make: str, number: signal.Signals, start: Start) -> None:
     """C14: ^C, a closed terminal or an angry user: make, link and compilers die together, the warden stays until the tokens are back."""
     flight = start(make)
@@ -127,8 +128,7 @@ def test_a_signal_to_the_whole_group(make: str, number: signal.Signals, start: S
     assert landed(flight, TOKENS - 1) in (-number, 2)
 
 
-@pytest.mark.parametrize("number", POLITE, ids=name_of)
-@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize(("start", "make", "number"), rows(LINKERS, MAKES, POLITE), indirect=["start"], ids=name_of)
 def test_a_signal_to_make_alone(make: str, number: signal.Signals, start: Start) -> None:
     """C14: make passes SIGTERM on to the link and waits for it after the others; the link's tokens are back in each case."""
     flight = start(make)
@@ -139,7 +139,7 @@ def test_a_signal_to_make_alone(make: str, number: signal.Signals, start: Start)
     assert landed(flight, TOKENS - 1) in (-number, 2)
 
 
-@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize(("start", "make"), rows(LINKERS, MAKES), indirect=["start"])
 def test_a_link_that_is_stopped_and_continued(make: str, start: Start) -> None:
     """C14: ^Z takes nothing back from a link that has it, and loses nothing."""
     flight = start(make)

@@ -13,7 +13,7 @@ from tests.support.flight import wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.load  # `tox -e load`
 
 SECONDS = 30.0  # for each of the two; tests/bench/load.py takes ten minutes
 

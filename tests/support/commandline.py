@@ -12,8 +12,6 @@ import subprocess
 import tempfile
 from typing import TYPE_CHECKING
 
-from hypothesis import settings
-
 from ldshim.command import argv
 from tests.support.tools import clang_named, llds, need
 
@@ -22,9 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ldshim.command.argv import Arguments, Facts, Table
-
-settings.register_profile("no-deadline", deadline=None)  # no timing thresholds: a busy machine is no defect
-settings.load_profile("no-deadline")
 
 LLDS = llds()
 CLANGS = [clang_named(lld) for lld in LLDS]

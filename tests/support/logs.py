@@ -49,6 +49,7 @@ class Log:
             "source": "jobserver",
             "policy": "valve",
             "pool": "fifo /tmp/GMfifo1",
+            "pool_size": 8,
             "reason": "8 objects with GCC IR; jobserver fifo /tmp/GMfifo1, at most 8 by the jobserver's -j",
             "argv": ["/usr/bin/gcc-12", "-flto=8", "a.o", "-o", f"out/{output}"],
             "env": {"MAKEFLAGS": " -j8 --jobserver-auth=103,104"},

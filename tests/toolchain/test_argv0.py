@@ -80,7 +80,6 @@ def test_gcc_v_names_gcc_as_it_was_called(how: str, shim: Shim, tmp_path: Path) 
     assert bare == ours
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("how", WAYS)
 def test_an_lto_link_by_name_finds_its_own_compiler(how: str, shim: Shim, program: Program, tmp_path: Path) -> None:
     """C4 C6: lto-wrapper runs COLLECT_GCC, a bare name, through PATH: no inner compile comes back to ldshim, and the bytes are the same."""

@@ -14,8 +14,6 @@ from tests.support.commandline import CLANGS, inputs, plain, run, values
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
 MISSING = re.compile(r"argument to '[^']*' is missing \(expected (\d)")
 
 

@@ -15,8 +15,6 @@ from tests.support.tools import gccs
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
 WORDS = ["-flto", "-fno-lto", "-flto=2", "-flto=auto", "--lto", "--no-lto"]
 
 
@@ -140,6 +138,7 @@ def test_facts_of_a_gcc_line(line: str, name: str, expected: object) -> None:
         ("x.h", False),
         ("a.c", True),
         ("-MD -MF x.d a.c", True),
+        ("-V -T --help a.c", False),
     ],
 )
 def test_calls_that_do_not_link_say_why(line: str, links: bool) -> None:

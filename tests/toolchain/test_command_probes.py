@@ -17,8 +17,6 @@ from tests.support.tools import gccs, need
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
 PIECES = sorted(
     [
         b"-c",
@@ -162,6 +160,19 @@ def test_no_driver_links_at_a_probe(tool: str, tmp_path: Path) -> None:
     for word in sorted(probes.DRIVER_PROBES - {b"--target-help"}):
         run(tool, f"-B{tmp_path}", word, "a.o", cwd=tmp_path)
         assert (word, False) == (word, (tmp_path / "linked").exists())
+
+
+@pytest.mark.parametrize("tool", gccs())
+def test_gcc_refuses_what_clang_takes_for_a_version(tool: str, tmp_path: Path) -> None:
+    """With -V, which takes the next word in clang alone, no gcc links: so what the scan makes of the words behind it costs nothing."""
+    fake = tmp_path / "ld"
+    fake.write_text(f"#!/bin/sh\necho ld >>{tmp_path}/linked\n")
+    fake.chmod(0o755)
+    (tmp_path / "a.o").touch()
+    for line in ("-V a.o", "-V -T --help a.o", "a.o -V"):
+        status, said = run(tool, f"-B{tmp_path}", *line.split(), cwd=tmp_path)
+        assert (line, True, True) == (line, status != 0, "unrecognized command-line option" in said)
+        assert not (tmp_path / "linked").exists()
 
 
 @pytest.mark.parametrize("tool", LINKERS)

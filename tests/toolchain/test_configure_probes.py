@@ -205,7 +205,6 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("way", ["farm", "links", "B"])
 @pytest.mark.parametrize("maker", SCRIPTS)
 def test_no_link_of_a_configure_script_takes_or_logs_anything(maker: str, way: str, shim: Shim, tmp_path: Path) -> None:

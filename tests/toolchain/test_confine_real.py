@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tests.support.program import Program
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix
-
 LINKERS = [*tools.llds(), "ld.gold"]
 FIRST = tools.llds()[0]
 

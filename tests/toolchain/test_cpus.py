@@ -46,7 +46,7 @@ def test_a_jobserver_is_bounded_by_the_cpus_and_a_pin_is_not() -> None:
 
 def test_ldshim_cpus_replaces_the_count() -> None:
     """C11: the number and its reason are the variable's, above the mask and below it."""
-    assert [(512, "LDSHIM_CPUS=512"), (1, "LDSHIM_CPUS=1")] == [cpus.counted(said=512), cpus.counted(said=1)]
+    assert [(512, "LDSHIM_CPUS=512"), (1, "LDSHIM_CPUS=1")] == [cpus.counted(replaced_by=512), cpus.counted(replaced_by=1)]
 
 
 # machine, SMT as the kernel has it, CPUs of the mask, threads of a core -> cores
@@ -91,7 +91,6 @@ def explained(shim: Shim, line: list[str], pool: Pool | None = None, **more: str
     return said
 
 
-@pytest.mark.matrix
 def test_sixteen_tokens_on_two_cpus_are_two_threads(shim: Shim, program: Program, tmp_path: Path) -> None:
     """C11 C19 C20: lld is told two threads, GCC two jobs; with LDSHIM_CPUS=16 both are told what the jobserver has."""
     thin = program.objects(tools.clang_of(LLD), "-O1", "-fPIC", "-flto=thin")
@@ -107,7 +106,6 @@ def test_sixteen_tokens_on_two_cpus_are_two_threads(shim: Shim, program: Program
     assert ["-j2", "-j10"] == [said["env"]["MAKEFLAGS"].split()[0] for said in got[2:]]  # ten partitions
 
 
-@pytest.mark.matrix
 def test_slots_and_doctor_and_pool_follow_the_variable(shim: Shim, program: Program, tmp_path: Path) -> None:
     """C11 C16: LDSHIM_CPUS is what the slots are counted by, and what doctor and `pool` say."""
     thin = program.objects(tools.clang_of(LLD), "-O1", "-fPIC", "-flto=thin")
@@ -120,7 +118,6 @@ def test_slots_and_doctor_and_pool_follow_the_variable(shim: Shim, program: Prog
     assert pool.stdout.startswith(b"-j3 ")
 
 
-@pytest.mark.matrix
 def test_below_the_mask_a_link_is_confined_as_ever(shim: Shim, program: Program, tmp_path: Path) -> None:
     """C20 C21: LDSHIM_CPUS=2 on two CPUs changes nothing."""
     thin = program.objects(tools.clang_of(LLD), "-O1", "-fPIC", "-flto=thin")
@@ -129,7 +126,6 @@ def test_below_the_mask_a_link_is_confined_as_ever(shim: Shim, program: Program,
     assert (2, "confine", False) == (said["granted"], said["policy"], "not confined" in said["reason"])
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("lld", tools.llds())
 def test_no_more_threads_start_than_bare(lld: str, shim: Shim, program: Program, tmp_path: Path) -> None:
     """C11: below a jobserver of sixteen on two CPUs, lld starts the threads that it starts bare: the same limits let it live."""
@@ -147,7 +143,6 @@ def test_no_more_threads_start_than_bare(lld: str, shim: Shim, program: Program,
     assert (tmp_path / "bare").read_bytes() == (tmp_path / "ours").read_bytes()
 
 
-@pytest.mark.matrix
 def test_a_link_lives_under_a_limit_of_address_space(shim: Shim, program: Program, tmp_path: Path) -> None:
     """C11: `ulimit -v` that is enough for the bare linker's two threads, and not for sixteen, is enough behind ldshim."""
     line = [tools.need(LLD), "-r", *program.objects(tools.clang_of(LLD), "-O1", "-fPIC", "-flto=thin"), "-o", str(tmp_path / "out")]

@@ -104,7 +104,6 @@ def bench(shim: Shim, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 LINKS = ["plain link", "LTO link", "linker's plain link", "linker's LTO link"]
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("form", ["prefix", "symlink", "farm"])
 def test_with_few_descriptors_every_link_works_that_works_bare(form: str, bench: Bench) -> None:
     """C1: from the limit at which a shell starts up to one at which all is as usual: status, messages and bytes are the bare link's."""
@@ -115,7 +114,6 @@ def test_with_few_descriptors_every_link_works_that_works_bare(form: str, bench:
                 assert (limit, call, expected) == (limit, call, bench.run(call, form, taking(limit)))
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("call", ["LTO link", "linker's LTO link"])
 @pytest.mark.parametrize(
     ("taken", "free"), [("range(100, 1030)", "()"), ("range(20, 1030)", "range(500, 548)"), ("range(3, 1030)", "(7, 8, 9)")]
@@ -128,7 +126,6 @@ def test_where_the_usual_numbers_are_taken(call: str, taken: str, free: str, ben
         assert expected == bench.run(call, "prefix", taking(20000, taken, free), pool)
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("limit", [52, 64, 256, 1024, 4096])
 def test_what_the_tool_inherits_of_ours(limit: int, shim: Shim, program: Program, tmp_path: Path) -> None:
     """C3, C19: three descriptors and no more, all below FD_SETSIZE, none at 0 to 2; none where few are left."""

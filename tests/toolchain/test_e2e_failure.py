@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix
-
 GCC, LLD, CLANG = tools.GCC, tools.LLD, tools.CLANG
 SIGNALS = [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 TOKENS = b"\x00a\xff"

@@ -1,15 +1,13 @@
 """GCC LTO links, end to end: real gcc, real make, the number of LTRANS jobs observed, the pool recounted, the bytes compared.
 
-Which rows run: objects (4) x link line (4) x way of calling (5) are all there, 80 links, with the compiler and the form of call dealt out
-in turn, so that every pair of compiler with recorded flag, link flag and way occurs. That is about two minutes. LDSHIM_FULL=1 runs
-all 160 of the issue, each compiler in every row. What is expected is the table "What a GCC link gets" of the design, written as a
+Which rows run: every pair of two values of compiler, recorded flag, link flag, way of calling and form of call, some 23 links (rows.py);
+below a bare driver every pair of compiler, recorded flag, link flag and way, 15 links. LDSHIM_FULL=1 runs the products, 480 and 60. The
+whole table "What a GCC link gets" of the design is proven without links, in tests/unit/test_mode_budget.py; here it is written as a
 function of where the tokens came from: `expected`.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -19,18 +17,17 @@ from tests.support import tools
 from tests.support.observe import Gate
 from tests.support.pool import Pool
 from tests.support.program import PARTITIONS, Program, bare_environment, sha256
+from tests.support.rows import FULL, rows
 from tests.support.shim import Shim, handed_over
 from tests.support.ways import JOBS, WAYS, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.matrix
-
-FULL = bool(os.environ.get("LDSHIM_FULL"))
 COMPILERS = list(tools.GCCS.values())
 RECORDED = ["-flto", "-flto=auto", "-flto=jobserver", "-flto=5"]
 LINK = ["", "-flto=auto", "-flto=jobserver", "-flto=3"]
+FORMS = ["prefix", "name", "path"]
 LEAST_PARTITIONS = 8
 NOTES = (b"using serial compilation of", b"option documentation for more information", b"jobserver is not available")
 
@@ -101,23 +98,13 @@ def bench(shim: Shim, program: Program, tmp_path_factory: pytest.TempPathFactory
     return Bench(shim, program, tmp_path_factory.mktemp("bare"))
 
 
-def rows() -> list[Case]:
-    """Deal out the matrix: every recorded flag x link flag x way; the compilers and forms in turn, or every compiler when FULL."""
-    forms = itertools.cycle(["prefix", "name", "path"])
-    out = []
-    for number, (recorded, link, way) in enumerate(itertools.product(RECORDED, LINK, WAYS)):
-        turn = (number % len(WAYS) + number // len(WAYS) % len(LINK) + number // len(WAYS) // len(LINK)) % len(COMPILERS)
-        out += [Case(gcc, recorded, link, way, next(forms)) for gcc in (COMPILERS if FULL else [COMPILERS[turn]])]
-    return out
-
-
-@pytest.mark.parametrize("case", rows(), ids=str)
+@pytest.mark.parametrize("case", [Case(*row) for row in rows(COMPILERS, RECORDED, LINK, WAYS, FORMS)], ids=str)
 def test_a_gcc_link_runs_exactly_what_the_table_says(case: Case, bench: Bench, tmp_path: Path) -> None:
     """A driver call runs the table's number of LTRANS jobs, never more; same bytes, same stderr, every token back (C3 C4 C11 C14 C19)."""
     gate, log, out = Gate(tmp_path / "gate", tools.need(case.gcc)), tmp_path / "log", tmp_path / "prog"
     env = bench.shim.on(JOBS, LDSHIM_LOG=str(log))
     if case.form == "path":
-        env["PATH"] = f"{bench.shim.links}{os.pathsep}{env['PATH']}"
+        env["PATH"] = f"{bench.shim.links}:{env['PATH']}"
     driver = {"prefix": [bench.shim.command, case.gcc], "name": [bench.shim.named(case.gcc)], "path": [case.gcc]}[case.form]
     command = [*driver, *bench.line(case.gcc, case.recorded, case.link, gate.flag), str(out)]
     way = WAYS[case.way]
@@ -138,9 +125,7 @@ def test_a_gcc_link_runs_exactly_what_the_table_says(case: Case, bench: Bench, t
 
 B_ROWS = [
     Case(gcc, recorded, link, way, "B")
-    for turn, (recorded, link, way) in enumerate(itertools.product(["-flto", "-flto=5"], ["", "-flto=auto", "-flto=3"], WAYS))
-    for gcc in (COMPILERS if FULL else [COMPILERS[turn // 2 % len(COMPILERS)]])
-    if FULL or turn % 2 == 0
+    for gcc, recorded, link, way in rows(COMPILERS, ["-flto", "-flto=5"], ["", "-flto=auto", "-flto=3"], WAYS)
 ]
 
 

@@ -2,13 +2,12 @@
 
 lld is no client of a jobserver, so its number is fixed when it starts. What is expected of it: as many threads as the bare linker
 starts when it is told `--threads=N --thinlto-jobs=N`, where N is what the way of calling allows, and the very bytes of the bare link.
-LDSHIM_FULL=1 runs every form in every way; without it the forms that differ only in who calls take two ways.
+Which rows run (rows.py): every pair of version, form of call and way for ThinLTO, 25 links; every pair of version, kind, form and two ways
+for full LTO and plain objects, 15. LDSHIM_FULL=1 runs the products, 75 and 60.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,13 +17,11 @@ import pytest
 from tests.support import tools
 from tests.support.pool import Pool
 from tests.support.program import Program, bare_environment, sha256
+from tests.support.rows import rows
 from tests.support.shim import Shim, handed_over, script
 from tests.support.threads import Threads, started
 from tests.support.ways import JOBS, WAYS, run
 
-pytestmark = pytest.mark.matrix
-
-FULL = bool(os.environ.get("LDSHIM_FULL"))
 LLDS = list(tools.LLDS.values())
 COMPILE = {"thin": "-flto=thin", "full": "-flto=full", "plain": "-fno-lto"}
 FORMS = ["relocatable", "shared", "prefix", "driver", "B"]
@@ -108,16 +105,7 @@ def bench(shim: Shim, program: Program, tmp_path_factory: pytest.TempPathFactory
     return Bench(shim, program, tmp_path_factory.mktemp("lld"))
 
 
-def rows(kinds: list[str]) -> list[Case]:
-    """List the links: every version, kind and form; the first form in every way."""
-    out = []
-    for lld, kind, form in itertools.product(LLDS, kinds, FORMS):
-        ways = list(WAYS) if FULL or form == FORMS[0] else ["make43-plus", "no-make"]
-        out += [Case(lld, kind, form, way) for way in ways]
-    return out
-
-
-@pytest.mark.parametrize("case", rows(["thin"]), ids=str)
+@pytest.mark.parametrize("case", [Case(*row) for row in rows(LLDS, ["thin"], FORMS, WAYS)], ids=str)
 def test_a_thinlto_link_has_the_threads_it_was_granted(case: Case, bench: Bench, tmp_path: Path) -> None:
     """A ThinLTO link has N backend threads, same bytes, same stderr, every token back, whoever calls lld (C3 C4 C14 C20)."""
     log, threads, out = tmp_path / "log", tmp_path / "threads", tmp_path / "out"
@@ -134,7 +122,7 @@ def test_a_thinlto_link_has_the_threads_it_was_granted(case: Case, bench: Bench,
     assert (number, *bench.bare(case, number)) == (number, started(threads), sha256(out), ran.stderr)
 
 
-@pytest.mark.parametrize("case", [case for case in rows(["full", "plain"]) if case.way in ("make43-plus", "no-make")], ids=str)
+@pytest.mark.parametrize("case", [Case(*row) for row in rows(LLDS, ["full", "plain"], FORMS, ["make43-plus", "no-make"])], ids=str)
 def test_a_link_without_parallel_lto_takes_no_token(case: Case, bench: Bench, tmp_path: Path) -> None:
     """Full LTO and plain links keep their bytes and stderr, start no more threads than bare, and take no token (C4 C14 C23)."""
     log, threads, out = tmp_path / "log", tmp_path / "threads", tmp_path / "out"

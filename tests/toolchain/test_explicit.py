@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from tests.support.program import Program
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
 TOKENS = b"ab"  # make -j3
 
 

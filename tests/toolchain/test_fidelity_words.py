@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from tests.support.program import Program
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
 ANY_BYTE = st.binary(max_size=40).map(lambda word: word.replace(b"\0", b"\1"))
 # Words that mean something to one of the tools, so that the tables are walked and not only passed by.
 VOCABULARY = st.sampled_from(

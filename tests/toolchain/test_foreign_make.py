@@ -1,7 +1,7 @@
 """Hazard: lto-wrapper's make is none that shares a jobserver, and a link is serial, noisy, or runs more jobs than it was granted.
 
 `$MAKE` names the make, as lto-wrapper reads it. GNU make 4.1 is in no distribution any more: a script stands in for it that obeys the -jN
-in MAKEFLAGS and knows no --jobserver-auth.
+in MAKEFLAGS and knows no --jobserver-auth. Every pair of make, pin and recorded flag is linked (rows.py).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tests.support import tools
 from tests.support.observe import Gate
 from tests.support.pool import Pool
 from tests.support.program import PARTITIONS, sha256
+from tests.support.rows import rows
 from tests.support.shim import handed_over, script
 
 if TYPE_CHECKING:
@@ -55,13 +56,11 @@ def value_of_make(kind: str, place: Path) -> str:
 KINDS = ["bmake", "make41", "remake", "quoted", "eight jobs"]
 
 
-@pytest.mark.matrix
-@pytest.mark.parametrize("recorded", ["-flto=auto", "-flto=7", "-flto"])
-@pytest.mark.parametrize(("pinned", "peak"), [("1", 1), ("3", 3), ("", 3)])
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_number_holds(kind: str, pinned: str, peak: int, recorded: str, shim: Shim, program: Program, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "pinned", "recorded"), rows(KINDS, ["1", "3", ""], ["-flto=auto", "-flto=7", "-flto"]))
+def test_the_number_holds(kind: str, pinned: str, recorded: str, shim: Shim, program: Program, tmp_path: Path) -> None:
     """C4, C14, C19: whatever the objects recorded, any make runs as many jobs as were granted at the start, and nothing new is said."""
     gcc = tools.gccs()[-1]
+    peak = int(pinned or 3)  # without a pin: two tokens and the implicit slot
     gate, value = Gate(tmp_path / "gate", tools.need(gcc)), value_of_make(kind, tmp_path)
     objects = program.objects(tools.need(gcc), "-O1", recorded)
     line = ["-O1", "-flto=auto", "-frandom-seed=1", *PARTITIONS, *objects, "-o"]
@@ -76,7 +75,6 @@ def test_the_number_holds(kind: str, pinned: str, peak: int, recorded: str, shim
     assert sha256(tmp_path / "bare") == sha256(tmp_path / "shim")
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("gcc", tools.gccs())
 def test_a_linker_below_collect2_passes_the_number_too(gcc: str, shim: Shim, program: Program, tmp_path: Path) -> None:
     """C19: an ld that stands in below a bare driver makes the number hold for bmake, too, and says why it does not change."""
@@ -96,7 +94,6 @@ def test_a_linker_below_collect2_passes_the_number_too(gcc: str, shim: Shim, pro
     assert f"{bmake} is no GNU make: the number is fixed" in record["reason"]
 
 
-@pytest.mark.matrix
 def test_bmake_sees_what_it_would_see_bare(shim: Shim, program: Program, tmp_path: Path) -> None:
     """C4: where the link line's number holds by itself, make gets it from GCC as ever, and MAKEFLAGS is empty."""
     gcc = tools.gccs()[0]

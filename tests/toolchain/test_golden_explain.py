@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from tests.support.shim import Shim
 
 CLANG, GXX = "clang-19", "g++-12"
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
 FLAGS = {
     "thin": [CLANG, "-flto=thin"],
     "unified": [CLANG, "-flto=thin", "-funified-lto"],

@@ -20,8 +20,6 @@ from tests.support.ir_objects import gcc as compile_gcc
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
 
 def ir_size(path: Path) -> int:
     """Sum the `.gnu.lto_` sections by readelf."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from ldshim.inputs.bitstream import Cursor
 
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
 THIN = ("-flto=thin",)
 FULL = ("-flto",)
 SPLIT = ("-flto=thin", "-fsplit-lto-unit", "-fvisibility=hidden", "-fwhole-program-vtables")

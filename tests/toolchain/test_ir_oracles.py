@@ -19,8 +19,6 @@ from tests.support.ir_objects import gcc as compile_gcc
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
 KINDS = {
     "thin": ("-flto=thin",),
     "full": ("-flto",),

@@ -1,7 +1,8 @@
 """Hazards of a link that dies while its reservation moves: a token half way, a mask half set, a CPU's name that nobody gives back.
 
 Real lld and GCC links over counted pools, killed just after they grew, just after they shrank, and while the policy only ticks, by every
-signal, the link alone and its whole group. Afterwards the pool is recounted (pool.py), no CPU name is locked and no process is left.
+signal, the link alone and its whole group: every pair of moment, signal and victim, 15 links of each (rows.py). Afterwards the pool is
+recounted (pool.py), no CPU name is locked and no process is left.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tests.support.flight import GCC, LLD, marked, wait_for
 from tests.support.observe import Gate
 from tests.support.pool import Pool
 from tests.support.program import PARTITIONS
+from tests.support.rows import rows
 from tests.support.spin import Spinning, recounted
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
     from tests.support.program import Program
     from tests.support.shim import Shim
-
-pytestmark = pytest.mark.matrix
 
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSEGV, signal.SIGHUP]
 MOMENTS = ["just grown", "just shrunk", "ticking"]
@@ -41,9 +41,7 @@ def runtime(tmp_path: Path) -> Iterator[Path]:
     yield from recounted(tmp_path / "runtime")
 
 
-@pytest.mark.parametrize("whom", KILLS)
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("moment", "number", "whom"), rows(MOMENTS, SIGNALS, KILLS), ids=lambda value: getattr(value, "name", value))
 def test_a_confined_link_killed_while_it_moves(
     moment: str, number: signal.Signals, whom: str, shim: Shim, program: Program, runtime: Path, tmp_path: Path
 ) -> None:
@@ -74,9 +72,7 @@ def test_a_confined_link_killed_while_it_moves(
             link.close()
 
 
-@pytest.mark.parametrize("whom", KILLS)
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("moment", "number", "whom"), rows(MOMENTS, SIGNALS, KILLS), ids=lambda value: getattr(value, "name", value))
 def test_a_gcc_link_killed_while_its_valve_moves(
     moment: str, number: signal.Signals, whom: str, shim: Shim, program: Program, tmp_path: Path
 ) -> None:

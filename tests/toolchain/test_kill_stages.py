@@ -1,7 +1,8 @@
 """SIGKILL at every stage of our own start-up, one stage after the other: no token is lost, and none is taken for nobody.
 
 The stages are reached by fault injection: a driver imports ldshim, makes one function kill at the right moment, and then does
-what the console script does. The victim is always the process that make started: the shim, up to exec.
+what the console script does. The victim is always the process that make started: the shim, up to exec. Every pair of stage, style of
+jobserver and fixed or elastic is run (rows.py).
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ import pytest
 from tests.support import tools
 from tests.support.flight import LLD, marked, wait_for
 from tests.support.pool import Pool
+from tests.support.rows import rows
 
 if TYPE_CHECKING:
     from tests.support.program import Program
     from tests.support.shim import Shim
-
-pytestmark = pytest.mark.matrix
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,9 +113,7 @@ def start(stage: str, pool: Pool, shim: Shim, program: Program, place: Path, ela
     return subprocess.Popen(command, env=env, pass_fds=pool.pass_fds, start_new_session=True, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("elastic", ["0", "1"], ids=["fixed", "elastic"])
-@pytest.mark.parametrize("style", ["pipe", "fifo"])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(("stage", "style", "elastic"), rows(STAGES, ["pipe", "fifo"], ["0", "1"]))
 def test_sigkill_at_a_stage_of_the_start_loses_nothing(
     stage: str, style: str, elastic: str, shim: Shim, program: Program, tmp_path: Path
 ) -> None:

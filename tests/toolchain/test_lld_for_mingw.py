@@ -27,7 +27,6 @@ def test_the_emulation_chooses_the_linker(form: str, emulation: bytes) -> None:
     assert (emulation == b"elf_x86_64") == lld.facts(Arguments.plain([*words, b"a.o", b"-o", b"a.exe"])).links
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("linker", tools.llds())
 @pytest.mark.parametrize("form", ["linker", "driver"])
 def test_a_link_for_mingw_is_the_bare_one(form: str, linker: str, tmp_path: Path, shim: Shim) -> None:

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 MB, GB = 1 << 20, 1 << 30
 
 
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
-
 @pytest.mark.parametrize(
     ("size", "expected"),
     [

@@ -19,8 +19,6 @@ from tests.support.shim import handed_over
 if TYPE_CHECKING:
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix
-
 PREFIX = "x86_64-w64-mingw32-"
 GCC = PREFIX + "gcc"
 SOURCE = "int f(int x) { return x + 1; }\n"

@@ -54,7 +54,6 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, program: Program, shim:
     return Case(tool, compiler, tmp_path, program, shim)
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("style", ["pipe", "fifo"])
 def test_a_link_that_is_pid_1_takes_no_token(case: Case, style: str) -> None:
     """C14: its end kills the warden with the namespace; it runs one job, says why, and the pool is whole after each of several."""
@@ -66,7 +65,6 @@ def test_a_link_that_is_pid_1_takes_no_token(case: Case, style: str) -> None:
             assert (True, True, 3) == (one in argv, source.PID_ONE in said, pool.available())
 
 
-@pytest.mark.matrix
 def test_a_link_whose_make_is_inside_holds_tokens(case: Case) -> None:
     """C11 C14: mock, sbuild, a container's build: the link is not PID 1, and the namespace outlives it."""
     unshare = may_unshare(*NAMESPACE)
@@ -93,7 +91,6 @@ def test_pid_1_may_hold_what_comes_back_by_itself(monkeypatch: pytest.MonkeyPatc
         client.close()
 
 
-@pytest.mark.matrix
 def test_under_a_foreign_proc_nothing_is_read_by_number_and_explain_says_so(case: Case) -> None:
     """C14: the number is fixed, no stranger is confined or taken for a child, and what is off is named."""
     unshare = may_unshare("--pid", "--fork")

@@ -117,7 +117,6 @@ def runtime(tmp_path: Path) -> Iterator[Path]:
     yield from recounted(tmp_path / "runtime")
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("linker", [*tools.llds(), "ld.gold", "ld.bfd"])
 def test_partitions_run_on_as_many_cpus_as_are_held(linker: str, shim: Shim, program: Program, runtime: Path, tmp_path: Path) -> None:
     """C4 C14 C20 C21: four threads on one CPU, on two when a token comes, on one when they rest; the bytes are the bare link's."""
@@ -141,7 +140,6 @@ def test_partitions_run_on_as_many_cpus_as_are_held(linker: str, shim: Shim, pro
     assert link.bare() == link.out.read_bytes()
 
 
-@pytest.mark.matrix
 def test_two_links_of_j2_take_two_cpus(shim: Shim, program: Program, runtime: Path, tmp_path: Path) -> None:
     """C14 C20: two links with nothing but their implicit slots have eight threads, and sit on one CPU each, not on the same."""
     linker = "ld.lld-16"
@@ -161,7 +159,6 @@ def test_two_links_of_j2_take_two_cpus(shim: Shim, program: Program, runtime: Pa
 FIXED = [{"LDSHIM_JOBS": "1"}, {"LDSHIM_MAX_JOBS": "1"}, {"LDSHIM_ELASTIC": "0"}]
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("fixed", FIXED, ids="-".join)
 def test_a_fixed_number_is_enforced_by_affinity_too(
     fixed: dict[str, str], shim: Shim, program: Program, runtime: Path, tmp_path: Path
@@ -190,7 +187,6 @@ def explain(shim: Shim, program: Program, pool: Pool, prefix: list[str], **more:
     return explained(subprocess.run(command, env=env, pass_fds=pool.pass_fds, check=True, capture_output=True))
 
 
-@pytest.mark.matrix
 def test_where_partitions_cannot_be_confined_the_reason_says_so(shim: Shim, program: Program, tmp_path: Path) -> None:
     """C20 C21: with affinity refused, or LDSHIM_CPUS above the mask, the link holds the tokens there are, and runs its four threads."""
     with Pool(b"a") as pool:
@@ -203,7 +199,6 @@ def test_where_partitions_cannot_be_confined_the_reason_says_so(shim: Shim, prog
     assert [2, "fixed"] == [larger["granted"], larger["policy"]]
 
 
-@pytest.mark.matrix
 def test_a_kept_number_leaves_partitions_alone(shim: Shim, program: Program) -> None:
     """C9: under LDSHIM_EXPLICIT=keep nothing is added, taken or confined."""
     with Pool(b"a") as pool:

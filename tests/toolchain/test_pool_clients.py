@@ -18,8 +18,6 @@ from tests.support.observe import Gate
 from tests.support.program import PARTITIONS, Program
 from tests.support.shim import ROOT, Shim, handed_over, script
 
-pytestmark = pytest.mark.matrix
-
 JOBS = 4
 
 
@@ -109,7 +107,6 @@ def test_cargo_is_a_client(style: str, shim: Shim, tmp_path: Path) -> None:
     assert auth in shown
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("style", ["fifo", "pipe"])
 @pytest.mark.parametrize("gcc", [tools.GCC])
 def test_an_lto_link_runs_n_jobs(gcc: str, style: str, shim: Shim, program: Program, tmp_path: Path) -> None:
@@ -123,7 +120,6 @@ def test_an_lto_link_runs_n_jobs(gcc: str, style: str, shim: Shim, program: Prog
     assert ["jobserver"] == [record["source"] for record in handed_over(log)]
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("style", ["fifo", "pipe"])
 def test_an_lld_link_gives_back(style: str, shim: Shim, program: Program, tmp_path: Path) -> None:
     """An lld link takes its tokens from the pool; afterwards every token is back (C14)."""
@@ -138,7 +134,6 @@ def test_an_lld_link_gives_back(style: str, shim: Shim, program: Program, tmp_pa
     assert [("jobserver", JOBS)] == [(record["source"], record["granted"]) for record in handed_over(log)]
 
 
-@pytest.mark.matrix
 def test_everybody_shares_one_pool(shim: Shim, program: Program, tmp_path: Path) -> None:
     """Ninja at the top; make, cargo, a GCC and an lld LTO link and plain jobs below it: N jobs together, and every token back (C14)."""
     gcc, lld = tools.GCC, tools.LLD

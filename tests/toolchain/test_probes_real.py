@@ -20,8 +20,6 @@ from tests.support.program import bare_environment
 if TYPE_CHECKING:
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
 DRIVERS = ["gcc", "g++", "cc", "c++", *tools.gccs(), *map(tools.clang_named, tools.llds())]
 LINKERS = ["ld", "ld.bfd", "ld.gold", "ld.mold", "mold", *tools.llds()]
 PROBES = [

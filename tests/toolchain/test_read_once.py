@@ -175,7 +175,6 @@ WAYS = {
 }
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("lld", tools.llds())
 @pytest.mark.parametrize("way", WAYS)
 def test_clang_reads_what_it_would_read_bare(way: str, lld: str, shim: Shim, program: Program, tmp_path: Path) -> None:
@@ -198,7 +197,6 @@ def test_clang_reads_what_it_would_read_bare(way: str, lld: str, shim: Shim, pro
     assert bare == ours
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("gcc", tools.gccs())
 def test_the_number_holds_for_objects_that_only_the_linker_finds(gcc: str, shim: Shim, program: Program, tmp_path: Path) -> None:
     """C8, C19: a response file for the linker may name objects with IR, so a link that says -flto is held to what was granted."""

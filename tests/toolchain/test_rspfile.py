@@ -19,8 +19,6 @@ from tests.support.tools import CLANGS, GCCS, LLDS, gccs, need, version
 if TYPE_CHECKING:
     from ldshim.command.argv import Arguments
 
-pytestmark = pytest.mark.matrix  # what it proves is the tools' part, not the interpreter's
-
 NEWEST_CLANG = CLANGS[max(CLANGS)]
 # tool, how it complains about a file that is missing; its dialect is the one that command/read.py gives to its version
 ORACLES = [

@@ -1,4 +1,9 @@
-"""Where something that every machine has is missing or wrong, each call does what the bare tool does there; alone and in pairs (C1)."""
+"""Where something that every machine has is missing or wrong, each call does what the bare tool does there (C1).
+
+Which calls: alone, each of the seven in every one of the surroundings, in a form and with a source of threads such that every pair of
+surroundings, call, form and source is there (rows.py); in pairs, both LTO links and one of the other calls in turn. LDSHIM_FULL=1 makes
+every call, and alone in every form with every source.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,7 @@ from tests.support.observe import LINGER, Gate
 from tests.support.pool import Pool
 from tests.support.program import PARTITIONS as LARGE
 from tests.support.program import sha256
+from tests.support.rows import FULL, rows
 from tests.support.shim import handed_over
 from tests.support.spin import Spinning
 
@@ -27,10 +33,11 @@ if TYPE_CHECKING:
     from tests.support.program import Program
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix
-
 GCC, LLD = "gcc-12", "ld.lld-16"
 FORMS = ("prefix", "symlink", "farm")
+LTO = ("LTO link", "linker's LTO link")
+OTHERS = ("probe", "compile", "plain link", "linker's probe", "linker's plain link")
+CALLS = (*OTHERS, *LTO)
 SOURCES = {
     "main": "int first(int); int second(int); int main(int count, char **words) { (void)words; return first(count) + second(count) - 5; }",
     "first": "int first(int x) { return 2 * x; }",
@@ -109,17 +116,21 @@ def bench(shim: Shim, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(shim, tmp_path_factory.mktemp("bench"))
 
 
-@pytest.mark.parametrize("form", FORMS)
+ALONE = rows(surroundings.NAMES, CALLS, FORMS, ("pipe", "fifo", "slots"))
+
+
 @pytest.mark.parametrize("name", surroundings.NAMES)
-def test_alone(name: str, form: str, bench: Bench) -> None:
+def test_alone(name: str, bench: Bench) -> None:
     """C1, C14: status, stdout, stderr and output are the bare tool's, with a jobserver of either kind, and every token is back."""
     surroundings.need((name,))
-    for call in bench.calls:
+    for call, form, style in [row[1:] for row in ALONE if row[0] == name]:
         expected = bench.run(call, "bare", (name,))
-        for style in ("pipe", "fifo"):
+        if style == "slots":
+            found = bench.run(call, form, (name,))
+        else:
             with Pool(style=style) as pool:
-                assert (call, style, expected) == (call, style, bench.run(call, form, (name,), pool))
-        assert (call, "slots", expected) == (call, "slots", bench.run(call, form, (name,)))
+                found = bench.run(call, form, (name,), pool)
+        assert (call, form, style, expected) == (call, form, style, found)
 
 
 @pytest.mark.parametrize("names", PAIRS, ids="+".join)
@@ -127,7 +138,7 @@ def test_in_pairs(names: tuple[str, str], bench: Bench) -> None:
     """C1, C14: the same of every two at once; which form and which source of threads goes round."""
     surroundings.need(names)
     turn = surroundings.NAMES.index(names[0]) + surroundings.NAMES.index(names[1])
-    for number, call in enumerate(bench.calls, turn):
+    for number, call in enumerate(CALLS if FULL else (OTHERS[turn % len(OTHERS)], *LTO), turn):
         expected = bench.run(call, "bare", names)
         form = FORMS[number % len(FORMS)]
         with Pool(style=("pipe", "fifo")[number % 2]) as pool:

@@ -56,7 +56,6 @@ def live(place: Path, policy: str, site: str = "", error: str = "OSError") -> li
     return wrong
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("policy", list(SCRIPTS))
 def test_a_raise_in_any_call_of_the_warden_ends_as_every_link_does(policy: str, tmp_path: Path) -> None:
     """C14: the link's status is its own, every token is back, what outlives it has its CPUs, and a line or the shim's reason tells."""

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tests.support.program import Program
     from tests.support.shim import Shim
 
-pytestmark = pytest.mark.matrix
-
 ASKS = 13  # the first GCC whose WPA takes a token for each fork
 
 

@@ -15,6 +15,8 @@ from ldshim.command import probes
 from tests.support.launchers import launcher, script
 from tests.support.tools import need
 
+pytestmark = pytest.mark.matrix  # hundreds of lines for every shell: what it proves is the shell's part, not the interpreter's
+
 SHELLS = [("dash",), ("bash", "--posix"), *([("busybox", "sh")] if shutil.which("busybox") else [])]
 
 LISTS = {

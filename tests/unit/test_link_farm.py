@@ -101,7 +101,7 @@ def test_a_directory_of_others_is_refused(machine: Machine, capsys: pytest.Captu
     before = sorted(os.listdir(machine.tools))
     assert (1, 1) == (machine.link_farm("gcc"), machine.link_farm(refresh=True))
     assert before == sorted(os.listdir(machine.tools))
-    assert "is not empty and was not made by link-farm" in capsys.readouterr().err
+    assert "is not empty and was not created by link-farm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["file", "symlink to a launcher", "directory", "dangling link"])
@@ -117,7 +117,7 @@ def test_files_of_others_are_never_overwritten_or_removed(machine: Machine, kind
         theirs.symlink_to(machine.farm / "ld" if kind.startswith("symlink") else "/nonexistent/ld")
     before = os.lstat(theirs)
     assert (1, {"gcc", "ld", "clang++"}) == (machine.link_farm("gcc", "clang++"), machine.entries())
-    assert "/gcc: is no launcher of ours, it stays" in capsys.readouterr().err
+    assert "/gcc: is no launcher of ours, and is left as it is" in capsys.readouterr().err
     (machine.tools / "gcc").unlink()
     machine.link_farm(refresh=True)
     assert (before.st_ino, before.st_mtime_ns) == (os.lstat(theirs).st_ino, os.lstat(theirs).st_mtime_ns)

@@ -43,13 +43,17 @@ class Below:
     """The process tree below a link, as the test says it is."""
 
     def __init__(self) -> None:
-        self.make = self.wpa = False
+        self.make = self.wpa = self.executor = False
         self.words = b"make\0-f\0/tmp/x.mk\0all\0"
         self.jobs = 1
 
     def comms(self) -> dict[int, bytes]:
         """Name the processes by pid."""
-        return {**({11: b"make"} if self.make else {}), **({12: b"lto1-wpa"} if self.wpa else {})}
+        return {
+            **({11: b"make"} if self.make else {}),
+            **({12: b"lto1-wpa"} if self.wpa else {}),
+            **({13: b"ldshim-backends"} if self.executor else {}),
+        }
 
 
 @pytest.fixture
@@ -72,13 +76,14 @@ def pipe() -> Iterator[private_jobserver.Private]:
     made.close()
 
 
-def test_serial_phases_hold_nothing(below: Below, pipe: private_jobserver.Private) -> None:
+@pytest.mark.usefixtures("below")
+def test_serial_phases_hold_nothing(pipe: private_jobserver.Private) -> None:
     """Without a make below the link no token is taken, however long that lasts."""
     lease = Counted(4)
     feeding = gcc_valve.Valve(10, pipe, lease, 4)
     for step in range(100):
         feeding.tick(step * 0.1)
-    assert (lease.free, below.make) == (4, False)
+    assert 4 == lease.free
 
 
 def test_one_spare_is_offered_and_the_next_follows_when_it_is_taken(below: Below, pipe: private_jobserver.Private) -> None:
@@ -99,23 +104,29 @@ def test_one_spare_is_offered_and_the_next_follows_when_it_is_taken(below: Below
     assert feeding.peak == 3
 
 
-def test_a_spare_that_nobody_takes_goes_back_and_is_offered_more_rarely(below: Below, pipe: private_jobserver.Private) -> None:
-    """C21: 200 ms idle is no demand; the token is outside again, and later offers leave longer gaps."""
+def test_c31_an_executor_whose_jobs_all_run_elsewhere_is_left_no_spare(below: Below, pipe: private_jobserver.Private) -> None:
+    """C31: it is a client from its first moment, also without a child, and what it does not take goes back outside."""
+    lease = Counted(1)
+    below.executor, below.jobs = True, 0
+    feeding = gcc_valve.Valve(10, pipe, lease, 3)
+    held = []
+    for step in range(60):
+        feeding.tick(step * 0.01)
+        held.append(lease.held)
+    assert held[0] == 1
+    assert held[-1] == 0
+
+
+def test_a_spare_that_nobody_takes_is_outside_most_of_the_time(below: Below, pipe: private_jobserver.Private) -> None:
+    """C21: make runs and wants no second job: of ten seconds the only token is there for others in eight, and is offered all the same."""
     lease = Counted(1)
     below.make = True
     feeding = gcc_valve.Valve(10, pipe, lease, 3)
-    taken_at, was = [], 0
+    outside = []
     for step in range(1000):
         feeding.tick(step * 0.01)
-        if lease.held > was:
-            taken_at.append(step * 0.01)
-        was = lease.held
-    gaps = [later - earlier for earlier, later in zip(taken_at, taken_at[1:])]
-    assert taken_at[0] == 0.0
-    assert sorted(gaps) == gaps
-    assert len(taken_at) < 6
-    held = sum(1 for _ in taken_at) * gcc_valve.IDLE_SECONDS
-    assert held < 2.0
+        outside.append(lease.free)
+    assert 800 < sum(outside) < 1000
 
 
 def test_tokens_of_jobs_that_ended_go_back(below: Below, pipe: private_jobserver.Private) -> None:
