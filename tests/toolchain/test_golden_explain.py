@@ -127,7 +127,7 @@ def fake(path: Path, banner: str, linker: Path) -> Path:
 
 @pytest.mark.parametrize("name", SAMPLE)
 def test_explain_gives_the_records_answer(name: str, shim: Shim, objects: Objects, tmp_path: Path) -> None:
-    """C8 C20: with real inputs and a tool that answers as the record's, `explain --json` prints the record's answer for this machine's CPUs."""
+    """C8 C20: with real inputs and a tool that answers as the record's, `explain --json` prints its answer for these CPUs."""
     record = {**golden_records.load()[name], "cpus": len(os.sched_getaffinity(0))}
     with pytest.MonkeyPatch.context() as patch:
         expected = golden_records.answer(record, patch)

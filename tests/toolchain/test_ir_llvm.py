@@ -162,7 +162,7 @@ def test_archives_bound_the_backends_from_above(thin: list[str], tmp_path: Path)
 
 
 def test_a_jobserver_of_unknown_size_does_not_make_us_read_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C11 C24: cargo's jobserver names no number; as many modules are read as there are CPUs, and the findings say that there may be more."""
+    """C11 C24: cargo's jobserver names no number; a module is read for each CPU, and the findings say that there may be more."""
     one = clang(CLANG, tmp_path, *THIN).read_bytes()
     facts = Facts()
     for number in range(20):
@@ -174,7 +174,9 @@ def test_a_jobserver_of_unknown_size_does_not_make_us_read_everything(tmp_path: 
     three = {b"LDSHIM_CPUS": b"3"}
     for variables, read in ((cargo, 2), ({}, 2), ({**cargo, **three}, 3)):
         environment = Environment(list(variables.items()))
-        found = analysis.look_at_inputs(Command("lld", facts), Tool(b"LLD 16.0.6 (compatible with GNU linkers)"), environment, read_settings(environment))
+        found = analysis.look_at_inputs(
+            Command("lld", facts), Tool(b"LLD 16.0.6 (compatible with GNU linkers)"), environment, read_settings(environment)
+        )
         assert (read, False) == (found.thin, found.complete)
 
 
