@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .call.environment import Environment, Settings
     from .call.lto_make import Make
     from .call.real_tool import Call
+    from .command.argv import Arguments
     from .command.read import Command
     from .decide.distributable import Spread
     from .decide.mode import Mode
