@@ -44,6 +44,7 @@ def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: st
         policy=grant.policy,
         pool=source.lease.pool if source is not None else "",
         pool_size=source.client.jobs if source is not None and source.client is not None else 0,
+        queued=round(analysis.queued, 3),
         reason=_reason(decision, grant),
         argv=[os.fsdecode(argument) for argument in call.argv(edits.apply(call.args))],
         env={os.fsdecode(name): None if value is None else os.fsdecode(value) for name, value in _variables(call, edits).items()},
@@ -127,6 +128,8 @@ def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm:
         out.append(("lto", f"{facts['lto']}, at most {facts['demand']} at once"))
         out.extend(("passed", reason) for reason in (source.reasons if source is not None else ()))
         out.append(("granted", f"{facts['granted']}, {_ORIGINS.get(str(facts['source']), '')}"))
+    if analysis.promise is not None:
+        out.append(("memory", analysis.promise.footprint.described()))
     out.append(("reason", str(facts["reason"])))
     if not processes.is_ours():
         out.append(("proc", f"{processes.FOREIGN}: no link grows or shrinks, no jobserver is recovered, no caller is known to have paid"))

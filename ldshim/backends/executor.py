@@ -257,8 +257,8 @@ class Executor:
             self._next += 1
 
     def _abandon(self) -> None:
-        """End what runs, here and there, and give every token back."""
-        for step in (self._children.end, self._cancel, self._give_all):
+        """End what runs here, and give every token back; what runs there ends when its owner closes the service, which is next."""
+        for step in (self._children.end, self._give_all):
             try:
                 step()
             except Exception:

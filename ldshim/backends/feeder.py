@@ -110,9 +110,8 @@ def _service(environment: Environment, log: Callable[[str], None]) -> Service | 
     if not environment.get(b"LDSHIM_REMOTE"):
         return None
     try:
-        import importlib  # noqa: PLC0415
+        from . import remote  # noqa: PLC0415 - who does not ask for it imports nothing of it
 
-        remote = importlib.import_module(__package__ + ".remote")
         found: Service | str = remote.connect(remote.read(environment), log)
     except Exception as error:
         found = f"{type(error).__name__}: {error}"

@@ -155,6 +155,20 @@ def _size(value: bytes) -> int:
     return int(digits) << {b"": 0, b"K": 10, b"M": 20, b"G": 30}[unit]
 
 
+def _seconds(value: bytes) -> int:
+    if not value.isdigit() or len(value) > 6:
+        raise ValueError
+    return int(value)
+
+
+def _percent(value: bytes) -> int:
+    if value == b"off":
+        return 0
+    if not value.isdigit() or len(value) > 3 or not 1 <= int(value) <= 100:
+        raise ValueError
+    return int(value)
+
+
 def _explicit(value: bytes) -> bool:
     if value != b"keep":
         raise ValueError
@@ -183,6 +197,8 @@ VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
     (b"LDSHIM_MAX_JOBS", "max_jobs", _positive, "a whole number from 1 to 999999"),
     (b"LDSHIM_CPUS", "cpus", _positive, "a whole number from 1 to 999999"),
     (b"LDSHIM_MEM_PER_JOB", "mem_per_job", _size, "bytes, or a number with K, M or G"),
+    (b"LDSHIM_WAIT", "wait", _seconds, "seconds, a whole number from 0 to 999999"),
+    (b"LDSHIM_PRESSURE", "pressure", _percent, "a percentage from 1 to 100, or off"),
     (b"LDSHIM_ELASTIC", "elastic", _switch, "0 or 1"),
     (b"LDSHIM_RECOVER", "recover", _switch, "0 or 1"),
     (b"LDSHIM_EXPLICIT", "keep_explicit", _explicit, "keep"),
@@ -196,8 +212,8 @@ class Settings:
     """The values of the LDSHIM_* variables. complaints: one line for each malformed value, for stderr."""
 
     __slots__ = (
-        "complaints", "cpus", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "processes",
-        "recover",
+        "complaints", "cpus", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "pressure",
+        "processes", "recover", "wait",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -206,6 +222,8 @@ class Settings:
         self.max_jobs = 0  # 0: no ceiling
         self.cpus = 0  # 0: counted
         self.mem_per_job = 0  # bytes; 0: estimate
+        self.wait = 300  # seconds for which a link waits for memory at most
+        self.pressure = 10  # percent of time stalled for memory (PSI, some avg10) above which nothing grows; 0: not looked at
         self.elastic = True
         self.recover = True
         self.keep_explicit = False

@@ -74,6 +74,14 @@ def stamp(pid: int) -> bytes:
     return b"%d.%s" % (pid, fields[19]) if len(fields) > 19 and fields[0] != b"Z" else b""
 
 
+def current_directory() -> bytes:
+    """Return that of this process, b"" when it has been removed."""
+    try:
+        return os.getcwdb()
+    except OSError:
+        return b""
+
+
 _own: list[tuple[int, bytes]] = []
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ASK_SHARE = 0.05
 ASK_SECONDS = (0.03, 0.2)  # least and most; with one tick more, within the 0.25 s of C21
 
+IDLE_SECONDS = 3600.0  # nothing is due
+
 
 def pause(denied: float) -> float:
     """Return the seconds to wait before the next try to take a thread. denied: seconds since the first of the tries that failed.
@@ -64,6 +66,14 @@ class Lease:
 
     def release(self) -> None:
         """Return all threads and close every descriptor; a second call does nothing."""
+
+    def tend(self, now: float) -> float:  # noqa: ARG002 - the verb's signature; there is nothing to look after
+        """Do what is due besides taking and giving; return the seconds until the next time. now: a monotonic clock."""
+        return IDLE_SECONDS
+
+    def holding(self, inner: Lease) -> Lease:
+        """Return `inner`, together with what else this lease holds and must go on holding."""
+        return inner
 
     def tokens_fd(self) -> int:
         """Return a descriptor that is readable while there is a thread to take; -1 without one."""

@@ -58,6 +58,10 @@ class WrappedLease(Lease):
         """Release the wrapped lease."""
         self.lease.release()
 
+    def tend(self, now: float) -> float:
+        """Look after the wrapped lease."""
+        return self.lease.tend(now)
+
     def tokens_fd(self) -> int:
         """Ask the wrapped lease."""
         return self.lease.tokens_fd()

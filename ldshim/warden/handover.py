@@ -8,7 +8,8 @@ The order when tokens are wanted: a pidfd of this process and a life pipe; then 
 linker has no child that it does not know); then the warden takes the tokens and reports their number through a pipe. The arguments that
 contain the number are written after that. Without a warden the link has one thread and holds nothing.
 
-With a valve the arguments do not depend on the tokens obtained, so that link does not wait for the report.
+With a valve the arguments do not depend on the tokens obtained, and a warden that holds only a promise of memory obtains none: such links
+do not wait for the report.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ HELD = b"_LDSHIM_HELD"  # pid.starttime:fd.inode of a pipe: a link of ours above
 
 
 def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left | None:
-    """Fork the warden and wait for its report of the tokens that it took; with a valve there is no report.
+    """Fork the warden and wait for its report of the tokens that it took; with a valve, or to hold memory only, there is no report.
 
     None: no warden, nothing is held. avoid: descriptor numbers that *MAKEFLAGS names.
     """
     # The arguments of GCC do not depend on the tokens obtained, so that link need not wait.
-    reports = reservation.policy != "valve"
+    reports = reservation.policy not in ("valve", "hold")
     life_read = life_write = -1
     try:
         life_read, life_write = pipe(avoid)
@@ -65,7 +66,7 @@ def leave_warden(reservation: Reservation, avoid: Collection[int] = ()) -> Left 
         os.close(link.pidfd)
     try:
         # The intermediate child has forked the warden when its status is 0.
-        answer = b"0 valve " if child > 0 and processes.reap(child, pending) == 0 else b""
+        answer = b"0 %b " % reservation.policy.encode() if child > 0 and processes.reap(child, pending) == 0 else b""
         if reports:
             os.close(report_write)
             answer = os.read(report_read, 512)

@@ -28,7 +28,8 @@ DISMISSED_SECONDS = 2.0  # a dismissed warden ends within about a millisecond; a
 class Reservation:
     """What a warden is to hold for one link.
 
-    lease: the source of the tokens; most: tokens at most; policy: "fixed" takes tokens once; "enclose" does the same and confines the link
+    lease: the source of the tokens; most: tokens at most; policy: "hold" takes no token and
+    keeps what the lease holds besides (a promise of memory); "fixed" takes tokens once; "enclose" does the same and confines the link
     to as many CPUs, for threads that no number limits; "valve" moves tokens to the private pipe of GCC; "confine" sets the CPUs of the
     linker as its threads need them; pipe: the private pipe of GCC; wpa_asks: the WPA of GCC takes a token for each of its forks;
     environment: of the call, to find our directory; epilogue: called by the warden after it has returned everything, with the history of

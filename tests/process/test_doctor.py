@@ -18,7 +18,7 @@ import pytest
 
 from ldshim.call.real_tool import MARK
 from ldshim.cli import doctor
-from ldshim.reserve import jobserver, makeflags, parent_make
+from ldshim.reserve import jobserver, makeflags, parent_make, promises
 from tests.process.test_slots import is_locked
 from tests.support import screen, surroundings, tools
 from tests.support.pool import Pool
@@ -279,16 +279,33 @@ def test_slots_of_dead_links_are_free(here: Place) -> None:
     assert not any(each["shares"] for each in report["slots"]["links"])
 
 
+@contextlib.contextmanager
+def promised(here: Place, pid: int, *, waits: bool) -> Iterator[None]:
+    """Hold a promise of 8 GB in the name of a process, as its warden would."""
+    started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    with open(here.runtime / "ldshim" / f"memory-{pid}.{started}", "w+b") as book:
+        fcntl.flock(book, fcntl.LOCK_EX)
+        book.write(promises.render(waits, 1 << 33, 1 << 33, 0.0, ()))
+        book.flush()
+        yield
+
+
 def test_a_promise_of_memory_is_told(here: Place) -> None:
     """C17: what a living link was promised and does not use yet is part of the report."""
-    with link(here, 2, 1) as (pid, _):
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-        with open(here.runtime / "ldshim" / f"memory-{pid}.{started}", "w+b") as book:
-            fcntl.flock(book, fcntl.LOCK_EX)
-            book.write(b"%020d\n" % (1 << 33))
-            book.flush()
-            promised = here.ask()["memory"]["promised"]
-    assert (1 << 33) - (1 << 30) < promised <= 1 << 33
+    with link(here, 2, 1) as (pid, _), promised(here, pid, waits=False):
+        found = here.ask()["memory"]
+    assert (1 << 33, []) == (found["promised"], found["waiting"])
+
+
+def test_who_waits_for_memory_is_told(here: Place) -> None:
+    """C25: a waiter has been promised nothing; the report says who it is, for how much it waits, and how long it has."""
+    with link(here, 2, 1) as (pid, _), promised(here, pid, waits=True):
+        found = here.ask()["memory"]
+        text = subprocess.run([here.shim.command, "doctor"], env=here.env, capture_output=True, check=False, timeout=60).stdout.decode()
+    (waiter,) = found["waiting"]
+    assert (0, pid, 1 << 33) == (found["promised"], waiter["link"], waiter["wants"])
+    assert f"waits      pid {pid} " in text
+    assert "for 8.0 GB of memory" in " ".join(text.split())
 
 
 def test_a_farm_that_stands_too_far_back(here: Place) -> None:

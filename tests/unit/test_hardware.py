@@ -61,6 +61,10 @@ class Machine:
         """Return the quota on this machine."""
         return cpus.quota(self.proc, bytes(self.root))
 
+    def of_process(self) -> int | None:
+        """Ask for the limits of one process."""
+        return memory.of_process(self.proc)
+
     def available(self) -> int | None:
         """Return the memory of this machine."""
         return memory.available(self.proc, bytes(self.root))
@@ -245,3 +249,35 @@ def test_this_machine_has_memory() -> None:
     """C17: on the real machine the result is between zero and all its memory."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 < (memory.available() or 0) <= total
+
+
+LIMITS = """Limit                     Soft Limit           Hard Limit           Units
+Max cpu time              unlimited            unlimited            seconds
+Max data size             {data:<21}unlimited            bytes
+Max resident set          100                  unlimited            bytes
+Max address space         {space:<21}unlimited            bytes
+"""
+
+
+@pytest.mark.parametrize(
+    ("data", "space", "expected"),
+    [("unlimited", "unlimited", None), ("1000", "unlimited", 1000), ("unlimited", "2000", 2000), ("3000", "2000", 2000)],
+)
+def test_a_process_may_be_limited_by_itself(machine: Machine, data: str, space: str, expected: int | None) -> None:
+    """C17: RLIMIT_DATA and RLIMIT_AS bound the jobs that are threads of one process; without /proc nobody can tell."""
+    machine.file("proc/self/limits", LIMITS.format(data=data, space=space))
+    assert expected == machine.of_process()
+    assert memory.of_process(bytes(machine.root / "nowhere")) is None
+
+
+def test_every_ceiling_has_a_name_that_others_know(machine: Machine) -> None:
+    """C17: the machine, and each level with a limit by device and inode, the same for whoever looks."""
+    machine.file("proc/meminfo", "MemTotal: 64 kB\nMemAvailable: 32 kB\n")
+    machine.v2("/build/one")
+    for level, limit in (("build", "max"), ("build/one", "40960")):
+        machine.file(f"sys/fs/cgroup/{level}/memory.max", limit)
+        machine.file(f"sys/fs/cgroup/{level}/memory.current", "10240")
+    host, inner = memory.ceilings(machine.proc, bytes(machine.root))
+    place = (machine.root / "sys/fs/cgroup/build/one").stat()
+    assert (memory.HOST, 32 * 1024, 64 * 1024) == (host.identity, host.left, host.total)
+    assert (b"%d:%d" % (place.st_dev, place.st_ino), 30720, 40960) == (inner.identity, inner.left, inner.total)

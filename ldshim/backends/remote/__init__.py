@@ -12,7 +12,8 @@ How it is used, by an executor that also runs jobs here:
 Promises: a Result with status 0 means that every output is in its place, whole and plausible (C29); a Result is never a failed compile:
 whatever is not a plain success comes back as a str, the job runs here, and its verdict is shown. Outputs are put in place inside
 finished(), by rename, so after cancel(handle) nothing of that job appears. No exception leaves finished() or start(). After close() no
-operation of ours runs on the service as far as it listens, and no thread or process of ours is left.
+operation of ours runs on the service as far as it listens, and no thread or process of ours is left. (After a
+cancelled stream, an idle thread of grpc may stay until the process ends.)
 
   settings.py   the variables                                 action.py     a job as an action: a tree, names that do not change
   service.py    the queue, and the executor's side of it      compiler.py   the compiler's files, and how they run from anywhere

@@ -23,7 +23,9 @@ an action. The problems are:
     jobservers   [{from, named, usable, jobserver, tokens, jobs, reason}], in the order in which they are tried; from: the variable, or
                  recovery; tokens: in it now; jobs: N of make's -jN, 0 when unknown; reason: why it is not usable
     cpus         affinity, quota (CPUs, null: none), counted, reason
-    memory       available, cgroup_limit (null: none), promised: bytes; promised: to other links that do not use them yet
+    memory       available, cgroup_limit (null: none), promised: bytes; promised: to other links, and not used by them yet; waiting:
+                 [{link, command, wants: bytes, seconds}]: links that wait for memory, in their order; pressure: percent of the last ten
+                 seconds in which something here waited for memory (null: the kernel does not say)
     slots        directory, reason (why there is none), count, held, waiting (links), links: [{warden, link, command, slots: [numbers],
                  shares, waits}]: every link that runs with a warden; a link that shares no slots holds tokens of a jobserver
     settings     variables: {name: value}, complaints: [text]

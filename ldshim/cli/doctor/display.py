@@ -118,6 +118,9 @@ class Display:
         )
         free = "UNKNOWN" if memory["available"] is None else memory_estimate.human(memory["available"])
         self.row("memory", (f"{free} available, {limit}, {memory_estimate.human(memory['promised'])} promised to other links", ""))
+        for link in memory["waiting"]:
+            what = f"pid {link['link']} {link['command']}".rstrip()
+            self.row("waits", (f"{what}: for {memory_estimate.human(link['wants'])} of memory, {link['seconds']:.0f} s so far", ""))
         if not slots["directory"]:
             self.row("slots", ("NONE:", "bad"), (slots["reason"], ""))
         else:

@@ -19,11 +19,11 @@ import os
 
 from ...call import processes
 from ...call.environment import slurp
-from ...reserve import memory_ledger
+from ...reserve import promises
 
 WARDEN = b"ldshim-warden"  # the name that every warden gives itself (warden/watch.py)
 _SLOT, _MARK = b"slot-", b"link-"
-_NAMES = (_SLOT, _MARK, memory_ledger.PREFIX)
+_NAMES = (_SLOT, _MARK, promises.PREFIX)
 _PIDFD = b"anon_inode:[pidfd]"
 
 
@@ -116,7 +116,7 @@ def _look(pid: int, files: dict[tuple[int, int], bytes], directory: bytes) -> Ho
             held.shares = True
             held.waits = _waits(os.path.join(directory, name))
         else:
-            promised = int(name[len(memory_ledger.PREFIX) :].partition(b".")[0])
+            promised = int(name[len(promises.PREFIX) :].partition(b".")[0])
     held.link = held.link or promised
     held.slots.sort()
     return held if held.slots or held.shares or processes.comm(pid) == WARDEN else None

@@ -18,8 +18,9 @@ from ...call import clock, descriptors, own_directory, processes
 from ...call.environment import VARIABLES, slurp
 from ...call.real_tool import show
 from ...decide import budget, memory_estimate, mode
-from ...reserve import cgroups, cpus, jobserver, limits, makeflags, memory, memory_ledger, recover
+from ...reserve import cpus, jobserver, limits, makeflags, memory, memory_ledger, promises, recover
 from ...reserve.lease import Lease
+from ...reserve.pressure import Pressure
 from . import holders
 
 TYPE_CHECKING = False
@@ -75,25 +76,26 @@ def processors(settings: Settings) -> Report:
 
 
 def memory_room(environment: Environment) -> Report:
-    """Return the available memory, the cgroup limit, and what other links were promised and do not use yet: bytes."""
+    """Return the available memory, the cgroup limit, what other links were promised and do not use yet, and who waits: bytes."""
     path = own_directory.directory(environment.get)
     directory = own_directory.open_directory(path) if isinstance(path, bytes) else path
-    promised = 0
+    entries = []
     if isinstance(directory, int):
-        promised = memory_ledger.outstanding(directory)
+        entries = promises.read(directory)
         os.close(directory)
-    return {"available": memory.available(), "cgroup_limit": _cgroup_limit(), "promised": promised}
+    limits_set = [each.total for each in memory.ceilings() if each.identity != memory.HOST]
+    return {
+        "available": memory.available(),
+        "cgroup_limit": min(limits_set, default=None),
+        "promised": sum(each.needs for each in entries if not each.waits),
+        "waiting": [_waiter(each) for each in sorted(entries, key=lambda each: each.since) if each.waits],
+        "pressure": Pressure(1).now(),
+    }
 
 
-def _cgroup_limit() -> int | None:
-    """Return the lowest memory limit of our cgroup and of all above it, None without one."""
-    found = []
-    for version, directory in cgroups.directories(b"memory"):
-        for name in (b"/memory.max", b"/memory.high") if version == 2 else (b"/memory.limit_in_bytes",):
-            limit = cgroups.number(directory + name)
-            if limit is not None and 0 <= limit < memory.NO_LIMIT:
-                found.append(limit)
-    return min(found, default=None)
+def _waiter(entry: promises.Entry) -> Report:
+    name = os.fsdecode(holders.command(entry.link)) if entry.here else ""
+    return {"link": entry.link, "command": name, "wants": entry.wants, "seconds": round(max(0.0, clock.now() - entry.since), 1)}
 
 
 def slots(environment: Environment, count: int) -> Report:
