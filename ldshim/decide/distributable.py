@@ -48,7 +48,7 @@ class Spread:
     """How ldshim runs the backends of a link as processes.
 
     python: the interpreter with its options; place: the directory of what it runs (backends/); compiler, mends: for lld's backends, b"" and
-    [] for GCC's, which lto-wrapper writes down whole.
+    [] for GCC's, whose command lines lto-wrapper writes.
     """
 
     __slots__ = ("compiler", "mends", "place", "python")
