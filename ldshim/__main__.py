@@ -30,7 +30,7 @@ def main() -> None:
     argv, environment = entry.gather()
     name = os.path.basename(argv[0])
     if name not in entry.OWN_NAMES:
-        entry.run(name, argv[1:], environment, met=argv[0])
+        entry.run(name, argv[1:], environment, own_argv0=argv[0])
     if len(argv) < 2 or argv[1].startswith(b"-") or argv[1] in entry.COMMANDS:
         from .cli import main as cli  # noqa: PLC0415  argparse takes 6 ms to import
 

@@ -105,7 +105,7 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
     before = Analysis(Decision(decided, decided.reason, linker=behind, make=make), tool, command, found, None, promise, queued)
     if stays:
         _room(before, decided.asked or 1, promise_memory)
-        return before.decided(budget.kept(decided, stays, make))
+        return before.decided(budget.number_stays(decided, stays, make))
     bounded = budget.bounds(command, linker, decided)
     if bounded == "jobs":
         spread, how = _spread(call, before, behind_tool or tool, make, environment, settings)
@@ -224,7 +224,7 @@ def linker_behind(call: Call, command: Command, tool: Tool, environment: Environ
     if is_ldshim(linker, own_stat()):
         # A -B directory of ours: that call will find its own real tool, and this one asks the same way.
         try:
-            linker = stand_in(program_name(linker), [], environment, met=linker).real
+            linker = stand_in(program_name(linker), [], environment, own_argv0=linker).real
         except UnfoundError:
             return None
     found = tool_family.identify(linker, environment, call.path)
@@ -324,7 +324,7 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     obstacle = ""
     if (follows and (confinable or decided.unbound)) or _outgrows(decided, most.number):
         obstacle = _obstacle(settings)
-    elif private and there.lease.source != "none" and not processes.is_ours():
+    elif private and there.lease.source != "none" and not processes.is_own_namespace():
         obstacle = processes.FOREIGN
     follow = "confine" if confinable else ""
     if private:

@@ -44,7 +44,7 @@ def run_baked(name: bytes, real: bytes) -> NoReturn:
     """Run as a launcher of a link farm, which knows the tool's name, and where it was when the farm was made."""
     default_interrupt()
     argv, environment = gather(name, real)
-    run(name, argv[1:], environment, baked=real, met=argv[0])
+    run(name, argv[1:], environment, baked=real, own_argv0=argv[0])
 
 
 def gather(name: bytes = b"", known: bytes = b"") -> tuple[list[bytes], Environment]:
@@ -85,21 +85,23 @@ def command_line() -> list[bytes]:
     return words[-len(sys.argv) :] if len(words) >= len(sys.argv) else [os.fsencode(word) for word in sys.argv]
 
 
-def run(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"", met: bytes = b"") -> NoReturn:
+def run(
+    name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"", own_argv0: bytes = b""
+) -> NoReturn:
     """Stand in for one call and never return.
 
-    tool: the path that the prefix form gave, b"" for a name; baked: the path in a launcher; met: the path of our entry under a tool's name.
+    tool: the path that the prefix form gave, b"" for a name; baked: the path in a launcher; own_argv0: of ldshim under a tool's name.
     """
     try:
-        stand_in(name, args, environment, tool, baked, met)
+        stand_in(name, args, environment, tool, baked, own_argv0)
     except Exception as error:  # C1: a failure of ours must not become the build's
         run_unchanged(name, args, tool or baked, error)
 
 
-def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes, baked: bytes, met: bytes) -> NoReturn:
+def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes, baked: bytes, own_argv0: bytes) -> NoReturn:
     """Do what run does, as long as nothing fails that must not."""
     try:
-        call = real_tool.stand_in(name, args, environment, tool, baked, met)
+        call = real_tool.stand_in(name, args, environment, tool, baked, own_argv0)
         below = marked(call, environment)
     except real_tool.UnfoundError as error:
         say(str(error))
@@ -208,7 +210,7 @@ def edits_of(analysis: Analysis, grant: Grant, environment: Environment) -> Edit
         from .decide import fixed_number  # noqa: PLC0415  nearly every make shares a jobserver
 
         gcc = fixed_number.Gcc(command.gcc_facts, analysis.found, analysis.gcc_major, os.sysconf("SC_NPROCESSORS_ONLN"))
-        fixed_number.tell(edits, gcc, grant.told, grant.auth, decision.make.words, environment)
+        fixed_number.pass_number(edits, gcc, grant.told, grant.auth, decision.make.argv, environment)
     return edits
 
 
@@ -249,7 +251,7 @@ def is_certainly_plain(call: Call, environment: Environment) -> bool:
     from . import plain_link  # noqa: PLC0415
     from .call import tool_family  # noqa: PLC0415
 
-    family = tool_family.kept(call.real, environment)
+    family = tool_family.cached_family(call.real, environment)
     if (call.kind == "driver") != (family in ("gcc", "clang")):
         return False
     try:
@@ -278,7 +280,7 @@ def execute(call: Call, args: list[bytes], environment: Environment, original: E
 
 
 def report(name: bytes, error: Exception) -> None:
-    """Say what failed, once: the same mistake may be met again on the way out."""
+    """Say what failed, once: the same failure can occur again on the way out."""
     if not _reported:
         _reported.append(error)
         say(complaint(name, error))

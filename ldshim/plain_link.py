@@ -66,9 +66,9 @@ def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[in
         entries = _slurp(b"/proc/self/environ").split(b"\0")[:-1]
         words = _slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
         if len(words) >= len(sys.argv) > 0 and identity == identity_of(tool[0]):
-            met, *args = words[len(words) - len(sys.argv) :]
+            own_argv0, *args = words[len(words) - len(sys.argv) :]
             if is_plain(family, args, entries):
-                _become(name, tool, met, args, entries)
+                _become(name, tool, own_argv0, args, entries)
     except Exception:  # C1: whatever it was, the long way decides, and says what is to be said
         return
 
@@ -93,11 +93,17 @@ def link_found(tool: str, before: int) -> None:
         entries = _slurp(b"/proc/self/environ").split(b"\0")[:-1]
         words = _slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
         if len(words) >= len(sys.argv) > before:
-            met, *args = words[len(words) - len(sys.argv) + before :]
+            own_argv0, *args = words[len(words) - len(sys.argv) + before :]
             if is_plain(families[0], args, entries):
-                name = met.rpartition(b"/")[2]
+                name = own_argv0.rpartition(b"/")[2]
                 # Behind `ldshim` stands what the bare call would have had as argv[0]; our own path says as little as a launcher's.
-                _become(name, (path, met if before and met != name else path), b"" if before and met == name else met, args, entries)
+                _become(
+                    name,
+                    (path, own_argv0 if before and own_argv0 != name else path),
+                    b"" if before and own_argv0 == name else own_argv0,
+                    args,
+                    entries,
+                )
     except Exception:  # C1: as above
         return
 
@@ -231,7 +237,7 @@ def _without_quota() -> bool:
     return seen
 
 
-def _become(name: bytes, tool: tuple[bytes, bytes], met: bytes, args: list[bytes], entries: list[bytes]) -> None:
+def _become(name: bytes, tool: tuple[bytes, bytes], own_argv0: bytes, args: list[bytes], entries: list[bytes]) -> None:
     """Exec, with the environment and signals of a bare call, but without our directories in PATH, and with the markers against loops."""
     environment: dict[bytes, bytes] = {}
     for entry in entries:
@@ -250,7 +256,7 @@ def _become(name: bytes, tool: tuple[bytes, bytes], met: bytes, args: list[bytes
         _signal.signal(number, _signal.SIG_DFL)
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    posix.execve(tool[0], [name if _is_found_by(name, met, directories, kept, tool[0]) else tool[1], *args], environment)
+    posix.execve(tool[0], [name if _is_found_by(name, own_argv0, directories, kept, tool[0]) else tool[1], *args], environment)
 
 
 def _leaves(place: bytes, name: bytes) -> bool:
@@ -263,9 +269,9 @@ def _leaves(place: bytes, name: bytes) -> bool:
     return identity_of(place + b"/" + name) == own and all(identity_of(place + b"/" + file) == own for file in posix.listdir(place))
 
 
-def _is_found_by(name: bytes, met: bytes, directories: list[bytes], kept: list[bytes], real: bytes) -> bool:
-    """Tell whether our entry was met by its name, and the name leads to the tool from here on: then it is argv[0] (real_tool.stand_in)."""
-    if met and not any(met == (place.rstrip(b"/") + b"/" + name if place else name) for place in directories):
+def _is_found_by(name: bytes, own_argv0: bytes, directories: list[bytes], kept: list[bytes], real: bytes) -> bool:
+    """Tell whether ldshim was found by its name, and the name leads to the tool from here on: then it is argv[0] (real_tool.py)."""
+    if own_argv0 and not any(own_argv0 == (place.rstrip(b"/") + b"/" + name if place else name) for place in directories):
         return False
     first = next((place for place in kept if _exists((place or b".") + b"/" + name)), b"")
     return first.rstrip(b"/") + b"/" + name == real

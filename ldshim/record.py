@@ -131,7 +131,7 @@ def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm:
     if analysis.promise is not None:
         out.append(("memory", analysis.promise.footprint.described()))
     out.append(("reason", str(facts["reason"])))
-    if not processes.is_ours():
+    if not processes.is_own_namespace():
         out.append(("proc", f"{processes.FOREIGN}: no link grows or shrinks, no jobserver is recovered, no caller is known to have paid"))
     if found is not None:
         out.extend(("input", reason) for reason in found.reasons)

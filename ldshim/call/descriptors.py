@@ -30,7 +30,7 @@ def waiting(fd: int) -> int:
     return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def nowhere() -> int:
+def open_null() -> int:
     """Open /dev/null, or an empty file in memory where there is none: a close-on-exec descriptor, or -1 where neither can be opened.
 
     A chroot, or a container with an empty /dev, has no /dev/null.

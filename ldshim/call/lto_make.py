@@ -32,12 +32,12 @@ class Make:
     words: of $MAKE; name: the program's file name, as in /proc/PID/comm; client: it is a jobserver client; reason: why not, one clause.
     """
 
-    __slots__ = ("client", "name", "reason", "words")
+    __slots__ = ("argv", "client", "name", "reason")
 
     def __init__(self, words: Sequence[bytes], banner: bytes) -> None:
-        self.words = list(words)
-        self.name = program_name(self.words[0])
-        self.reason = _why_no_client(self.words, banner)
+        self.argv = list(words)
+        self.name = program_name(self.argv[0])
+        self.reason = _why_no_client(self.argv, banner)
         self.client = not self.reason
 
 

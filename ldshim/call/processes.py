@@ -2,7 +2,7 @@
 
 Any process may end at any moment. So each function returns zero or an empty value for a process that no longer exists. It returns the same
 where /proc is missing, and where /proc belongs to another PID namespace (`unshare -pf` without `--mount-proc`), because the pids there are
-those of other processes. Code that reads /proc/PID directly calls `is_ours` first.
+those of other processes. Code that reads /proc/PID directly calls `is_own_namespace` first.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def shows_us(proc: bytes) -> bool:
     return len(names.split()) < 2
 
 
-def is_ours() -> bool:
+def is_own_namespace() -> bool:
     """Return whether /proc belongs to the PID namespace of this process. Read once, because a fork stays in its namespace."""
     if PROC not in _asked:
         _asked[PROC] = shows_us(PROC)
@@ -50,7 +50,7 @@ def is_ours() -> bool:
 
 def place(pid: int, entry: bytes) -> bytes:
     """Return the path of /proc/PID/entry. Raises FileNotFoundError where /proc belongs to another PID namespace."""
-    if not is_ours():
+    if not is_own_namespace():
         raise FileNotFoundError
     return b"%s/%d/%s" % (PROC, pid, entry)
 
@@ -227,7 +227,7 @@ def holders(inode: int) -> list[int]:
     """Return the processes that hold a pipe open, as far as permissions allow, without this one."""
     wanted = b"pipe:[%d]" % inode
     own = os.getpid()
-    pids = all_pids() if is_ours() else []
+    pids = all_pids() if is_own_namespace() else []
     return [pid for pid in pids if pid != own and _holds(pid, wanted)]
 
 

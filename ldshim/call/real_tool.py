@@ -226,11 +226,13 @@ def _is_farm(directory: bytes, own: os.stat_result | None) -> bool:
         return False
 
 
-def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"", met: bytes = b"") -> Call:
+def stand_in(
+    name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"", own_argv0: bytes = b""
+) -> Call:
     """Find the real tool for name.
 
     tool: a path from the prefix form (`ldshim /usr/bin/gcc …`), used as it is unless it leads to ldshim; baked: the tool's path when the
-    launcher was written, PATH is searched where it no longer exists; met: ldshim's own argv[0], b"" in the prefix form. Raises UnfoundError
+    launcher was written, PATH is searched where it no longer exists; own_argv0: of ldshim, b"" in the prefix form. Raises UnfoundError
     with the status that a shell would return.
     """
     call = Call(name, args)
@@ -250,7 +252,7 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
         call.real = search.find(name, _compiler_path(environment)) or baked
         search.find(name, entries)
     else:
-        behind = max(0, _position(met, entries))
+        behind = max(0, _position(own_argv0, entries))
         directories = _compiler_path(environment) + entries[behind:] + entries[:behind]
         call.real = search.find(name, directories)
         if call.real and call.real == _handed_over(environment)[1] and _is_wrapper(call.real):
@@ -262,28 +264,28 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
     remaining = [entry for entry in entries if entry not in search.own_directories or not _is_farm(entry, own)]
     if len(remaining) != len(entries):
         call.path = b":".join(remaining)
-    call.argv0 = _argv0(call, tool, met, remaining, environment)
+    call.argv0 = _argv0(call, tool, own_argv0, remaining, environment)
     return call
 
 
-def _argv0(call: Call, tool: bytes, met: bytes, remaining: list[bytes], environment: Environment) -> bytes:
+def _argv0(call: Call, tool: bytes, own_argv0: bytes, remaining: list[bytes], environment: Environment) -> bytes:
     """Return the argv[0] of the bare call. remaining: the tool's PATH; the other arguments as for stand_in."""
     if tool and absolute(tool) == call.real:
         return tool
-    by_name = not tool and (not met or _position(met, path_entries(environment)) >= 0)
+    by_name = not tool and (not own_argv0 or _position(own_argv0, path_entries(environment)) >= 0)
     if by_name and b"COLLECT_GCC" not in environment and _first(call.name, remaining) == call.real:
         return call.name
     return flavored(call.real, call.name)
 
 
-def _position(met: bytes, entries: list[bytes]) -> int:
+def _position(own_argv0: bytes, entries: list[bytes]) -> int:
     """Return the index on PATH of the directory through which ldshim was called, -1 where it was called by another path.
 
     execvp joins entry, slash and name (for an empty entry, the name alone); other callers leave out a second slash.
     """
-    name = program_name(met)
+    name = program_name(own_argv0)
     for place, entry in enumerate(entries):
-        if met in ((entry + b"/" + name, entry.rstrip(b"/") + b"/" + name) if entry else (name, b"./" + name)):
+        if own_argv0 in ((entry + b"/" + name, entry.rstrip(b"/") + b"/" + name) if entry else (name, b"./" + name)):
             return place
     return -1
 

@@ -12,7 +12,7 @@ import os
 
 from . import own_directory, processes
 from .banner import PE_EMULATIONS, Tool
-from .descriptors import nowhere
+from .descriptors import open_null
 from .real_tool import kind_of
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ def version_text(
     return answer
 
 
-def kept(real: bytes, environment: Environment) -> str:
+def cached_family(real: bytes, environment: Environment) -> str:
     """Return the family of a tool whose banner is cached, "" where it is not."""
     name = _cache_name(real, environment)
     return Tool(_recall(name)).family if name else ""
@@ -136,7 +136,7 @@ def run(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
         reader, writer = os.pipe()
     except OSError:
         return b""
-    null = nowhere()
+    null = open_null()
     try:
         # 0-2 may be closed in this process. Then null or writer has one of these numbers, and a dup2 to it would close it.
         high = {fd: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (null, writer) if fd >= 0}

@@ -148,10 +148,10 @@ def differing(screen: terminal.Screen, args: list[bytes], edits: Edits) -> list[
     """Return the arguments before and after the edits as one text: (argument, "", "removed" or "added")."""
     out: list[tuple[str, str]] = []
     for index in range(len(args) + 1):
-        out += [_marked(screen, argument, "added") for argument in edits.behind.get(index, ())]
+        out += [_marked(screen, argument, "added") for argument in edits.inserted.get(index, ())]
         if index == len(args):
             break
-        after = edits.words.get(index, args[index])
+        after = edits.replaced.get(index, args[index])
         if after == args[index]:
             out.append((record.shown(after), ""))
         else:

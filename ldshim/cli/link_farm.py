@@ -112,7 +112,7 @@ class Farm:
         current = {real_tool.MARK}
         for name in sorted(wanted):
             try:
-                call = real_tool.stand_in(name, [], self.environment, met=os.path.join(self.directory, name))
+                call = real_tool.stand_in(name, [], self.environment, own_argv0=os.path.join(self.directory, name))
             except real_tool.UnfoundError as error:
                 if name in self.asked:
                     self.say(str(error))

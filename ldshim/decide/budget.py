@@ -142,7 +142,7 @@ def why_the_number_stays(kinds: list[str], mode: Mode, settings: Settings, payer
     return f"{payer} has reserved {mode.asked} threads itself: the number stays, and no token is taken" if payer else ""
 
 
-def kept(mode: Mode, why: str, make: Make | None) -> Decision:
+def number_stays(mode: Mode, why: str, make: Make | None) -> Decision:
     """Decide for a number that stays. GCC's needs a private jobserver to be enforced; the other tools follow their own arguments."""
     budget = Budget(mode.asked, "none", why) if mode.lto == "gcc" and mode.demand > 1 else None
     return Decision(mode, f"{mode.reason}; {why}", budget, make=make)

@@ -59,7 +59,7 @@ class Gcc:
         return rules if major != NEWEST else rules | {by_options, _number(given + recorded, online)}
 
 
-def tell(edits: Edits, gcc: Gcc, number: int, auth: bytes, make: Sequence[bytes], environment: Environment) -> None:
+def pass_number(edits: Edits, gcc: Gcc, number: int, auth: bytes, make: Sequence[bytes], environment: Environment) -> None:
     """Add the edits that pass the number to such a make. auth: the private jobserver's `R,W`; make: the words of $MAKE."""
     # With one job GCC would warn about serial compilation.
     if number > 1 and gcc.may_choose(number) == {number}:

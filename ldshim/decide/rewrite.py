@@ -23,33 +23,33 @@ if TYPE_CHECKING:
 class Edits:
     """Changes to one call.
 
-    words: {index in args: the argument that replaces it}; behind: {index in args: arguments to insert before it}; variables: {name: new
-    value, None to remove it}.
+    replaced: {index in args: the argument that replaces it}; inserted: {index in args: arguments to insert before it}; variables: {name:
+    new value, None to remove it}.
     """
 
-    __slots__ = ("behind", "variables", "words")
+    __slots__ = ("inserted", "replaced", "variables")
 
     def __init__(self) -> None:
-        self.words: dict[int, bytes] = {}
-        self.behind: dict[int, list[bytes]] = {}
+        self.replaced: dict[int, bytes] = {}
+        self.inserted: dict[int, list[bytes]] = {}
         self.variables: dict[bytes, bytes | None] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.words or self.behind or self.variables)
+        return bool(self.replaced or self.inserted or self.variables)
 
     def apply(self, args: list[bytes]) -> list[bytes]:
         """Return args with the edits; no other argument changes."""
         out: list[bytes] = []
         for index, argument in enumerate(args):
-            out.extend(self.behind.get(index, ()))
-            out.append(self.words.get(index, argument))
-        out.extend(self.behind.get(len(args), ()))
+            out.extend(self.inserted.get(index, ()))
+            out.append(self.replaced.get(index, argument))
+        out.extend(self.inserted.get(len(args), ()))
         return out
 
     def add(self, facts: Facts, arguments: list[bytes]) -> None:
         """Add arguments at facts.add_at, unless the last option would take them as its value."""
         if not facts.pending:
-            self.behind.setdefault(facts.add_at, []).extend(arguments)
+            self.inserted.setdefault(facts.add_at, []).extend(arguments)
 
 
 def edits_for(
@@ -129,7 +129,7 @@ def for_gcc(edits: Edits, facts: Facts, number: int) -> None:
         return
     for option in facts.flto:
         if option.at >= 0 and asks_for_jobs(option):
-            edits.words[option.at] = b"-flto=%d" % number
+            edits.replaced[option.at] = b"-flto=%d" % number
 
 
 def for_collected(edits: Edits, facts: Facts, number: int, collect_gcc_options: bytes) -> None:
@@ -186,15 +186,15 @@ def _for_plugin(edits: Edits, facts: Facts, number: int) -> None:
     for plugin in facts.plugins:
         if plugin.at >= 0 and (plugin.value or b"").rpartition(b"/")[2].startswith(b"LLVMgold"):
             separate = plugin.spelling in (b"-plugin", b"--plugin")
-            edits.behind.setdefault(plugin.at + (2 if separate else 1), []).append(b"-plugin-opt=jobs=%d" % number)
+            edits.inserted.setdefault(plugin.at + (2 if separate else 1), []).append(b"-plugin-opt=jobs=%d" % number)
 
 
 def _replace_value(edits: Edits, option: Option, number: int) -> None:
     """Replace an explicit number, joined (`--thinlto-jobs=8`) or in the next argument (`-plugin-opt jobs=8`)."""
     if option.spelling.endswith(b"="):
-        edits.words[option.at] = option.spelling + b"%d" % number
+        edits.replaced[option.at] = option.spelling + b"%d" % number
     else:
-        edits.words[option.at + 1] = (b"jobs=%d" if option.spelling.endswith(b"plugin-opt") else b"%d") % number
+        edits.replaced[option.at + 1] = (b"jobs=%d" if option.spelling.endswith(b"plugin-opt") else b"%d") % number
 
 
 def for_driver(edits: Edits, facts: Facts, number: int, thin: bool, linker: str, clang: bool = True) -> None:

@@ -41,7 +41,7 @@ class Entry:
         self.needs = needs
         self.wants = wants
         self.since = since
-        self.here = namespace == own_namespace() and processes.is_ours()
+        self.here = namespace == own_namespace() and processes.is_own_namespace()
         self.cgroups = cgroups
 
     def shares(self, identity: bytes) -> bool:

@@ -326,7 +326,7 @@ def obstacle(pid: int) -> str:
         mask = os.sched_getaffinity(pid)
         if len(mask) < 2:
             return ONE_CPU
-        if not processes.is_ours():
+        if not processes.is_own_namespace():
             return processes.FOREIGN
         if len(processes.stat_fields(pid)) < 37 or not threads_of(pid):
             return NO_PROC

@@ -26,7 +26,7 @@ import os
 import time
 
 from ..call import clock, processes
-from ..call.descriptors import nowhere
+from ..call.descriptors import open_null
 from ..call.real_tool import kind_of, unversioned
 from ..reserve.lease import IDLE_SECONDS
 from .history import History
@@ -202,7 +202,7 @@ def become_warden(keep: list[int]) -> None:
             _signal.signal(number, _signal.SIG_IGN)
         except (OSError, ValueError):
             continue  # SIGKILL, SIGSTOP and the C library's own
-    null = nowhere()
+    null = open_null()
     if null >= 0:
         for fd in (0, 1, 2):
             os.dup2(null, fd)
@@ -271,7 +271,7 @@ def watch(link: Link, lease: Lease, policy: Policy | None, history: History) -> 
                 alive = False
         if alive and link.pidfd < 0:
             # Where /proc says nothing either, the kernel still knows a pid whose parent does not wait for it: the pipe decides.
-            alive = processes.lives(link.stamp) and (piped or processes.is_ours())
+            alive = processes.lives(link.stamp) and (piped or processes.is_own_namespace())
         if piped and not alive:
             # A child between fork and exec still is what its parent was, a shell perhaps: one look at that moment proves nothing.
             missed = 0 if _held_by_a_tool(link) else missed + 1

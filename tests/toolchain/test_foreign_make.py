@@ -166,7 +166,7 @@ def test_the_words_of_make(value: str | None, major: int, words: list[str] | Non
     monkeypatch.chdir(tmp_path)
     pairs = [(b"PATH", str(tmp_path).encode()), (b"XDG_RUNTIME_DIR", str(tmp_path).encode())]
     make = find_make(Environment([*pairs, *([] if value is None else [(b"MAKE", value.encode())])]), None, major)
-    assert words == (None if make is None else [word.decode() for word in make.words])
+    assert words == (None if make is None else [word.decode() for word in make.argv])
 
 
 def test_a_make_that_fails_when_asked_is_none(tmp_path: Path) -> None:

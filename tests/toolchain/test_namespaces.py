@@ -116,7 +116,8 @@ def test_every_question_by_number_has_no_answer_under_a_foreign_proc(tmp_path: P
         "from ldshim.reserve import memory_ledger\n"
         "from ldshim.warden import confinement\n"
         "own = processes.own_stamp()\n"
-        "print([processes.is_ours(), processes.comm(1), processes.children(1), processes.holders(1), processes.parent(os.getpid()),\n"
+        "inside = processes.is_own_namespace()\n"
+        "print([inside, processes.comm(1), processes.children(1), processes.holders(1), processes.parent(os.getpid()),\n"
         "       confinement.threads_of(1), confinement.obstacle(os.getpid()) == processes.FOREIGN, memory_ledger.used(1),\n"
         "       prepaid.payer(['flto']), processes.lives(own), processes.lives(b'4000000.1')])\n"
     )

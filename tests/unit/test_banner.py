@@ -189,9 +189,9 @@ def test_an_incomplete_entry_is_no_entry(tmp_path: Path) -> None:
     name, whole = next(iter(entries(tmp_path).items()))
     environment = Environment([(b"XDG_RUNTIME_DIR", os.fsencode(tmp_path))])
     gcc = os.fsencode(need("gcc"))
-    assert tool_family.kept(gcc, environment) == "gcc"
+    assert tool_family.cached_family(gcc, environment) == "gcc"
     for length in (0, 1, 20, len(whole) - 1):
         (tmp_path / "ldshim" / name).write_bytes(whole[:length])
-        assert tool_family.kept(gcc, environment) == ""
+        assert tool_family.cached_family(gcc, environment) == ""
         assert identify(tmp_path, -1) == "gcc"
         assert {name: whole} == entries(tmp_path)

@@ -180,9 +180,9 @@ def test_a_wrapper_that_called_ldshim_is_not_called_again(tmp_path: Path, how: s
     real = script(tmp_path / "real" / "gcc")
     path = on_path(tmp_path / "host", f"{tmp_path}/ours{slashes[1:]}", tmp_path / "real")
     met = os.fsencode(f"{tmp_path}/ours{slashes}gcc")
-    assert real == real_tool.stand_in(b"gcc", [], path, met=met).real
+    assert real == real_tool.stand_in(b"gcc", [], path, own_argv0=met).real
     only = on_path(tmp_path / "host", tmp_path / "ours")
-    assert os.fsencode(tmp_path / "host" / "gcc") == real_tool.stand_in(b"gcc", [], only, met=met).real
+    assert os.fsencode(tmp_path / "host" / "gcc") == real_tool.stand_in(b"gcc", [], only, own_argv0=met).real
 
 
 @pytest.mark.parametrize("how", ["symlink", "hard link", "copy"])
@@ -224,7 +224,7 @@ def test_argv0_is_the_bare_calls(tmp_path: Path, met: str, path: str, more: dict
     script(tmp_path / "other" / "ld")
     pins = {name: value if name == "COLLECT_GCC" else f"{tmp_path}/{value}" for name, value in more.items()}
     environment = on_path(*(tmp_path / part for part in path.split(":")), **pins)
-    call = real_tool.stand_in(b"ld", [], environment, met=os.fsencode(tmp_path / met) if met else b"")
+    call = real_tool.stand_in(b"ld", [], environment, own_argv0=os.fsencode(tmp_path / met) if met else b"")
     assert (f"{tmp_path}/{expected}" if "/" in expected else expected).encode() == call.argv0
 
 

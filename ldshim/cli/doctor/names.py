@@ -73,7 +73,7 @@ def look(name: bytes, environment: Environment) -> Name:
         if launcher.problem:
             found.problem, found.action = launcher.problem, _refresh(ours[0])
     try:
-        call = real_tool.stand_in(name, [], environment, baked=baked, met=ours[0] if ours else b"")
+        call = real_tool.stand_in(name, [], environment, baked=baked, own_argv0=ours[0] if ours else b"")
     except real_tool.UnfoundError as error:
         if ours:
             found.problem = found.problem or str(error).partition(f"{real_tool.show(name)}: ")[2]

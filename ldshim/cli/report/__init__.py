@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
         return job.run(options)
     except BrokenPipeError:
         # `ldshim report log | head`: the reader is gone, and Python must not flush stdout at its exit.
-        os.dup2(descriptors.nowhere(), 1)
+        os.dup2(descriptors.open_null(), 1)
         return 0
     finally:
         job.progress.erase()
