@@ -65,7 +65,7 @@ def test_a_kernel_shaped_build_leaves_the_same_files(
     wrapped = (shim.named(cc), shim.named(ld)) if form == "name" else (f"{shim.command} {cc}", f"{shim.command} {ld}")
     log = tmp_path / "log"
 
-    files = build(MAKES[make](), tmp_path / "shim", *wrapped, ar, shim.environment(LDSHIM_LOG=str(log)))
+    files = build(MAKES[make](), tmp_path / "shim", *wrapped, ar, shim.on(JOBS, LDSHIM_LOG=str(log)))
 
     assert bare[toolchain] == files
     links = [record for record in handed_over(log) if "-o" in record["argv"]]

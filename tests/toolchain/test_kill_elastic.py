@@ -83,7 +83,7 @@ def test_a_gcc_link_killed_while_its_valve_moves(
     command = [shim.named(GCC), "-O1", "-flto=auto", *PARTITIONS, gate.flag, *objects, "-o", str(tmp_path / "out")]
     with Pool(TOKENS, style=("pipe", "fifo")[number % 2]) as pool:
         elsewhere = pool.take(1 if moment == "just grown" else 0)
-        env = shim.environment(MAKEFLAGS=pool.makeflags, TMPDIR=str(tmp_path))
+        env = shim.on(1 + len(TOKENS), MAKEFLAGS=pool.makeflags, TMPDIR=str(tmp_path))
         link = subprocess.Popen(command, env=env, pass_fds=pool.pass_fds, start_new_session=True, stderr=subprocess.DEVNULL)
         try:
             wait_for(lambda: gate.alive() == 1 + len(TOKENS) - len(elsewhere))
