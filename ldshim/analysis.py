@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from .call.environment import Environment, Settings
     from .call.lto_make import Make
     from .call.real_tool import Call
+    from .command.argv import Arguments
     from .command.read import Command
+    from .decide.distributable import Spread
     from .decide.mode import Mode
     from .inputs.findings import Findings
     from .reserve.memory_ledger import Promise
@@ -36,14 +38,14 @@ class Analysis:
     """One call, understood as far as that was possible.
 
     tool, command, found, source, promise: None where the answer did not need them; source: whose threads there are, its lease is empty and
-    belongs to who reserves; promise: of memory, with the same owner.
+    belongs to who reserves; promise: of memory, with the same owner; queued: seconds that the link waited for memory (C25).
     """
 
-    __slots__ = ("command", "decision", "found", "promise", "source", "tool")
+    __slots__ = ("command", "decision", "found", "promise", "queued", "source", "tool")
 
     def __init__(
         self, decision: Decision, tool: Tool | None = None, command: Command | None = None, found: Findings | None = None,
-        source: Source | None = None, promise: Promise | None = None,
+        source: Source | None = None, promise: Promise | None = None, queued: float = 0.0,
     ) -> None:  # fmt: skip
         self.decision = decision
         self.tool = tool
@@ -51,6 +53,11 @@ class Analysis:
         self.found = found
         self.source = source
         self.promise = promise
+        self.queued = queued
+
+    def decided(self, decision: Decision, source: Source | None = None) -> Analysis:
+        """Return the same with a decision, and with whose threads there are."""
+        return Analysis(decision, self.tool, self.command, self.found, source, self.promise, self.queued)
 
     @property
     def family(self) -> str:
@@ -90,19 +97,80 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
     elif command.facts.pending and command.facts.unread:
         return Analysis(Decision(decided, f"{decided.reason}; {_MAY_SAY_ANYTHING}"), tool, command, found)
     linker = behind or tool.family
-    stays = _why_the_number_stays(command, linker, decided, settings)
-    if stays:
-        return Analysis(budget.kept(decided, stays, make), tool, command, found)
     refused = mode.refused(command.facts, linker == "lld") if linker == "lld" or tool.family == "clang" else ""
-    if refused:
+    stays = _why_the_number_stays(command, linker, decided, settings)
+    if refused and not stays:
         return Analysis(Decision(decided, f"{decided.reason}; {refused}"), tool, command, found)
+    promise = None if refused else _open_promise(call, command, decided, found, environment, settings)
+    queued = _admit(promise, call, settings) if promise_memory else 0.0
+    before = Analysis(Decision(decided, decided.reason, linker=behind, make=make), tool, command, found, None, promise, queued)
+    if stays:
+        _room(before, decided.asked or 1, promise_memory)
+        return before.decided(budget.kept(decided, stays, make))
     bounded = budget.bounds(command, linker, decided)
     if bounded == "jobs":
-        before = Analysis(Decision(decided, "", linker=behind, make=make), tool, command, found)
+        spread, how = _spread(call, before, behind_tool or tool, environment, settings)
+        before = before.decided(Decision(decided, how, linker=behind, make=make, spread=spread))
         return _bound_jobs(before, behind_tool or tool, environment, settings, promise_memory)
     if bounded == "threads":
-        return Analysis(_bound_threads(command, behind, behind_tool or tool, decided, found, environment, settings), tool, command, found)
-    return Analysis(Decision(decided, decided.reason), tool, command, found)
+        return before.decided(_bound_threads(command, behind, behind_tool or tool, decided, found, environment, settings))
+    return before.decided(Decision(decided, decided.reason))
+
+
+def _open_promise(
+    call: Call, command: Command, decided: Mode, found: Findings, environment: Environment, settings: Settings
+) -> Promise | None:
+    """Open the ledger for a link that needs memory worth a promise: any LTO link, and a large one in the linker itself."""
+    size = 0
+    if decided.lto == "none":
+        from . import plain_link  # noqa: PLC0415  a launcher has imported it already
+
+        size = _size_of_inputs(command) if call.kind == "linker" else 0
+        if size < plain_link.LARGE:
+            return None
+    from .decide import memory_estimate  # noqa: PLC0415  as above
+    from .reserve import memory_ledger  # noqa: PLC0415  as above
+
+    if size:
+        need = memory_estimate.of_plain(command.family, size)
+    else:
+        need = memory_estimate.of_link(decided.lto, found, decided.demand, settings.mem_per_job)
+    name = None if settings.mem_per_job and not size else (call.real, os.path.join(processes.current_directory(), _output(call.args)))
+    return memory_ledger.promise(environment.get, need, os.getpid(), settings.pressure, name)
+
+
+def _output(args: list[bytes]) -> bytes:
+    """Return the output that a command line names, as far as it does so in the usual way: a name by which the link is found again."""
+    found = b"a.out"
+    for before, word in zip([b"", *args], args):
+        if before == b"-o":
+            found = word
+        elif word.startswith((b"-o", b"--output=")) and word != b"-o":
+            found = word.partition(b"=")[2] if word.startswith(b"--") else word[2:]
+    return found
+
+
+def _size_of_inputs(command: Command) -> int:
+    """Sum the sizes of the files that a linker is given: bytes. An archive counts whole; what -l names is not looked for."""
+    from .inputs.extent import stat_regular  # noqa: PLC0415  as above
+
+    found = (stat_regular(item.name) for item in command.facts.inputs if not item.library)
+    return sum(each.st_size for each in found if each is not None)
+
+
+def _admit(promise: Promise | None, call: Call, settings: Settings) -> float:
+    """Wait until there is memory for the link: seconds."""
+    if promise is None or not promise.is_large:
+        return 0.0
+    from .reserve import admission  # noqa: PLC0415  as above
+
+    def say(text: str) -> None:
+        try:
+            os.write(2, b"ldshim: %b: %b\n" % (call.name, text.encode()))
+        except OSError:
+            return
+
+    return admission.admit(promise, settings.wait, say)
 
 
 def untouched() -> str:
@@ -173,7 +241,7 @@ def find_make(environment: Environment, path: bytes | None = None, major: int = 
     if any(byte in value for byte in b"'\"\\"):
         from .command import rspfile  # noqa: PLC0415  $MAKE is one plain word nearly always
 
-        words = rspfile.words(value, "gnu-old" if major < 15 else "gnu-new")
+        words = rspfile.split(value, "gnu-old" if major < 15 else "gnu-new")
     return lto_make.find(words, environment, path)
 
 
@@ -208,29 +276,93 @@ def _bound_threads(
     return Decision(decided, decided.reason + (f"; {bound.reason}" if bound else ""), bound, linker=behind)
 
 
+def _spread(call: Call, before: Analysis, linker: Tool, environment: Environment, settings: Settings) -> tuple[Spread | None, str]:
+    """Say how the backends of an LTO link become processes, None where the tool runs them; and a clause for the reason, "" where unasked.
+
+    linker: or the driver that runs it.
+    """
+    remote = environment.get(b"LDSHIM_REMOTE") != b""
+    if not settings.processes and not remote:
+        return None, ""
+    decided, command = before.decision.mode, before.command
+    assert decided is not None
+    assert command is not None
+    assert before.tool is not None
+    import sys  # noqa: PLC0415 - whoever did not ask pays for nothing of this (C33)
+
+    from .decide import distributable  # noqa: PLC0415
+
+    barred = [name.decode() for name in (b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT") if name in environment]
+    if barred:  # the tool starts us with them, and a distributor that does not start fails the link
+        return None, f"; backends in process: {barred[0]} could keep the interpreter from starting"
+    if not sys.executable:
+        return None, "; backends in process: the interpreter does not know its own path"
+    # A remote service needs packages beside ours, which -S would hide.
+    python = [os.fsencode(sys.executable), b"-I" if remote else b"-IS"]
+    place = os.path.join(os.path.dirname(os.path.abspath(os.fsencode(__file__))), b"backends")
+    if decided.lto == "gcc":
+        make = before.decision.make
+        if make is None or not make.client:
+            return None, "; LTRANS jobs stay with make, which can share no jobserver"
+        return distributable.Spread(python, place), "; LTRANS as processes of ldshim's"
+    if decided.lto != "thin" or linker.family != "lld":
+        return None, "; backends in process: only lld and GCC hand them out"
+    line = _linker_line(call, before.tool, command, environment)
+    if isinstance(line, str):
+        return None, f"; backends in process: {line}"
+    from .command import lld  # noqa: PLC0415
+    from .inputs import scan  # noqa: PLC0415
+
+    path, words = line
+    facts = lld.facts(words)
+    found = scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, measured=True)
+    verdict = distributable.judge(words, linker.major, command.facts.pending, found)
+    if verdict.reason:
+        return None, f"; backends in process: {verdict.reason}"
+    from .call import partner  # noqa: PLC0415
+
+    compiler, why = partner.find(path, linker, environment)
+    if why:
+        return None, f"; backends in process: {why}"
+    return distributable.Spread(python, place, compiler, verdict.mends), f"; backends as processes of {os.fsdecode(compiler)}"
+
+
+def _linker_line(call: Call, tool: Tool, command: Command, environment: Environment) -> tuple[bytes, Arguments] | str:
+    """Return the path of lld and the words it will read, those that a driver gives it as well, or why they are not known."""
+    from .command.argv import Arguments  # noqa: PLC0415
+    from .inputs.extent import read_regular  # noqa: PLC0415
+
+    if tool.family == "lld":
+        return call.real, read.expanded(tool, call.args, read_regular)
+    if tool.family != "clang" or command.facts.unread:
+        return "the words that the driver gives to the linker are not known"
+    said = tool_family.linker_line(call.real, call.args, environment, call.path)
+    if not said or is_ldshim(said[0], own_stat()):
+        return "the driver does not say which linker it would run"
+    return said[0], Arguments.plain(said[1:])
+
+
 def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:
     """Find whose threads there are, unless they are pinned, and bound the jobs of an LTO link (C11). linker: or the driver that runs it."""
-    decided, behind, make = before.decision.mode, before.decision.linker, before.decision.make
+    decided, behind, make, private = before.decision.mode, before.decision.linker, before.decision.make, before.decision.private
+    spread, how = before.decision.spread, before.decision.reason
     fixed = f"; {make.reason}: the number is fixed" if make is not None and make.reason else ""
     assert decided is not None
-    assert before.tool is not None
-    assert before.found is not None
     if settings.jobs:
         bound = budget.for_lto(decided, settings, None, budget.Limits(0, "", []), 0)
         obstacle = _obstacle(settings) if _outgrows(decided, bound.number) else ""
         policy = budget.choose_policy(decided, "pin", bound.number, "", obstacle, _affinity(decided))
-        reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(decided, obstacle)}"
-        decision = Decision(decided, reason, bound, policy, behind, make)
-        return Analysis(decision, before.tool, before.command, before.found)
-    from .decide import memory_estimate  # noqa: PLC0415  as above
-    from .reserve import limits, memory_ledger, source  # noqa: PLC0415  as above
+        reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(private, obstacle)}{how}"
+        _room(before, bound.number, promise_memory)  # a pin is obeyed; that there is no room for it concerns the others
+        return before.decided(Decision(decided, reason, bound, policy, behind, make, spread))
+    from .reserve import limits, source  # noqa: PLC0415  as above
 
     there = source.find_jobserver(makeflags.named_in(environment), may_recover=settings.recover)
     refused = source.refusal(there.client) if there.client is not None else ""
     if refused:
         there.let_go()
         decision = Decision(decided, f"{decided.reason}; {refused}", budget.Budget(1, "none", refused), linker=behind)
-        return Analysis(decision, before.tool, before.command, before.found, there)
+        return before.decided(decision, there)
     bounds = limits.collect(environment, settings)
     if decided.lto == "thin" and not (decided.asked or settings.cpus):
         bounds.own = limits.own_jobs(1 + there.client.available() if there.client is not None else 0)
@@ -240,30 +372,31 @@ def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settin
     most = budget.for_lto(decided, settings, there.lease, bounds, make_jobs)
     # On one CPU, too, LLVM starts a thread a partition: lld 14, 16 and 19; bfd and gold 2.40, mold 1.10 with LLVMgold 16.
     confinable = settings.elastic if decided.unbound else budget.may_confine(linker, settings)
-    follows = there.lease.source != "none" and most.number > 1 and decided.lto != "gcc"
+    follows = there.lease.source != "none" and most.number > 1 and not private
     obstacle = ""
     if (follows and (confinable or decided.unbound)) or _outgrows(decided, most.number):
         obstacle = _obstacle(settings)
-    elif decided.lto == "gcc" and there.lease.source != "none" and not processes.is_ours():
+    elif private and there.lease.source != "none" and not processes.is_ours():
         obstacle = processes.FOREIGN
     follow = "confine" if confinable else ""
-    if decided.lto == "gcc":
-        follow = "valve" if make is not None and make.client and settings.elastic else ""
+    if private:
+        follow = "valve" if settings.elastic and (spread is not None or (make is not None and make.client)) else ""
     policy = budget.choose_policy(decided, there.lease.source, most.number, follow, obstacle, _affinity(decided))
-    promise: Promise | None = None
-    room: list[tuple[int, str]] = []
-    if decided.lto != "full":  # what full LTO takes, its partitions included, no number changes
-        need = memory_estimate.of_link(decided.lto, before.found, decided.demand, settings.mem_per_job)
-        promise = memory_ledger.promise(environment.get, need, os.getpid())
-        # Confined threads run one after the other, but each of them holds a module: memory is taken for all that the linker is told.
-        wanted = most.number if policy == "confine" else 1
-        room = promise.claim(wanted) if promise_memory else promise.ceiling()
+    # Confined threads run one after the other, but each of them holds a module: memory is taken for all that the linker is told.
+    room = _room(before, most.number if policy == "confine" else 1, promise_memory)
     bound = budget.for_lto(decided, settings, there.lease, bounds.within(room), make_jobs)
     if bound.number == 1 and policy not in ("valve", "enclose"):
         policy = "none"
-    reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(decided, obstacle)}"
-    decision = Decision(decided, reason, bound, policy, behind, make)
-    return Analysis(decision, before.tool, before.command, before.found, there, promise)
+    reason = f"{decided.reason}; {bound.reason}{fixed}{_not_followed(private, obstacle)}{how}"
+    return before.decided(Decision(decided, reason, bound, policy, behind, make, spread), there)
+
+
+def _room(before: Analysis, jobs: int, promise_memory: bool) -> list[tuple[int, str]]:
+    """Say how many jobs there is memory for, [] where that bounds nothing; promise_memory: write so many down, as far as there is room."""
+    if before.promise is None:
+        return []
+    room = before.promise.claim(jobs) if promise_memory else before.promise.ceiling()
+    return [] if before.decision.lto == "full" else room  # what full LTO takes, its partitions included, no number changes
 
 
 def _affinity(decided: Mode) -> int:
@@ -287,5 +420,5 @@ def _obstacle(settings: Settings) -> str:
     return confinement.obstacle(os.getpid()) or larger
 
 
-def _not_followed(decided: Mode, obstacle: str) -> str:
-    return f"; not {'elastic' if decided.lto == 'gcc' else 'confined'}: {obstacle}" if obstacle else ""
+def _not_followed(private: bool, obstacle: str) -> str:
+    return f"; not {'elastic' if private else 'confined'}: {obstacle}" if obstacle else ""

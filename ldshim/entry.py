@@ -181,10 +181,13 @@ def reserve(analysis: Analysis, environment: Environment, settings: Settings) ->
 
     decision, source, epilogue = analysis.decision, analysis.source, None
     lease = source.lease if source is not None else Lease()
-    if analysis.promise is not None and decision.policy != "none":
+    if analysis.promise is not None and (decision.policy != "none" or analysis.promise.is_large):
         from .reserve.memory_ledger import GuardedLease  # noqa: PLC0415  whoever has a promise has imported it
 
-        lease = GuardedLease(lease, analysis.promise, follows=decision.policy != "confine")
+        if decision.policy == "none":
+            lease = GuardedLease(Lease(), analysis.promise, follows=False)  # nothing is taken, but the promise is held
+        else:
+            lease = GuardedLease(lease, analysis.promise, follows=decision.policy != "confine")
     if settings.log and decision.policy != "none":
         from . import record  # noqa: PLC0415  json costs 6 ms
 
@@ -237,16 +240,8 @@ def why_not(call: Call, environment: Environment, settings: Settings) -> str:
         return asked
     if handover.is_nested(environment):
         return "a link below one that has its number"
-    maker = probes.configure(call.args, current_directory(), is_driver=is_driver)
+    maker = probes.configure(call.args, processes.current_directory(), is_driver=is_driver)
     return f"a configure probe, {maker}'s" if maker else ""
-
-
-def current_directory() -> bytes:
-    """Return it, b"" when it has been removed."""
-    try:
-        return os.getcwdb()
-    except OSError:
-        return b""
 
 
 def is_certainly_plain(call: Call, environment: Environment) -> bool:

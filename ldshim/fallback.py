@@ -1,10 +1,10 @@
-"""Run the tool although ldshim itself has failed, with as little as can fail again (C1).
+"""Exec the real tool after ldshim itself has failed, with as little code as possible (C1).
 
-A mistake of ours must not become the build's, wherever it is: in reading the environment, in finding the tool, in handing over. So what is
-done here leans on none of those rooms: the path that is known, or pinned, or the first on PATH that is no ldshim; the words and
-variables as Python has them; exec.
+A defect in ldshim must not fail the build, whether it is in the code that reads the environment, finds the tool or execs it. So this module
+imports no other module of ldshim. The tool is the known path, or LDSHIM_REAL_<NAME>, or the first file on PATH that is not ldshim. It gets
+the arguments and the environment as Python has them.
 
-How it is used: entry calls it with the failure, for a call whose line has not been given to the tool yet.
+How it is used: entry calls it after an internal error, before the tool has been execed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
-LAST = b"_LDSHIM_LAST"  # pid of a process that has been here: the second time, the tool that was found is ldshim
+ASIDE_PREFIX = b"_LDSHIM_ASIDE_"  # as in call/environment.py, which may be what failed
+LAST = b"_LDSHIM_LAST"  # pid of a process that has called run before: the second time, the tool that was found is ldshim
 
 
 def run(name: bytes, args: Sequence[bytes], known: bytes = b"") -> NoReturn:
-    """Become the tool called name. known: where it is, if anybody has found that out."""
+    """Exec the tool called name. known: its path, b"" where that is not known."""
     environment = dict(os.environb)
+    for moved in [variable for variable in environment if variable.startswith(ASIDE_PREFIX)]:
+        environment[moved[len(ASIDE_PREFIX) :]] = environment.pop(moved)
     pid = b"%d" % os.getpid()
     if environment.get(LAST) == pid:
         os._exit(111)
@@ -48,7 +51,7 @@ def _candidates(name: bytes, known: bytes, environment: dict[bytes, bytes]) -> l
     own = _resolved(os.fsencode(sys.argv[0]))
     directories = environment.get(b"PATH", b"/bin:/usr/bin").split(b":")
     paths = [os.path.join(directory or b".", name) for directory in directories]
-    return [path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK) and _resolved(path) != own and not _is_ours(path)]
+    return [path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK) and _resolved(path) != own and not _is_ldshim(path)]
 
 
 def _resolved(path: bytes) -> bytes:
@@ -58,8 +61,8 @@ def _resolved(path: bytes) -> bytes:
         return path  # relative to a current directory that was removed
 
 
-def _is_ours(path: bytes) -> bool:
-    """Tell whether a file is a launcher or a console script of ours; real_tool.py, which says it better, may be what failed."""
+def _is_ldshim(path: bytes) -> bool:
+    """Return whether a file is an ldshim launcher or console script. real_tool.is_ldshim is more exact, but may be what failed."""
     try:
         with open(path, "rb") as file:
             head = file.read(1024)

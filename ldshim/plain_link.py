@@ -10,6 +10,8 @@ these cases well enough:
     lld         no option of LTO or threads, no library, and every word that names a file names an ELF object
     gcc, clang  no option of LTO, no other linker, no directory of libraries, and every file an ELF object without GCC's IR
 
+and a linker whose inputs have LARGE bytes together is none of them: it may have to wait for memory (C25). That costs a stat for each word.
+
 Everything else, every doubt and every failure returns, and the long way (entry.run_baked) decides. So a word is taken for a file whenever a
 file of that name is there, whatever option may stand before it; and any variable of ours in the environment is a reason for the long
 way. tests/process/test_quick.py holds this module and the long way against each other.
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
+LARGE = 64 << 20  # bytes of input: below, a plain link neither waits for memory nor leaves a warden
 _LONG_WAY = (b"LDSHIM_", b"_LDSHIM_", b"COLLECT_", b"COMPILER_PATH=")  # what may make a difference that is not looked at here
 _CEILINGS = (b"DEB_BUILD_OPTIONS=", b"RPM_BUILD_NCPUS=")
 _PLUGIN = (b"-pl", b"--pl", b"@")  # GNU's long options may be cut short, and a response file may hold anything
@@ -51,6 +54,10 @@ _DRIVER_OPTIONS = (
 _FORWARDED = (b"@", b"-L", b"--l", b"-pl", b"--pl", b"-thread", b"--thread", b"-thinlto", b"--thinlto", b"--fat-lto")
 _GCC_IR = b".gnu.lto_"
 _HEADER = ((16, 2), (40, 8), (58, 2), (60, 2), (62, 2))  # e_type, e_shoff, e_shentsize, e_shnum, e_shstrndx: offset and size
+_FILES = (
+    *((b"ld.bfd", "bfd"), (b"ld.gold", "gold"), (b"ld.lld", "lld"), (b"lld", "lld"), (b"mold", "mold")),
+    *((b"gcc", "gcc"), (b"g++", "gcc"), (b"gfortran", "gcc"), (b"clang", "gcc"), (b"clang++", "gcc")),
+)  # how the names of files end, version and dash taken off, and by which rule they are judged
 
 
 def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[int, ...]) -> None:
@@ -66,7 +73,36 @@ def link(name: bytes, tool: tuple[bytes, bytes], family: str, identity: tuple[in
         return
 
 
-def identity_of(path: bytes) -> tuple[int, ...]:
+def link_found(tool: str, before: int) -> None:
+    """Do what link does for the installed command, which has found the tool and not asked it. before: words in front of the arguments.
+
+    A linker is taken for what the name of its file says, symbolic links resolved; a compiler driver for gcc, whose rule is the strictest.
+    Nothing is added to a command line for it: one that is something else would at most be passed through.
+    """
+    try:
+        path = tool.encode("ascii")
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
+        try:
+            file = posix.readlink(b"/proc/self/fd/%d" % fd).rpartition(b"/")[2]
+            is_elf = posix.read(fd, 4) == b"\x7fELF"
+        finally:
+            posix.close(fd)
+        families = [family for end, family in _FILES if file.rstrip(b"0123456789.").rstrip(b"-").endswith(end)]
+        if not (is_elf and families):
+            return
+        entries = _slurp(b"/proc/self/environ").split(b"\0")[:-1]
+        words = _slurp(b"/proc/self/cmdline").split(b"\0")[:-1]
+        if len(words) >= len(sys.argv) > before:
+            met, *args = words[len(words) - len(sys.argv) + before :]
+            if is_plain(families[0], args, entries):
+                name = met.rpartition(b"/")[2]
+                # Behind `ldshim` stands what the bare call would have had as argv[0]; our own path says as little as a launcher's.
+                _become(name, (path, met if before and met != name else path), b"" if before and met == name else met, args, entries)
+    except Exception:  # C1: as above
+        return
+
+
+def identity_of(path: "bytes | str") -> tuple[int, ...]:
     """Return what changes whenever the file does."""
     found = posix.stat(path)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
@@ -77,44 +113,65 @@ def is_plain(family: str, args: list[bytes], entries: list[bytes]) -> bool:
     if any(entry.startswith(_LONG_WAY) for entry in entries):
         return False
     if family == "bfd":
-        return not any(word.startswith(_PLUGIN) for word in args)
+        return not any(word.startswith(_PLUGIN) for word in args) and _size_of_files(args) < LARGE
     if family == "gold":
-        return not any(word.startswith(_GOLD_OPTIONS) for word in args)
+        return not any(word.startswith(_GOLD_OPTIONS) for word in args) and _size_of_files(args) < LARGE
     if family == "mold":
-        return not any(word.startswith(_MOLD_OPTIONS) for word in args) and _within_bounds(entries)
+        return not any(word.startswith(_MOLD_OPTIONS) for word in args) and _size_of_files(args) < LARGE and _within_bounds(entries)
     if family == "lld":
-        return not any(word.startswith(_LLD_OPTIONS) for word in args) and _only_objects(args) and _within_bounds(entries)
+        return not any(word.startswith(_LLD_OPTIONS) for word in args) and 0 <= _size_of_objects(args) < LARGE and _within_bounds(entries)
     if family in ("gcc", "clang"):
         forwarded = [piece for word in args if word.startswith(b"-Wl,") for piece in word[4:].split(b",")]
         if any(word.startswith(_DRIVER_OPTIONS) for word in args) or any(piece.startswith(_FORWARDED) for piece in forwarded):
             return False
-        return _only_objects([*args, *forwarded], without=_GCC_IR if family == "gcc" else b"")
+        return _size_of_objects([*args, *forwarded], without=_GCC_IR if family == "gcc" else b"") >= 0
     return False
 
 
-def _only_objects(args: list[bytes], without: bytes = b"") -> bool:
-    """Tell whether every word that names a file names an ELF object; without: what no section's name may begin with."""
+def _size_of_files(args: list[bytes]) -> int:
+    """Sum the sizes of the files that words name: bytes. An old output counts as well, which at worst is the long way for nothing."""
+    size = 0
+    for word in args:
+        if word[:1] != b"-":
+            try:
+                size += posix.stat(word).st_size
+            except FileNotFoundError:
+                continue
+    return size
+
+
+def _size_of_objects(args: list[bytes], without: bytes = b"") -> int:
+    """Sum the sizes of the files that words name, -1 where one is no ELF object; without: what no section's name may begin with."""
     before = b""
+    size = 0
     for word in args:
         # A script of -T is no object, and what it says about inputs the long way does not read either.
-        if word and before not in (b"-T", b"--script", b"-script") and not _is_harmless(word, without):
-            return False
+        if word and before not in (b"-T", b"--script", b"-script"):
+            one = _size_of_object(word, without)
+            if one < 0:
+                return -1
+            size += one
         before = word
-    return True
+    return size
 
 
-def _is_harmless(path: bytes, without: bytes) -> bool:
-    """Tell whether a word names no file, or an ELF object. Only a regular file is opened: a pipe's writer would lose us as its reader."""
+def _size_of_object(path: bytes, without: bytes) -> int:
+    """Return the size of an ELF object, 0 where no file has the name, -1 for anything else.
+
+    Only a regular file is opened: a pipe's writer would lose us as its reader.
+    """
     try:
-        kind = posix.stat(path).st_mode & 0o170000
+        found = posix.stat(path)
+        kind = found.st_mode & 0o170000
         if kind != 0o100000:
-            return kind == 0o040000
+            return 0 if kind == 0o040000 else -1
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
     except FileNotFoundError:
-        return True
+        return 0
     try:
         head = posix.read(fd, 64)
-        return head.startswith(b"\x7fELF") and not (without and _may_name(fd, head, without))
+        harmless = head.startswith(b"\x7fELF") and not (without and _may_name(fd, head, without))
+        return found.st_size if harmless else -1
     finally:
         posix.close(fd)
 
@@ -183,7 +240,7 @@ def _become(name: bytes, tool: tuple[bytes, bytes], met: bytes, args: list[bytes
             return  # duplicates and oddities keep their places on the long way
         environment[variable] = value
     directories = environment.get(b"PATH", b"").split(b":")
-    kept = [place for place in directories if not (_exists((place or b".") + b"/.ldshim") and _exists((place or b".") + b"/" + name))]
+    kept = [place for place in directories if not _leaves(place or b".", name)]
     if len(kept) != len(directories):
         environment[b"PATH"] = b":".join(kept)
     started = _slurp(b"/proc/self/stat").rpartition(b")")[2].split()[19]
@@ -196,9 +253,19 @@ def _become(name: bytes, tool: tuple[bytes, bytes], met: bytes, args: list[bytes
     posix.execve(tool[0], [name if _is_found_by(name, met, directories, kept, tool[0]) else tool[1], *args], environment)
 
 
+def _leaves(place: bytes, name: bytes) -> bool:
+    """Tell whether a directory of PATH is ours: marked, or of nothing but links to the file we were started from."""
+    if not _exists(place + b"/" + name):
+        return False
+    if _exists(place + b"/.ldshim"):
+        return True
+    own = identity_of(sys.argv[0])
+    return identity_of(place + b"/" + name) == own and all(identity_of(place + b"/" + file) == own for file in posix.listdir(place))
+
+
 def _is_found_by(name: bytes, met: bytes, directories: list[bytes], kept: list[bytes], real: bytes) -> bool:
     """Tell whether our entry was met by its name, and the name leads to the tool from here on: then it is argv[0] (real_tool.stand_in)."""
-    if not any(met == (place.rstrip(b"/") + b"/" + name if place else name) for place in directories):
+    if met and not any(met == (place.rstrip(b"/") + b"/" + name if place else name) for place in directories):
         return False
     first = next((place for place in kept if _exists((place or b".") + b"/" + name)), b"")
     return first.rstrip(b"/") + b"/" + name == real

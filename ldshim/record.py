@@ -1,16 +1,16 @@
-"""Say what was decided and why, in one set of words: the log line, `ldshim explain`, its --json and LDSHIM_EXPLAIN.
+"""Render what was decided and why, for the log line, `ldshim explain`, its --json and LDSHIM_EXPLAIN.
 
-The keys are a promise (design §5): they may grow, never change meaning. Paths and arguments are bytes; in JSON they stand as Python's
-surrogateescape strings, so that every byte can be had back.
+The keys are an interface (design §5): new keys may be added, and none changes its meaning. Paths and arguments are bytes. In JSON they are
+Python's surrogateescape strings, from which every byte can be restored.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
-from .call import clock, processes
+from .call import clock, logfile, processes
+from .call.logfile import VERSION
 from .call.real_tool import show
 
 TYPE_CHECKING = False
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from .warden.grant import Grant
     from .warden.history import History
 
-
-VERSION = 1  # of the keys (the man page has them all, and tests/process/test_man.py looks): another one when a key changes its meaning
+log = logfile.append
 
 
 def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: str = "") -> dict[str, object]:
@@ -45,6 +44,7 @@ def record(call: Call, analysis: Analysis, grant: Grant, edits: Edits, event: st
         policy=grant.policy,
         pool=source.lease.pool if source is not None else "",
         pool_size=source.client.jobs if source is not None and source.client is not None else 0,
+        queued=round(analysis.queued, 3),
         reason=_reason(decision, grant),
         argv=[os.fsdecode(argument) for argument in call.argv(edits.apply(call.args))],
         env={os.fsdecode(name): None if value is None else os.fsdecode(value) for name, value in _variables(call, edits).items()},
@@ -57,16 +57,16 @@ def _reason(decision: Decision, grant: Grant) -> str:
 
 
 def _asked(analysis: Analysis) -> int | str:
-    """Return what the caller, or else the objects, asked for: a number, or GCC's words auto and jobserver, or "default" for none."""
+    """Return what the caller, or else the objects, asked for: a number, GCC's auto or jobserver, or "default" for none."""
     mode, command, found = analysis.decision.mode, analysis.command, analysis.found
     if mode is None or command is None:
         return "default"
     if mode.asked or mode.lto != "gcc":
         return mode.asked or "default"
-    said = [flto.value for flto in command.gcc_facts.flto if flto.value is not None]
+    given = [flto.value for flto in command.gcc_facts.flto if flto.value is not None]
     recorded = [option[6:] for option in found.recorded if option.startswith(b"-flto=")] if found is not None else []
     for value in (b"auto", b"jobserver", b"1"):
-        if value in (said[-1:] or recorded):
+        if value in (given[-1:] or recorded):
             return 1 if value == b"1" else value.decode()
     return "default"
 
@@ -75,34 +75,17 @@ def _cwd() -> str:
     try:
         return os.getcwd()
     except OSError:
-        return ""  # removed while we stand in it
+        return ""  # the current directory was removed
 
 
 def _variables(call: Call, edits: Edits) -> dict[bytes, bytes | None]:
     return {**edits.variables, **({b"PATH": call.path} if call.path is not None else {})}
 
 
-def log(path: bytes, entry: dict[str, object]) -> None:
-    """Append one JSON object as one line in one O_APPEND write; a log that cannot be written costs the link nothing.
-
-    Nothing here waits: a FIFO that nobody reads cannot be opened for writing, one that is full takes nothing, nor does a stopped terminal.
-    """
-    line = json.dumps(entry).encode("ascii") + b"\n"
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
-        try:
-            if os.write(fd, line) < len(line):
-                os.write(fd, b"\n")  # the file system is full: at least the next line begins as one
-        finally:
-            os.close(fd)
-    except OSError:
-        return
-
-
 def epilogue(path: bytes, link: int) -> Callable[[History, float], None]:
-    """Return what the warden calls when the link is over and every token is back: it logs the course of the link, and its own CPU time.
+    """Return a function that logs the end of a link. The warden calls it after it has returned every token, with its own CPU time.
 
-    path: of the log; link: pid of the process that becomes the tool.
+    path: of the log; link: pid of the process that execs the tool.
     """
 
     def over(history: History, cpu: float) -> None:
@@ -116,7 +99,7 @@ def epilogue(path: bytes, link: int) -> Callable[[History, float], None]:
 
 
 def lines(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm: bool = False) -> list[str]:
-    """Explain one call for people, in plain lines; see `rows`."""
+    """Explain one call for people, as lines of text; see `rows`."""
     return [f"{label:<10}{text}" for label, text in rows(call, analysis, grant, edits, confirm=confirm)]
 
 
@@ -124,15 +107,15 @@ _ORIGINS = {
     "pin": "from LDSHIM_JOBS",
     "jobserver": "from the jobserver",
     "recovered": "from the jobserver that make withheld",
-    "slots": "from the host's slots",
+    "slots": "from the slots of this machine",
     "none": "of its own: nothing is reserved",
 }
 
 
 def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm: bool = False) -> list[tuple[str, str]]:
-    """Explain one call for people: (label, text) each.
+    """Explain one call for people: (label, text) for each row.
 
-    confirm: ask pyelftools, too, about the first object with IR; for `ldshim explain` only, a link has no 32 ms to import it.
+    confirm: also give pyelftools' result for the first object with IR. Only for `ldshim explain`, because the import takes 32 ms.
     """
     facts = record(call, analysis, grant, edits)
     tool, found, source = analysis.tool, analysis.found, analysis.source
@@ -140,7 +123,7 @@ def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm:
     out = [("tool", show(call.real))]
     if call.prefix:
         out.append(("prefix", call.prefix))
-    if tool is not None:  # else the call is passed on unread
+    if tool is not None:  # else the call passes through without analysis
         out.append(("family", f"{facts['family'] or 'not certain'}{banner}"))
         out.append(("lto", f"{facts['lto']}, at most {facts['demand']} at once"))
         out.extend(("passed", reason) for reason in (source.reasons if source is not None else ()))
@@ -162,11 +145,11 @@ def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm:
 
 
 def _second_opinion(analysis: Analysis) -> list[str]:
-    """Say what pyelftools sees in the first operand that is an ELF object with IR: one line, or none where there is no such operand."""
+    """Return pyelftools' result for the first operand that is an ELF object with IR: one line, or none without such an operand."""
     found, command = analysis.found, analysis.command
     if found is None or command is None or not found.gcc_slim + found.gcc_fat + found.fat_thin + found.fat_full:
         return []
-    from .inputs import elf, scan  # noqa: PLC0415  where there was something to scan they are imported already
+    from .inputs import elf, scan  # noqa: PLC0415  only for `ldshim explain`
 
     for item in command.facts.inputs:
         one = scan.scan([item], want_libraries=False)
@@ -187,6 +170,6 @@ def _line(args: list[bytes]) -> str:
     return " ".join(shown(argument) for argument in args)
 
 
-def shown(word: bytes) -> str:
-    """Show one word of a command line: an empty one as quotes."""
-    return show(word) or "''"
+def shown(argument: bytes) -> str:
+    """Return one argument for people: an empty one as quotes."""
+    return show(argument) or "''"

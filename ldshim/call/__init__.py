@@ -1,13 +1,14 @@
 """What was called: the environment, the real tool and what it is, the processes around this one.
 
-environment.py    the environment as the kernel gave it, and our own variables
-real_tool.py      which tool we stand in for, and where the real one is
-banner.py         what a tool's --version says: family and version; pure
-tool_family.py    what the real tool is: asked once, and kept
-lto_make.py       the make that GCC's lto-wrapper will run
+environment.py    the environment from the kernel, and the LDSHIM_* variables
+real_tool.py      which tool ldshim stands in for, and where the real one is
+prefix.py         programs that run the command after their options, such as nice and ccache
+banner.py         family and version from the output of --version; pure
+tool_family.py    the family of the real tool, from its banner, which is cached
+lto_make.py       the make that GCC's lto-wrapper runs
 processes.py      other processes, read from /proc
-prepaid.py        callers that have paid for an explicit number already
-own_directory.py  the directory that only we can write: slots, promises, banners
-descriptors.py    numbers for descriptors of ours
-clock.py          seconds that pass, whatever the clock says
+prepaid.py        callers that have reserved the threads of an explicit number
+own_directory.py  the user's private directory: slots, promises, banners
+descriptors.py    numbers for ldshim's descriptors
+clock.py          elapsed seconds, also under libfaketime
 """

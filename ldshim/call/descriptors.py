@@ -1,7 +1,7 @@
-"""Descriptors of ours: out of the way of everything that a build may expect at a low number.
+"""Choose numbers for ldshim's descriptors that collide with no number that a build uses.
 
-0 to 2 may be closed in this process, and a pipe of ours must not become somebody's stdin; a shell's `exec 3<` must not meet one. So
-what ldshim opens for longer than a moment stands above 100, close-on-exec until somebody is to inherit it.
+0 to 2 may be closed in this process, and a pipe that ldshim opens must not become the stdin of a child. A shell's `exec 3<` must not find
+one at 3. So each descriptor that stays open for longer has a number above 100, and is close-on-exec until a child is to inherit it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 MOST = 1024  # FD_SETSIZE
-# A link of ours leaves three to the tool (both ends of a private jobserver, one of the life pipe), and needs twelve at once before that.
-# GCC's own processes were seen to need sixteen.
+# ldshim leaves three open in the tool (both ends of a private jobserver, one of the life pipe), and needs twelve at once before that.
+# GCC's own processes need up to sixteen (seen).
 ENOUGH = 48
 SCARCE = f"fewer than {ENOUGH} descriptors are free"
 _NUMBERS = (range(101, 1001), range(20, 101), range(3, 20))  # in the order of preference
-_EBADF = 9  # errno.EBADF everywhere on Linux; even what is built in costs 0.15 ms when it is imported
+_EBADF = 9  # errno.EBADF on Linux; importing even a built-in module takes 0.15 ms
 
 
 def waiting(fd: int) -> int:
-    """Count the bytes that lie in a pipe or FIFO: its tokens, whatever they are. fd: either end, open. Raises OSError."""
+    """Return the number of bytes in a pipe or FIFO, which are its tokens. fd: either end, open. Raises OSError."""
     import fcntl  # noqa: PLC0415  a link that only takes tokens never counts them
     import termios  # noqa: PLC0415
 
@@ -31,9 +31,9 @@ def waiting(fd: int) -> int:
 
 
 def nowhere() -> int:
-    """Open what /dev/null is for, without becoming anybody's terminal: a descriptor, close-on-exec, or -1 where nothing can be opened.
+    """Open /dev/null, or an empty file in memory where there is none: a close-on-exec descriptor, or -1 where neither can be opened.
 
-    A chroot, or a container with an empty /dev, has none. A file that is in memory only and that nobody else has is read as empty, too.
+    A chroot, or a container with an empty /dev, has no /dev/null.
     """
     try:
         return os.open(b"/dev/null", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
@@ -46,24 +46,25 @@ def nowhere() -> int:
 
 
 def pipe(avoid: Collection[int] = ()) -> tuple[int, int]:
-    """Make a pipe that a make may inherit: its read end and its write end, raised. Raises OSError where no number below MOST is free.
+    """Make a pipe that a make may inherit, and return its read end and write end. Raises OSError where no number below MOST is free.
 
-    GNU make up to 4.3 waits for its jobserver in select(2), and is killed by the C library where a number does not fit into an fd_set.
+    GNU make up to 4.3 waits for its jobserver in select(2), and the C library aborts it where a number does not fit into an fd_set.
     """
     ends = tuple(raised(fd, avoid) for fd in os.pipe())
     if max(ends) < MOST:
         return ends[0], ends[1]
     for fd in ends:
         os.close(fd)
-    import errno  # noqa: PLC0415  even what is built in costs 0.15 ms when it is imported
+    import errno  # noqa: PLC0415  importing even a built-in module takes 0.15 ms
 
     raise OSError(errno.EMFILE, "no descriptor is free below the size of an fd_set")
 
 
 def raised(fd: int, avoid: Collection[int] = ()) -> int:
-    """Move fd above 100, close-on-exec, and close the original: 0-2 may have been closed, and a pipe of ours must not become stdin.
+    """Move fd to a number above 100, close-on-exec, close the original, and return the new number.
 
-    Under a descriptor limit too low for that, and where all up to 1000 are taken, the number is lower; where none is free, it stays.
+    The number is lower where the descriptor limit is too low for that, and where all numbers up to 1000 are taken. Where none is free, fd
+    is returned.
     """
     # F_DUPFD would find the number by itself, but fcntl is a shared object in most Pythons, and a GCC link needs it for nothing else.
     for numbers in _NUMBERS:
@@ -80,7 +81,7 @@ def raised(fd: int, avoid: Collection[int] = ()) -> int:
 
 
 def are_scarce() -> bool:
-    """Tell whether the tool should have every descriptor for itself: fewer than ENOUGH are free below the limit, or below MOST."""
+    """Return whether fewer than ENOUGH descriptors are free below the limit, or below MOST: then ldshim leaves them all to the tool."""
     limit = os.sysconf("SC_OPEN_MAX")
     free = 0
     for number in range(3, MOST if limit < 0 else min(limit, MOST)):
@@ -91,7 +92,7 @@ def are_scarce() -> bool:
 
 
 def is_free(fd: int) -> bool:
-    """Tell whether a number is certainly nobody's: the kernel says that it is not open, and not that it cannot say."""
+    """Return whether a number is certainly not open: fstat fails with EBADF, and not with another error."""
     try:
         os.fstat(fd)
     except OSError as error:

@@ -1,11 +1,11 @@
-"""The environment of the call, as bytes, and every LDSHIM_* variable, read once.
+"""Read the environment of the call, as bytes, and every LDSHIM_* variable, once.
 
-Python is not allowed to touch what the real tool will see: under LANG=C it exports LC_CTYPE before our first line runs, and
-os.environ drops duplicates. So the environment comes from /proc/self/environ, which the kernel wrote at exec, and is handed on as
-the same list of pairs with only our edits in it.
+The real tool must see the environment of the bare call. But under LANG=C Python exports LC_CTYPE before ldshim's first statement, and
+os.environ drops duplicates. So the environment comes from /proc/self/environ, which the kernel wrote at exec. The tool gets the same list
+of pairs, with ldshim's edits in it.
 
-A malformed LDSHIM_* value never stops a link: it yields one line that names the variable, the value and what is accepted, and the
-default holds.
+A malformed LDSHIM_* value never stops a link. It causes one line that names the variable, the value and what is accepted, and the default
+is used.
 """
 
 from __future__ import annotations
@@ -17,11 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Environment:
-    """An environment block: ordered (name, value) pairs, duplicates kept.
+# Variables by which the dynamic linker or the C library changes what Python loads, prints or does at its start (ld.so(8), environ of
+# glibc's manual). The launchers rename them to ASIDE_PREFIX + name before they start Python, and read_environment restores the names.
+ASIDE = (
+    *(b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT", b"LD_BIND_NOW", b"LD_DEBUG", b"LD_DEBUG_OUTPUT", b"LD_DYNAMIC_WEAK"),
+    *(b"LD_HWCAP_MASK", b"LD_ORIGIN_PATH", b"LD_PROFILE", b"LD_PROFILE_OUTPUT", b"LD_SHOW_AUXV", b"LD_VERBOSE", b"LD_WARN"),
+    *(b"GLIBC_TUNABLES", b"GCONV_PATH", b"LOCPATH", b"MALLOC_CHECK_", b"MALLOC_PERTURB_", b"MALLOC_ARENA_MAX", b"MALLOC_TRACE"),
+)
+ASIDE_PREFIX = b"_LDSHIM_ASIDE_"
 
-    It is a mapping as far as os.execve needs one (len, keys, values). `get` answers as getenv does: the first of several wins.
-    Entries without `=` cannot be handed to execve and are dropped on reading.
+
+class Environment:
+    """An environment block: ordered (name, value) pairs, duplicates included.
+
+    It is a mapping as far as os.execve needs one (len, keys, values). `get` returns the first of several values, as getenv does. An entry
+    without `=` cannot be passed to execve, so it is dropped on reading.
     """
 
     __slots__ = ("pairs",)
@@ -76,18 +86,27 @@ def read_environment(proc: bytes = b"/proc") -> Environment:
     try:
         block = slurp(proc + b"/self/environ")
     except OSError:
-        return Environment(_as_it_was(list(os.environb.items())))
+        return Environment(as_given(_as_it_was(list(os.environb.items()))))
     pairs = []
     for entry in block.split(b"\0"):
-        # The search starts at 1: a name may begin with `=` as far as execve is concerned.
+        # The search starts at 1, because execve accepts a name that begins with `=`.
         cut = entry.find(b"=", 1)
         if cut > 0:
             pairs.append((entry[:cut], entry[cut + 1 :]))
-    return Environment(pairs)
+    return Environment(as_given(pairs))
+
+
+def as_given(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Restore the names of the variables that a launcher renamed. One that a preloaded library has set again is dropped."""
+    renamed = {name[len(ASIDE_PREFIX) :] for name, _ in pairs if name.startswith(ASIDE_PREFIX)}
+    if not renamed:
+        return pairs
+    remaining = [(name, value) for name, value in pairs if name not in renamed]
+    return [(name[len(ASIDE_PREFIX) :] if name.startswith(ASIDE_PREFIX) else name, value) for name, value in remaining]
 
 
 def _as_it_was(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Take out the LC_CTYPE that Python itself adds, at the end, where the locale is C (PEP 538): the tool's messages go by it."""
+    """Remove the LC_CTYPE that Python adds at the end where the locale is C (PEP 538): it would change the tool's messages."""
     values = dict(pairs)
     is_c = not values.get(b"LC_ALL") and values.get(b"LANG", b"") in (b"", b"C", b"POSIX")
     added = pairs[-1:] in ([(b"LC_CTYPE", b"C.UTF-8")], [(b"LC_CTYPE", b"C.utf8")], [(b"LC_CTYPE", b"UTF-8")])
@@ -95,12 +114,12 @@ def _as_it_was(pairs: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 
 def slurp(path: bytes) -> bytes:
-    """Read a whole small file (a /proc entry), however many reads it takes."""
+    """Read a whole small file (a /proc entry), in as many reads as it takes."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         parts: list[bytes] = []
         while True:
-            part = os.read(fd, 1 << 16)  # more would be a mapping of its own, for each read
+            part = os.read(fd, 1 << 16)  # for a larger buffer malloc would call mmap each time
             if not part:
                 return b"".join(parts)
             parts.append(part)
@@ -109,9 +128,9 @@ def slurp(path: bytes) -> bytes:
 
 
 def count(text: bytes) -> int:
-    """Read a number that somebody else wrote: plain digits, at most nine; 0 for everything else.
+    """Parse a number from another program: plain digits, at most nine; 0 for everything else.
 
-    No pid, descriptor or number of jobs has more, and int() refuses 4300 digits (CPython 3.11).
+    No pid, descriptor or number of jobs has more, and int() raises for 4300 digits (CPython 3.11).
     """
     return int(text) if text.isdigit() and len(text) < 10 else 0
 
@@ -123,7 +142,7 @@ def _switch(value: bytes) -> bool:
 
 
 def _positive(value: bytes) -> int:
-    # int() would take b" 8_0 "; the tools that these numbers end up in do not.
+    # int() accepts b" 8_0 "; the tools that get these numbers do not.
     if not value.isdigit() or len(value) > 6 or int(value) < 1:
         raise ValueError
     return int(value)
@@ -136,8 +155,28 @@ def _size(value: bytes) -> int:
     return int(digits) << {b"": 0, b"K": 10, b"M": 20, b"G": 30}[unit]
 
 
+def _seconds(value: bytes) -> int:
+    if not value.isdigit() or len(value) > 6:
+        raise ValueError
+    return int(value)
+
+
+def _percent(value: bytes) -> int:
+    if value == b"off":
+        return 0
+    if not value.isdigit() or len(value) > 3 or not 1 <= int(value) <= 100:
+        raise ValueError
+    return int(value)
+
+
 def _explicit(value: bytes) -> bool:
     if value != b"keep":
+        raise ValueError
+    return True
+
+
+def _backends(value: bytes) -> bool:
+    if value != b"process":
         raise ValueError
     return True
 
@@ -158,19 +197,23 @@ VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
     (b"LDSHIM_MAX_JOBS", "max_jobs", _positive, "a whole number from 1 to 999999"),
     (b"LDSHIM_CPUS", "cpus", _positive, "a whole number from 1 to 999999"),
     (b"LDSHIM_MEM_PER_JOB", "mem_per_job", _size, "bytes, or a number with K, M or G"),
+    (b"LDSHIM_WAIT", "wait", _seconds, "seconds, a whole number from 0 to 999999"),
+    (b"LDSHIM_PRESSURE", "pressure", _percent, "a percentage from 1 to 100, or off"),
     (b"LDSHIM_ELASTIC", "elastic", _switch, "0 or 1"),
     (b"LDSHIM_RECOVER", "recover", _switch, "0 or 1"),
     (b"LDSHIM_EXPLICIT", "keep_explicit", _explicit, "keep"),
+    (b"LDSHIM_BACKENDS", "processes", _backends, "process"),
     (b"LDSHIM_LOG", "log", _path, "the path of a file"),
     (b"LDSHIM_EXPLAIN", "explain", _switch, "0 or 1"),
 )
 
 
 class Settings:
-    """What the LDSHIM_* variables say. complaints: one line for each malformed value, ready for stderr."""
+    """The values of the LDSHIM_* variables. complaints: one line for each malformed value, for stderr."""
 
     __slots__ = (
-        "complaints", "cpus", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "recover",
+        "complaints", "cpus", "disable", "elastic", "explain", "jobs", "keep_explicit", "log", "max_jobs", "mem_per_job", "pressure",
+        "processes", "recover", "wait",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -179,9 +222,12 @@ class Settings:
         self.max_jobs = 0  # 0: no ceiling
         self.cpus = 0  # 0: counted
         self.mem_per_job = 0  # bytes; 0: estimate
+        self.wait = 300  # seconds for which a link waits for memory at most
+        self.pressure = 10  # percent of time stalled for memory (PSI, some avg10) above which nothing grows; 0: not looked at
         self.elastic = True
         self.recover = True
         self.keep_explicit = False
+        self.processes = False  # LTO backends as processes of their own
         self.log = b""  # absolute path; b"": no log
         self.explain = False
         self.complaints: list[str] = []
@@ -205,9 +251,9 @@ def read_settings(environment: Environment) -> Settings:
     return out
 
 
-# Ceilings that other tools' variables set on what we choose ourselves, where no jobserver is found (design §5).
+# Variables of package builders that are ceilings where no jobserver is found (design §5).
 def ceiling_from_builders(environment: Environment) -> tuple[int, str]:
-    """Return the lowest of DEB_BUILD_OPTIONS' parallel=N and RPM_BUILD_NCPUS with its origin; (0, "") when neither speaks."""
+    """Return the lowest of DEB_BUILD_OPTIONS' parallel=N and RPM_BUILD_NCPUS with its origin; (0, "") when neither is set."""
     words = environment.get(b"DEB_BUILD_OPTIONS").replace(b",", b" ").split()
     found = [(count(word[9:]), "DEB_BUILD_OPTIONS") for word in words if word.startswith(b"parallel=")]
     found.append((count(environment.get(b"RPM_BUILD_NCPUS")), "RPM_BUILD_NCPUS"))

@@ -1,11 +1,11 @@
-"""Know the make that lto-wrapper will run: whether it can share a jobserver, or has to be given a number.
+"""Find the make that lto-wrapper runs, and decide whether it is a jobserver client or needs a number.
 
-GCC runs one `make -f TEMPORARY all` below a link, and which make that is the build decides: the first word of $MAKE, or `make`, found along
-PATH. Only GNU make from 4.2 on takes tokens from a pipe named by --jobserver-auth. GNU make up to 4.1 does not know that word, and runs as
-many jobs as the -jN beside it says, whatever the pipe holds; bmake refuses it and is lost to the link, with two lines on stderr.
+GCC runs one `make -f TEMPORARY all` below a link. Its program is the first word of $MAKE, or `make`, found on PATH. Only GNU make 4.2 and
+later takes tokens from the pipe that --jobserver-auth names. GNU make up to 4.1 ignores that option, and runs as many jobs as the -jN
+beside it allows, whatever the pipe holds. bmake rejects the option, and the link fails with two lines on stderr.
 
-So the make is asked for its --version, as lto-wrapper does itself; one that cannot be run, or fails then, is never used. The answer is kept
-like a tool's. Words behind the program may hold a -j that wins over everything in MAKEFLAGS: such a make counts as no client either.
+So ldshim runs the make with --version, as lto-wrapper does. lto-wrapper never uses a make that fails then. The banner is cached like a
+tool's. Arguments in $MAKE may hold a -j that overrides MAKEFLAGS, so a make with arguments does not count as a client either.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ CLIENT_SINCE = (4, 2)  # NEWS of 4.2: --jobserver-fds is called --jobserver-auth
 
 
 class Make:
-    """What lto-wrapper will run.
+    """The make that lto-wrapper runs.
 
-    words: of $MAKE; name: of the program as the kernel will show it; client: it shares a jobserver; reason: why not, one clause.
+    words: of $MAKE; name: the program's file name, as in /proc/PID/comm; client: it is a jobserver client; reason: why not, one clause.
     """
 
     __slots__ = ("client", "name", "reason", "words")
@@ -52,7 +52,7 @@ def _why_no_client(words: list[bytes], banner: bytes) -> str:
 
 
 def find(words: Sequence[bytes], environment: Environment, path: bytes | None = None) -> Make | None:
-    """Find and ask the make that these words of $MAKE mean; None where lto-wrapper finds none that works.
+    """Find the make that these words of $MAKE name, and run it with --version; None where lto-wrapper finds none that works.
 
     path: the PATH it will run with, where that differs from the environment's.
     """
@@ -64,7 +64,7 @@ def find(words: Sequence[bytes], environment: Environment, path: bytes | None = 
 
 
 def on_path(program: bytes, environment: Environment, path: bytes | None = None) -> bytes:
-    """Return the file that execvp would run for program, b"" for none."""
+    """Return the file that execvp runs for program, b"" for none."""
     directories = path_entries(environment) if path is None else path.split(b":")
     for directory in [b""] if b"/" in program else directories:
         candidate = os.path.join(directory or b".", program)
@@ -74,5 +74,5 @@ def on_path(program: bytes, environment: Environment, path: bytes | None = None)
 
 
 def is_make(name: bytes) -> bool:
-    """Tell whether a file of that name is a make, and no binary of many names that is called so: make, gmake, bmake, remake."""
+    """Return whether a file name is a make's (make, gmake, bmake, remake), and not of a program that has many names."""
     return name.rstrip(b"-.0123456789").endswith(b"make")

@@ -1,14 +1,12 @@
-"""The directory that our processes on this host share, and that nobody else can write.
+"""Find the private directory of this user, which all ldshim processes on the machine share and other users cannot write.
 
-The problem: slots, the memory ledger and the cache of tool versions must be found by every link of this user, and a name under /tmp is an
-invitation: whoever makes the directory first owns what is in it. The consequence: the place is the user's own $XDG_RUNTIME_DIR where
-there is one, else /tmp/ldshim-UID; it is made with mode 0700, and looked at anew on every call, since it may have been replaced in
-between. One that somebody else made, or can write, or that is a symbolic link, is refused with a reason and never repaired: then the
-feature that wanted it is off.
+The problem: every link of the user must find the slots, the memory ledger and the cached banners. Under /tmp another user may create the
+directory first, and would own it. The consequence: the directory is in $XDG_RUNTIME_DIR where that is set, else it is /tmp/ldshim-UID. It
+has mode 0700, and is checked on every call, because it may have been replaced. A directory of another user, one that others can write, or a
+symbolic link is rejected with a reason, and is never repaired. Then the features that need it are off.
 
-Under fakeroot, geteuid and the owner that stat reports are inventions (everything of ours, and everything of root's, is shown as root's).
-The user who really runs this stands in /proc/self/status, so the directory is the same with and without it; the kernel's
-own checks still hold for every open.
+Under fakeroot geteuid and stat report root for the files of this user and of root. /proc/self/status holds the real user, so the directory
+is the same with and without fakeroot. The kernel checks each open by the real user as well.
 """
 
 from __future__ import annotations
@@ -25,13 +23,13 @@ NAME = b"ldshim"
 
 
 def directory(get: Callable[[bytes], bytes], proc: bytes = b"/proc", tmp: bytes = b"/tmp") -> bytes | str:
-    """Make sure that the directory is there and ours alone: its path, or the reason why there is none.
+    """Create the directory if needed, and check it: its path, or the reason why there is none.
 
-    get: Environment.get; tmp: where the fallback stands.
+    get: Environment.get; tmp: the parent where XDG_RUNTIME_DIR is not usable.
     """
     real = real_uid(proc)
     runtime = get(b"XDG_RUNTIME_DIR")
-    # A relative one is to be ignored (XDG base directory specification); one of another user is what `sudo -E` leaves behind.
+    # The XDG base directory specification ignores a relative path. `sudo -E` leaves the path of another user.
     if runtime.startswith(b"/") and not _objection(runtime, real):
         path = runtime.rstrip(b"/") + b"/" + NAME
     else:
@@ -46,7 +44,7 @@ def directory(get: Callable[[bytes], bytes], proc: bytes = b"/proc", tmp: bytes 
 
 
 def open_directory(path: bytes, proc: bytes = b"/proc") -> int | str:
-    """Open a path that `directory` returned, and verify what was opened: a close-on-exec descriptor, or the reason why not."""
+    """Open a path that `directory` returned, and check what was opened: a close-on-exec descriptor, or the reason why not."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
@@ -59,15 +57,15 @@ def open_directory(path: bytes, proc: bytes = b"/proc") -> int | str:
 
 
 def why_no_locks(path: bytes) -> str:
-    """Say why no file in a directory of ours can be locked (flock(2) is refused, or NFS has no lock daemon), "" when one can."""
-    import fcntl  # noqa: PLC0415  a shared object in most Pythons; only who means to lock asks
+    """Return why files in the directory cannot be locked (flock(2) fails, or NFS has no lock daemon), "" when they can."""
+    import fcntl  # noqa: PLC0415  a shared object in most Pythons; only callers that lock need it
 
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         return f"{os.fsdecode(path)} cannot be opened: {error.strerror}"
     try:
-        # For a moment, and shared: links lock the files in it, and nobody the directory itself.
+        # Released at once, and shared: links lock files in the directory, never the directory itself.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return ""
@@ -79,7 +77,7 @@ def why_no_locks(path: bytes) -> str:
 
 
 def real_uid(proc: bytes = b"/proc") -> int:
-    """Return the effective user as the kernel knows it; without /proc, as the C library says."""
+    """Return the effective user from /proc/self/status; without /proc, from geteuid."""
     try:
         for line in slurp(proc + b"/self/status").splitlines():
             if line.startswith(b"Uid:"):
@@ -97,7 +95,7 @@ def _objection(path: bytes, real: int) -> str:
 
 
 def _judge(path: bytes, status: os.stat_result, real: int) -> str:
-    """Say in one clause what is wrong with a directory of ours, "" when nothing is."""
+    """Return in one clause why the directory is rejected, "" when it is not."""
     name = os.fsdecode(path)
     if status.st_mode & 0o170000 != 0o040000:
         return f"{name} is not a directory"

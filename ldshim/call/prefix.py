@@ -1,14 +1,14 @@
-"""Programs that run the command behind their options: `nice -n 5 gcc …`, `env X=1 gcc …`, `ccache gcc …`.
+"""Find the tool after prefix programs, which run the command after their options: `nice -n 5 gcc …`, `env X=1 gcc …`, `ccache gcc …`.
 
-The problem: CC="ldshim ccache gcc" names a compiler, but the first word behind ldshim is no tool that it knows, so every link would pass
-through with whatever number it asks for. The consequence: the words in front of the tool are read by this table, and two things follow.
+The problem: in CC="ldshim ccache gcc" the program after ldshim is no tool, so every link would pass through with the number that it asks
+for. The consequence: this table has the options of such programs, and there are two cases.
 
-A compiler cache (CACHES) runs a link as it is called. So ldshim decides as for the tool itself, and execs the cache with the edited words.
-Any other prefix program (PREFIXES) may change what a decision depends on: variables, PATH, CPUs, limits. So ldshim is put in front of the
-tool, `nice -n 5 ldshim gcc …`, and decides there. A call that is no link runs as it was written: the cache sees the compiler that it knows.
+A compiler cache (CACHES) runs a link with the arguments that it got. So ldshim decides as for the tool itself, and execs the cache with the
+edited arguments. Any other prefix program (PREFIXES) may change what a decision depends on: variables, PATH, CPUs, limits. So ldshim
+inserts itself before the tool, `nice -n 5 ldshim gcc …`, and decides there. A call that is no link is not changed at all.
 
-What is not certain (an option that is not listed, a program behind it that is no tool) passes through, and `explain` says why.
-Programs that change the user, the root directory or the namespace are left out: ldshim need not exist there.
+An unknown option, or a command that is no tool, passes through, and `explain` says why. Programs that change the user, the root directory
+or the namespace are not in the table, because ldshim may not exist there.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .environment import Environment
     from .real_tool import Call
 
-# name: short options as getopt has them (`n:` takes a value, `n::` only an attached one), long options (`=` takes a value, `?` only an
-# attached one), operands before the command. Where seen: the program's --help, of the version named.
+# name: short options as for getopt (`n:` takes a value, `n::` only a joined one), long options (`=` takes a value, `?` only a joined one),
+# operands before the command. Where seen: the program's --help, of the version named.
 _PRLIMIT = b"""output= noheadings raw verbose core? data? nice? fsize? sigpending? memlock? rss? nofile? msgqueue? rtprio? stack? cpu?
     nproc? as? locks? rttime?"""
 _SETARCH = b"""32bit fdpic-funcptrs short-inode addr-compat-layout addr-no-randomize whole-seconds sticky-timeouts read-implies-exec
@@ -49,13 +49,13 @@ PREFIXES: dict[bytes, tuple[bytes, bytes, int]] = {
 }
 _ASSIGNING = frozenset((b"env", b"ccache"))  # NAME=VALUE in front of the command; ccache from 4.8
 
-# Kin of the tools that are passed through, and why.
+# Programs like the tools that are passed through, and why.
 NO_TOOLS: dict[bytes, str] = {
     b"gnatmake": "it runs gcc for its links: put gcc into a directory of launchers on PATH",
     b"gnatlink": "it runs gcc for its links: put gcc into a directory of launchers on PATH",
     b"gprbuild": "it runs gcc for its links: put gcc into a directory of launchers on PATH",
     b"hipcc": "it runs its own clang: name amdclang++ instead",
-    b"nvcc": "it runs the host's compiler for its links: put gcc into a directory of launchers on PATH",
+    b"nvcc": "it runs the system's compiler for its links: put gcc into a directory of launchers on PATH",
     b"rustc": "it runs its linker for its links: name that with -Clinker=",
     b"zig": "it has clang's banner, links by itself, and refuses clang's options for threads",
     b"flang": "it was not tried",
@@ -71,7 +71,7 @@ NO_COMMAND = "ldshim was not started by its own command, so it cannot be put in 
 
 
 class Behind:
-    """A tool behind prefix programs. at: where its name stands in args; insert: where ldshim is to be put, -1 behind a compiler cache."""
+    """A tool after prefix programs. at: index of its name in args; insert: index at which to insert ldshim, -1 after a compiler cache."""
 
     __slots__ = ("at", "insert")
 
@@ -81,7 +81,7 @@ class Behind:
 
 
 def look(name: bytes, args: list[bytes]) -> Behind | str:
-    """Find the tool that a call of a prefix program comes to, or say why the call is passed through. name: of the program called."""
+    """Find the tool that a prefix program runs, or return why the call is passed through. name: of the prefix program."""
     if name not in PREFIXES and name not in CACHES:
         why = NO_TOOLS.get(unversioned(name)) or "it is no compiler, linker or prefix program that ldshim knows by name"
         return f"{show(name)}: {why}"
@@ -90,49 +90,49 @@ def look(name: bytes, args: list[bytes]) -> Behind | str:
         if name in CACHES:
             cached = at if cached < 0 else cached
         elif cached >= 0:
-            return f"{show(name)} behind a compiler cache: nobody knows what that makes of it"
+            return f"{show(name)} after a compiler cache: it is not known how the cache runs that"
         found = _skip(name, args, at)
         if isinstance(found, str):
             return found
         if found >= len(args):
-            return f"{show(name)}: no command behind it"
+            return f"{show(name)}: no command follows it"
         command = program_name(args[found])
         if command == OWN_NAME:
-            return f"{show(name)}: ldshim stands behind it, and decides there"
+            return f"{show(name)}: it runs ldshim, which decides there"
         at = found + 1
         if kind_of(command):
             return Behind(found, -1 if cached == 0 else cached - 1 if cached > 0 else found)
         if command not in PREFIXES and command not in CACHES:
-            return f"{show(name)}: the command behind it is no tool that ldshim knows by name: {show(args[found])}"
+            return f"{show(name)}: it runs no tool that ldshim knows by name: {show(args[found])}"
         name = command
 
 
 def why_passed(call: Call) -> str:
-    """Say why a call is passed through whose program is no tool; "" for a tool, and for a prefix program in front of one."""
+    """Return why a call is passed through whose program is no tool; "" for a tool, and for a prefix program before one."""
     found = "" if call.kind else look(call.name, call.args)
     return f"{found}: passed through" if found and isinstance(found, str) else ""
 
 
 def _skip(name: bytes, args: list[bytes], at: int) -> int | str:
-    """Return where the command stands behind a prefix program's own words, which begin at `at`; a reason where that is not certain."""
+    """Return the index of the command after a prefix program's own arguments, which begin at `at`; a reason where it is not certain."""
     if name in CACHES:
         shorts = longs = b""
         operands = 0
         if args[at : at + 1] and args[at].startswith(b"-"):
-            return f"{show(name)}: its own option, or a compiler that it chooses: {show(args[at])}"
+            return f"{show(name)}: an option of its own, or a compiler of its choice: {show(args[at])}"
     else:
         shorts, longs, operands = PREFIXES[name]
     if name == b"setarch" and at < len(args) and not args[at].startswith(b"-") and not kind_of(program_name(args[at])):
         at += 1  # the architecture
     known = longs.split()
     while at < len(args) and args[at].startswith(b"-") and args[at] != b"-":
-        word = args[at]
+        option = args[at]
         at += 1
-        if word == b"--":
+        if option == b"--":
             break
-        takes = _long(word[2:], known) if word.startswith(b"--") else _short(word[1:], shorts)
+        takes = _long(option[2:], known) if option.startswith(b"--") else _short(option[1:], shorts)
         if takes < 0:
-            return f"{show(name)}: an option that ldshim does not look behind: {show(word)}"
+            return f"{show(name)}: an option that ldshim does not know: {show(option)}"
         at += takes
     if name in _ASSIGNING:
         while at < len(args) and (b"=" in args[at] or args[at] == b"-"):
@@ -141,7 +141,7 @@ def _skip(name: bytes, args: list[bytes], at: int) -> int | str:
 
 
 def _long(text: bytes, known: list[bytes]) -> int:
-    """Tell how many words an option of two dashes takes behind it; -1 where it is not known."""
+    """Return how many of the following arguments an option with two dashes takes; -1 where the option is unknown."""
     name, equals, _ = text.partition(b"=")
     if name + b"=" in known:
         return 0 if equals else 1
@@ -149,7 +149,7 @@ def _long(text: bytes, known: list[bytes]) -> int:
 
 
 def _short(letters: bytes, known: bytes) -> int:
-    """Tell the same of letters behind one dash."""
+    """Return the same for letters after one dash."""
     for index in range(len(letters)):
         place = known.find(letters[index : index + 1])
         if place < 0 or letters[index : index + 1] == b":":
@@ -162,7 +162,7 @@ def _short(letters: bytes, known: bytes) -> int:
 
 
 def with_ldshim(args: list[bytes], behind: Behind) -> list[bytes]:
-    """Return the words of a prefix program with ldshim in front of the tool; [] where this process was not started by its command."""
+    """Return the arguments of a prefix program with ldshim before the tool; [] where the command `ldshim` did not start this process."""
     own = os.fsencode(sys.argv[0])
     if program_name(own) != OWN_NAME or not (os.path.isfile(own) and os.access(own, os.X_OK)):
         return []
@@ -170,19 +170,19 @@ def with_ldshim(args: list[bytes], behind: Behind) -> list[bytes]:
 
 
 def through(call: Call, behind: Behind, environment: Environment) -> Call:
-    """Return the call of the tool behind a compiler cache, to be execed through it. Raises UnfoundError where the tool is not there.
+    """Return the call of the tool after a compiler cache, with the cache as the program to exec. Raises UnfoundError without the tool.
 
-    A pin (LDSHIM_REAL_*) does not hold: the cache searches PATH itself.
+    LDSHIM_REAL_* is ignored: the cache searches PATH itself.
     """
-    word = call.args[behind.at]
-    name = program_name(word)
+    program = call.args[behind.at]
+    name = program_name(program)
     unpinned = environment.changed({variable_for(name): None})
-    tool = stand_in(name, call.args[behind.at + 1 :], unpinned, word if b"/" in word else b"")
+    tool = stand_in(name, call.args[behind.at + 1 :], unpinned, program if b"/" in program else b"")
     tool.through, tool.argv0, tool.front = call.real, call.argv0, call.args[: behind.at + 1]
-    tool.prefix = f"{show(call.name)}: runs the tool with the words decided on"
+    tool.prefix = f"{show(call.name)}: runs the tool with the edited arguments"
     return tool
 
 
 def runs_ldshim(call: Call, behind: Behind) -> str:
-    """Say for people what becomes of a call in which ldshim is put in front of the tool."""
-    return f"{show(call.name)}: runs ldshim in front of {show(call.args[behind.at])}, and that decides"
+    """Describe for people a call in which ldshim is inserted before the tool."""
+    return f"{show(call.name)}: runs ldshim, which decides for {show(call.args[behind.at])}"

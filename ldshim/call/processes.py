@@ -1,8 +1,8 @@
-"""Other processes, as /proc shows them: who is below a link, what they are, who still holds a pipe.
+"""Read other processes from /proc: the descendants of a link, their programs, and which of them hold a pipe open.
 
-Everything here may be asked about a process that is gone a microsecond later, so every question has an answer for that: nothing, zero,
-empty. A /proc that is not there gives the same answers, and so does one that was mounted in another PID namespace (`unshare -pf` without
-`--mount-proc`): its numbers are those of other processes. Whoever reads /proc by number asks `is_ours` first.
+Any process may end at any moment. So each function returns zero or an empty value for a process that no longer exists. It returns the same
+where /proc is missing, and where /proc belongs to another PID namespace (`unshare -pf` without `--mount-proc`), because the pids there are
+those of other processes. Code that reads /proc/PID directly calls `is_ours` first.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _asked: dict[bytes, bool] = {}
 
 
 def is_there() -> bool:
-    """Tell whether /proc is mounted; a chroot may have none."""
+    """Return whether /proc is mounted; a chroot may have none."""
     return os.path.exists(PROC + b"/self")
 
 
 def shows_us(proc: bytes) -> bool:
-    """Tell whether the numbers in a /proc are those of our PID namespace: it calls us by our pid, and knows no other pid of ours."""
+    """Return whether a /proc belongs to the PID namespace of this process: it shows getpid() as the process's only pid."""
     try:
         if os.readlink(proc + b"/self") != b"%d" % os.getpid():
             return False
-        # Two namespaces may call us by the same number. NSpid names all from the one that /proc belongs to (Linux 4.1) down to our own.
+        # The pid may be the same in two namespaces. NSpid lists the pids from the namespace of /proc (Linux 4.1) down to the process's own.
         names = slurp(proc + b"/self/status").partition(b"\nNSpid:")[2].partition(b"\n")[0]
     except OSError:
         return False
@@ -42,21 +42,21 @@ def shows_us(proc: bytes) -> bool:
 
 
 def is_ours() -> bool:
-    """Tell whether /proc may be read by number; asked once, for a fork stays in its namespace."""
+    """Return whether /proc belongs to the PID namespace of this process. Read once, because a fork stays in its namespace."""
     if PROC not in _asked:
         _asked[PROC] = shows_us(PROC)
     return _asked[PROC]
 
 
 def place(pid: int, entry: bytes) -> bytes:
-    """Name what /proc says of a process. Raises FileNotFoundError where its numbers are not ours."""
+    """Return the path of /proc/PID/entry. Raises FileNotFoundError where /proc belongs to another PID namespace."""
     if not is_ours():
         raise FileNotFoundError
     return b"%s/%d/%s" % (PROC, pid, entry)
 
 
 def stat_fields(pid: int) -> list[bytes]:
-    """Return the fields of /proc/PID/stat behind the command (state first), or [] when the process is gone."""
+    """Return the fields of /proc/PID/stat after the command (state first), [] where the process does not exist."""
     try:
         return _fields(place(pid, b"stat"))
     except OSError:
@@ -64,21 +64,29 @@ def stat_fields(pid: int) -> list[bytes]:
 
 
 def _fields(path: bytes) -> list[bytes]:
-    # The command may hold blanks and brackets; the last bracket ends it.
+    # The command may hold spaces and parentheses; the last parenthesis ends it.
     return slurp(path).rpartition(b")")[2].split()
 
 
 def stamp(pid: int) -> bytes:
-    """Name a process so that a later one with the same pid is another: `pid.starttime`; b"" when it is gone."""
+    """Return `pid.starttime`, which differs for a later process with the same pid; b"" where the process does not exist."""
     fields = stat_fields(pid)
     return b"%d.%s" % (pid, fields[19]) if len(fields) > 19 and fields[0] != b"Z" else b""
+
+
+def current_directory() -> bytes:
+    """Return that of this process, b"" when it has been removed."""
+    try:
+        return os.getcwdb()
+    except OSError:
+        return b""
 
 
 _own: list[tuple[int, bytes]] = []
 
 
 def own_stamp() -> bytes:
-    """Name this process as `stamp` does, by /proc/self; without /proc `pid.`. Read once, for the name stays what it is."""
+    """Return the stamp of this process, from /proc/self; without /proc `pid.`. Read once, because it does not change."""
     pid = os.getpid()
     if not _own or _own[0][0] != pid:
         try:
@@ -90,7 +98,7 @@ def own_stamp() -> bytes:
 
 
 def lives(stamp: bytes) -> bool:
-    """Tell whether a process lives, by its stamp; one that /proc does not show but the kernel knows does: death must be proved."""
+    """Return whether the process with this stamp is alive. One that /proc does not show but kill finds counts as alive."""
     pid, _, started = stamp.partition(b".")
     number = count(pid)
     if not number:
@@ -108,15 +116,15 @@ def lives(stamp: bytes) -> bool:
 
 
 def child_is_pending() -> bool:
-    """Tell whether a SIGCHLD waits that our caller blocks; ask before a fork, for reap."""
+    """Return whether a SIGCHLD is pending because the caller blocks it. Called before a fork, for reap."""
     return _signal.SIGCHLD in _signal.sigpending()
 
 
 def reap(child: int, pending: bool) -> int:
-    """Wait for a child of ours, and return its status; 0 where SIGCHLD is ignored: the kernel reaped it, and does not say.
+    """Wait for a child and return its status; 0 where SIGCHLD is ignored, because the kernel then gives no status.
 
-    Where SIGCHLD is blocked its signal is taken away: the tool has no such child, and would find it waiting. pending: what
-    child_is_pending said before the fork; then it stays.
+    Where SIGCHLD is blocked, the child's pending signal is removed, because the tool has no such child. It stays where one was pending
+    before. pending: the result of child_is_pending before the fork.
     """
     try:
         status = os.waitpid(child, 0)[1]
@@ -128,19 +136,19 @@ def reap(child: int, pending: bool) -> int:
 
 
 def parent(pid: int) -> int:
-    """Return the parent of a process, 0 when it is gone."""
+    """Return the parent of a process, 0 where the process does not exist."""
     fields = stat_fields(pid)
     return int(fields[1]) if len(fields) > 1 else 0
 
 
 def session(pid: int) -> int:
-    """Return the session id of a process, 0 when it is gone."""
+    """Return the session id of a process, 0 where the process does not exist."""
     fields = stat_fields(pid)
     return int(fields[3]) if len(fields) > 3 else 0
 
 
 def comm(pid: int) -> bytes:
-    """Return the kernel's name of a process (15 bytes at most), b"" when it is gone."""
+    """Return /proc/PID/comm (15 bytes at most), b"" where the process does not exist."""
     try:
         return slurp(place(pid, b"comm")).rstrip(b"\n")
     except OSError:
@@ -148,7 +156,7 @@ def comm(pid: int) -> bytes:
 
 
 def command_line(pid: int) -> bytes:
-    """Return the words of a process, each ended by a NUL, b"" when it is gone."""
+    """Return the argv of a process, each argument ended by a NUL, b"" where the process does not exist."""
     try:
         return slurp(place(pid, b"cmdline"))
     except OSError:
@@ -156,7 +164,7 @@ def command_line(pid: int) -> bytes:
 
 
 def executable(pid: int) -> bytes:
-    """Return the base name of what a process runs, b"" when it is gone or somebody else's."""
+    """Return the base name of a process's executable, b"" where the process does not exist or belongs to another user."""
     try:
         return os.path.basename(os.readlink(place(pid, b"exe")))
     except OSError:
@@ -164,7 +172,7 @@ def executable(pid: int) -> bytes:
 
 
 def children(pid: int) -> list[int]:
-    """Return the children of a process's main thread: none of the tools below a GCC link starts processes from another."""
+    """Return the children of a process's main thread. No tool below a GCC link starts processes from another thread."""
     if not lists_children():
         return by_parent().get(pid, [])
     try:
@@ -177,7 +185,7 @@ _lists: dict[bytes, bool] = {}
 
 
 def lists_children() -> bool:
-    """Tell whether the kernel lists the children of a process (CONFIG_PROC_CHILDREN); found out once, by our own list."""
+    """Return whether the kernel lists the children of a process (CONFIG_PROC_CHILDREN). Tested once, on this process."""
     if PROC not in _lists:
         try:
             slurp(b"%s/self/task/%d/children" % (PROC, os.getpid()))
@@ -189,7 +197,7 @@ def lists_children() -> bool:
 
 
 def by_parent() -> dict[int, list[int]]:
-    """Map each process that has children to them, by the parent that every process names: a read of /proc/PID/stat for each, 15 us."""
+    """Map each parent to its children, from /proc/PID/stat of every process: 15 us for each."""
     found: dict[int, list[int]] = {}
     for pid in all_pids():
         found.setdefault(parent(pid), []).append(pid)
@@ -216,7 +224,7 @@ def below(pid: int, most: int = 4096) -> list[int]:
 
 
 def holders(inode: int) -> list[int]:
-    """Return the processes that hold a pipe open, as far as we may look, without this one."""
+    """Return the processes that hold a pipe open, as far as permissions allow, without this one."""
     wanted = b"pipe:[%d]" % inode
     own = os.getpid()
     pids = all_pids() if is_ours() else []
@@ -228,7 +236,7 @@ def _holds(pid: int, wanted: bytes) -> bool:
 
 
 def opened(pid: int) -> Iterator[bytes]:
-    """Yield what the descriptors of a process stand for, as /proc spells it: paths, `pipe:[4711]`; nothing when it is gone or not ours."""
+    """Yield the links in /proc/PID/fd: paths, `pipe:[4711]`; nothing where the process does not exist or belongs to another user."""
     try:
         directory = place(pid, b"fd")
         numbers = os.listdir(directory)

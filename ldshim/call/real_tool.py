@@ -1,22 +1,19 @@
-"""Find the tool we stand in for, and never find ourselves.
+"""Find the real tool, and never ldshim itself.
 
-We are called `gcc` from a directory on PATH, and the real `gcc` is further along the same PATH, behind another copy of us, a ccache
-masquerade directory, or a symlink to us by another route. So a candidate is skipped when it *is* ldshim: the same file by device
-and inode (symlinks, hard links), or a script that carries our magic line or imports our entry (copies, launchers, other installs).
+ldshim is called `gcc` in a directory on PATH, and the real `gcc` is in a later directory of PATH. Between them may be other copies of
+ldshim, links to it, or a directory of ccache masquerades. A candidate is skipped if it is ldshim: the same file by device and inode
+(symlinks, hard links), or a script with the magic line or an import of the entry point (copies, launchers, other installations).
 
-What stands before us on PATH (ccache, a wrapper of the user's) has been run already when we are met by a name on PATH: it called us. So
-what stands behind our own entry comes first. In the prefix form nothing has been run, and the first of PATH is the tool.
+Entries of PATH before ldshim's own (ccache, a user's wrapper) have run already when ldshim is called by a name on PATH. So the search
+starts after ldshim's entry. In the prefix form nothing has run, and the search starts at the first entry.
 
-The consequence for what comes after us: ccache, distcc and icecc search PATH themselves and would find us again. A directory
-that holds nothing but ldshim entries, or that carries our mark, leaves the child's PATH; any other stays, because it may hold tools
-that the build needs.
+ccache, distcc and icecc search PATH themselves and may find ldshim again. So a directory that holds only ldshim, or has the mark, is
+removed from the tool's PATH. A directory with other tools stays, and there a loop is possible: ldshim, ccache, ldshim. So a wrapper to
+which ldshim passed the call is skipped the second time. Any other loop ends with 111: the same process execs the same tool again, or eight
+calls, one below the other, exec it.
 
-Where ours stays because it holds other tools too, a ccache behind it finds us again. Below a wrapper that we handed the call to, we
-pass over it, so that the call comes out at the real tool. What is still a loop then (a script that calls us by path) is seen as the same
-process coming round to the same tool, or as many processes one below the other: exit 111.
-
-The tool sees the argv[0] of the bare call: the name, where it is the name's first match on the PATH that the tool will have (gcc and bfd
-search PATH for themselves), else its path. collect2 runs its linker by path.
+The tool sees the argv[0] of the bare call: its name, where it is the first match of the name on its PATH (gcc and bfd search PATH for
+themselves), else its path. collect2 runs its linker by path.
 """
 
 from __future__ import annotations
@@ -28,17 +25,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .environment import Environment
 
-# Every launcher that we write carries this line; any ldshim knows any other's by it.
+# Every launcher holds this line, by which any ldshim recognizes it.
 MAGIC = b"ldshim launcher: https://pypi.org/project/ldshim"
-# What pip, uv and distlib write into a console script.
+# Text in a console script from pip, uv and distlib.
 _CONSOLE_SCRIPT = (b"from ldshim.__main__ import", b"from ldshim.entry import")
-MARK = b".ldshim"  # a file of this name marks a directory as ours
-VIA = b"_LDSHIM_VIA"  # pid.starttime:path:path…: the tools this very process has been handed to
-DEPTH = b"_LDSHIM_DEPTH"  # n:path: so many calls, one below the other, were handed to that same tool
+MARK = b".ldshim"  # a file of this name marks a directory as a link farm
+VIA = b"_LDSHIM_VIA"  # pid.starttime:path:path…: the tools that this process has execed
+DEPTH = b"_LDSHIM_DEPTH"  # n:path: n calls, one below the other, execed that tool
 _DEEPEST = 8
 
 OWN_NAME = b"ldshim"
-# What is certain of a name is only whose command line it has; the family is the tool's own word (tool_family.py).
+# A name decides only the kind of command line; the banner decides the family (tool_family.py).
 DRIVERS = frozenset((
     *b"gcc g++ cc c++ gfortran g77 gccgo gdc gm2 gcobol ga68 gccrs gnatgcc".split(),  # one driver (gcc/gcc.cc) for all of GCC's languages
     *b"xgcc xg++".split(),  # the same, in GCC's own build
@@ -46,18 +43,18 @@ DRIVERS = frozenset((
     *b"clang clang++ amdclang amdclang++ icx icpx".split(),  # clang, as LLVM, ROCm and oneAPI name it
 ))  # fmt: skip
 LINKERS = frozenset((b"ld", b"ld.bfd", b"ld.gold", b"ld.lld", b"ld.mold", b"ld.wild", b"lld", b"gold", b"mold", b"wild"))
-# Names that end like a tool's, of programs with another command line: lld for WebAssembly, musl's linker script for clang.
-_OTHERS = frozenset((b"wasm-ld", b"ld.musl-clang"))
-_NUMBERED = frozenset((b"gcc", b"g++", b"gfortran", b"clang", b"clang++", b"ld.lld"))  # gcc13, clang18: FreeBSD's ports; gcc48: Fedora
-_THREAD_MODELS = (b"-posix", b"-win32")  # x86_64-w64-mingw32-gcc-12-posix: Debian's gcc-mingw-w64
+# Names with a tool's suffix, of programs with another command line: lld for WebAssembly, musl's linker script for clang.
+OTHERS = frozenset((b"wasm-ld", b"ld.musl-clang"))
+NUMBERED = frozenset((b"gcc", b"g++", b"gfortran", b"clang", b"clang++", b"ld.lld"))  # gcc13, clang18: FreeBSD's ports; gcc48: Fedora
+THREAD_MODELS = (b"-posix", b"-win32")  # x86_64-w64-mingw32-gcc-12-posix: Debian's gcc-mingw-w64
 
-# Compiler caches. Under a compiler's name (a symbolic link, a hard link, a copy) each searches PATH for the next file of that name; before
-# a compiler's name each execs a link with the words, variables and descriptors that it got. (colorgcc runs the path in its rc file.)
+# Compiler caches. Under a compiler's name (a symbolic link, a hard link, a copy) each searches PATH for the next file of that name. Before
+# a compiler's name each execs a link with the arguments, variables and descriptors that it got. (colorgcc runs the path in its rc file.)
 CACHES = frozenset((
     b"ccache",  # 4.7; Debian /usr/lib/ccache, Fedora /usr/lib64/ccache, Alpine and Gentoo /usr/lib/ccache/bin
     b"distcc",  # 3.4; Debian /usr/lib/distcc, Gentoo /usr/lib/distcc/bin
     b"icecc",  # 1.4; Debian /usr/lib/icecc/bin
-    b"sccache",  # its source: src/cmdline.rs and, what its server does not compile the client runs itself, src/commands.rs
+    b"sccache",  # src/cmdline.rs; the client runs what its server does not compile: src/commands.rs
 ))  # fmt: skip
 
 
@@ -70,12 +67,12 @@ class UnfoundError(Exception):
 
 
 class Call:
-    """One call that we stand in for.
+    """One call that ldshim stands in for.
 
-    name: the tool's name as called, for LDSHIM_REAL_*; kind: "driver", "linker", or "" for a tool that we do not know; real: absolute
-    path, symlinks unresolved; argv0: what the tool will see as argv[0]; args: the rest of argv, untouched; path: the PATH for the child,
-    None when it stays as it is; complaints: lines for stderr; through: the compiler cache that is execed instead and runs the tool, b""
-    for none, and front: its words up to the tool's; prefix: what the program in front of the tool does (prefix.py), for people.
+    name: the tool's name as called, for LDSHIM_REAL_*; kind: "driver", "linker", or "" for an unknown tool; real: absolute path, symlinks
+    unresolved; argv0: argv[0] of the tool; args: the rest of argv, unchanged; path: PATH for the tool, None where it stays as it is;
+    complaints: lines for stderr; through: the compiler cache that is execed instead of the tool and runs it, b"" for none; front: the
+    cache's arguments up to the tool's name; prefix: what the program before the tool does (prefix.py), for people.
     """
 
     __slots__ = ("args", "argv0", "complaints", "front", "kind", "name", "path", "prefix", "real", "through")
@@ -94,32 +91,32 @@ class Call:
 
     @property
     def program(self) -> bytes:
-        """The file to exec."""
+        """The path to exec."""
         return self.through or self.real
 
     def argv(self, args: list[bytes]) -> list[bytes]:
-        """Return the whole argv for the program, with args for the tool."""
+        """Return the whole argv of the program, with these args for the tool."""
         return [self.argv0, *self.front, *args]
 
 
 def unversioned(name: bytes) -> bytes:
-    """Take a version suffix off a program's name: ld.lld of ld.lld-16, gcc of gcc-12.3."""
+    """Return a program's name without its version suffix: ld.lld for ld.lld-16, gcc for gcc-12.3."""
     stem, dash, version = name.rpartition(b"-")
     return stem if dash and version.replace(b".", b"").isdigit() else name
 
 
 def kind_of(name: bytes) -> str:
-    """Tell driver from linker by a name with any target prefix and version suffix: x86_64-linux-gnu-gcc-12, ld.lld-16, gcc13."""
-    for model in _THREAD_MODELS:
+    """Return "driver", "linker" or "" for a name with any target prefix and version suffix: x86_64-linux-gnu-gcc-12, ld.lld-16, gcc13."""
+    for model in THREAD_MODELS:
         if name.endswith(model):
             name = name[: -len(model)]
     name = unversioned(name)
-    if name in _OTHERS:
+    if name in OTHERS:
         return ""
     if name not in DRIVERS and name not in LINKERS:
         name = name.rpartition(b"-")[2]
         bare = name.rstrip(b"0123456789")
-        if bare in _NUMBERED:
+        if bare in NUMBERED:
             name = bare
     return "driver" if name in DRIVERS else "linker" if name in LINKERS else ""
 
@@ -130,18 +127,18 @@ def program_name(path: bytes) -> bytes:
 
 
 def variable_for(name: bytes) -> bytes:
-    """Name the variable that pins the real tool: upper case, every other character an underscore."""
+    """Return the variable that names the real tool: upper case, every other character an underscore."""
     return b"LDSHIM_REAL_" + bytes(c if 48 <= c <= 57 or 65 <= c <= 90 else 95 for c in name.upper())
 
 
 def is_ldshim(path: bytes, own: os.stat_result | None = None) -> bool:
-    """Tell whether path leads to an ldshim: this one (own: its stat) or any other. An unreadable file is none."""
+    """Return whether path leads to an ldshim: this one (own: its stat) or any other. False for an unreadable file."""
     try:
         found = os.stat(path)
         if own is not None and found.st_ino == own.st_ino and found.st_dev == own.st_dev:
             return True
         if found.st_mode & 0o170000 != 0o100000:
-            return False  # opening a FIFO, and closing it, would take something from its writer
+            return False  # to open a FIFO and close it would disturb its writer
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return False
@@ -151,11 +148,11 @@ def is_ldshim(path: bytes, own: os.stat_result | None = None) -> bool:
         return False
     finally:
         os.close(fd)
-    return head.startswith(b"#!") and any(ours in head for ours in (MAGIC, *_CONSOLE_SCRIPT))
+    return head.startswith(b"#!") and any(text in head for text in (MAGIC, *_CONSOLE_SCRIPT))
 
 
 def own_stat() -> os.stat_result | None:
-    """Stat the script this process was started from, to know links to it."""
+    """Return the stat of the script that started this process, by which links to it are recognized."""
     try:
         return os.stat(sys.argv[0])
     except (OSError, ValueError):
@@ -163,7 +160,7 @@ def own_stat() -> os.stat_result | None:
 
 
 def absolute(path: bytes) -> bytes:
-    """Make a path absolute; where the current directory was removed, one below it stays as it is, which the kernel follows as well."""
+    """Return a path as absolute; a relative one is unchanged where the current directory was removed (the kernel still follows it)."""
     try:
         return os.path.abspath(path)
     except OSError:
@@ -171,7 +168,7 @@ def absolute(path: bytes) -> bytes:
 
 
 def resolved(path: bytes) -> bytes:
-    """Follow every symbolic link; what stands below a current directory that was removed is not resolved."""
+    """Return a path with every symbolic link resolved; a relative one is unchanged where the current directory was removed."""
     try:
         return os.path.realpath(path)
     except OSError:
@@ -179,18 +176,18 @@ def resolved(path: bytes) -> bytes:
 
 
 class Search:
-    """One walk over PATH (and COMPILER_PATH below collect2): where we looked, what we passed over as ourselves."""
+    """One search of PATH (and of COMPILER_PATH below collect2): the directories searched, and those where the name leads to ldshim."""
 
-    __slots__ = ("blocked", "looked", "ours", "own")
+    __slots__ = ("blocked", "looked", "own", "own_directories")
 
     def __init__(self, own: os.stat_result | None) -> None:
         self.own = own
         self.looked: list[bytes] = []
-        self.ours: list[bytes] = []  # directories where the name leads to an ldshim
+        self.own_directories: list[bytes] = []  # directories where the name leads to an ldshim
         self.blocked = b""  # a candidate that exists and cannot be executed
 
     def find(self, name: bytes, directories: list[bytes], skip: bytes = b"") -> bytes:
-        """Return the first executable called name that is not ldshim nor skip, absolute, or b"". Goes on to learn all of `ours`."""
+        """Return the first executable called name that is no ldshim and not skip, absolute, or b"". Goes on, for all `own_directories`."""
         found = b""
         for directory in directories:
             candidate = _candidate(directory, name)
@@ -199,7 +196,7 @@ class Search:
             if not os.path.isfile(candidate) or candidate == skip:
                 continue
             if is_ldshim(candidate, self.own):
-                self.ours.append(directory)
+                self.own_directories.append(directory)
             elif os.access(candidate, os.X_OK):
                 found = found or candidate
             elif not found:
@@ -208,18 +205,18 @@ class Search:
 
 
 def _candidate(directory: bytes, name: bytes) -> bytes:
-    """Name a file in an entry of PATH, absolute. An empty entry means the current directory, as it does to execvp."""
-    # An absolute one is not normalised: what collect2 found behind `..` is what the linker prints of itself.
+    """Return the absolute path of a file in an entry of PATH. An empty entry is the current directory, as for execvp."""
+    # An absolute path is not normalized: the linker prints the path that collect2 found, with `..` in it.
     return os.path.join(directory if directory.startswith(b"/") else absolute(directory or b"."), name)
 
 
 def path_entries(environment: Environment) -> list[bytes]:
-    """Split PATH as execvp does; without one, glibc's default."""
+    """Split PATH as execvp does; where it is unset, glibc's default."""
     return (environment.get(b"PATH") if b"PATH" in environment else b"/bin:/usr/bin").split(b":")
 
 
-def _is_our_directory(directory: bytes, own: os.stat_result | None) -> bool:
-    """Tell whether a directory is ours: it carries our mark, or every entry in it is an ldshim."""
+def _is_farm(directory: bytes, own: os.stat_result | None) -> bool:
+    """Return whether a directory is a link farm: it has the mark, or every entry in it is an ldshim."""
     directory = directory or b"."
     if os.path.exists(os.path.join(directory, MARK)):
         return True
@@ -230,11 +227,11 @@ def _is_our_directory(directory: bytes, own: os.stat_result | None) -> bool:
 
 
 def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes = b"", baked: bytes = b"", met: bytes = b"") -> Call:
-    """Resolve the real tool for name.
+    """Find the real tool for name.
 
-    tool: a path that the caller gave in the prefix form (`ldshim /usr/bin/gcc …`); used as it is unless it leads back to us. baked: where
-    the tool was when a launcher was written; PATH is searched when it is gone. met: the path by which our entry was called, b"" in the
-    prefix form. Raises UnfoundError with the status a shell would give.
+    tool: a path from the prefix form (`ldshim /usr/bin/gcc …`), used as it is unless it leads to ldshim; baked: the tool's path when the
+    launcher was written, PATH is searched where it no longer exists; met: ldshim's own argv[0], b"" in the prefix form. Raises UnfoundError
+    with the status that a shell would return.
     """
     call = Call(name, args)
     own = own_stat()
@@ -249,7 +246,7 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
         call.real = absolute(pinned)
         search.find(name, entries)
     elif baked and os.path.isfile(baked) and os.access(baked, os.X_OK) and not is_ldshim(baked, own):
-        # Below a cross compiler COMPILER_PATH holds the linker that fits, and the baked one is the machine's own.
+        # Below a cross compiler COMPILER_PATH holds the linker for its target, and the baked one is for this machine.
         call.real = search.find(name, _compiler_path(environment)) or baked
         search.find(name, entries)
     else:
@@ -262,27 +259,27 @@ def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: byt
             raise _not_found(name, search)
     if not os.access(call.real, os.X_OK):
         raise UnfoundError(126, _line(name, "real tool cannot be executed", call.real))
-    kept = [entry for entry in entries if entry not in search.ours or not _is_our_directory(entry, own)]
-    if len(kept) != len(entries):
-        call.path = b":".join(kept)
-    call.argv0 = _argv0(call, tool, met, kept, environment)
+    remaining = [entry for entry in entries if entry not in search.own_directories or not _is_farm(entry, own)]
+    if len(remaining) != len(entries):
+        call.path = b":".join(remaining)
+    call.argv0 = _argv0(call, tool, met, remaining, environment)
     return call
 
 
-def _argv0(call: Call, tool: bytes, met: bytes, kept: list[bytes], environment: Environment) -> bytes:
-    """Choose the argv[0] of the bare call. kept: the PATH that the tool will have; the rest as for stand_in."""
+def _argv0(call: Call, tool: bytes, met: bytes, remaining: list[bytes], environment: Environment) -> bytes:
+    """Return the argv[0] of the bare call. remaining: the tool's PATH; the other arguments as for stand_in."""
     if tool and absolute(tool) == call.real:
         return tool
     by_name = not tool and (not met or _position(met, path_entries(environment)) >= 0)
-    if by_name and b"COLLECT_GCC" not in environment and _first(call.name, kept) == call.real:
+    if by_name and b"COLLECT_GCC" not in environment and _first(call.name, remaining) == call.real:
         return call.name
     return flavored(call.real, call.name)
 
 
 def _position(met: bytes, entries: list[bytes]) -> int:
-    """Return the place on PATH of the directory where our entry was met, -1 where it was called by a path that is not there.
+    """Return the index on PATH of the directory through which ldshim was called, -1 where it was called by another path.
 
-    execvp writes entry, slash and name (and the name alone behind an empty entry); others leave out a second slash.
+    execvp joins entry, slash and name (for an empty entry, the name alone); other callers leave out a second slash.
     """
     name = program_name(met)
     for place, entry in enumerate(entries):
@@ -292,7 +289,7 @@ def _position(met: bytes, entries: list[bytes]) -> int:
 
 
 def _first(name: bytes, directories: list[bytes]) -> bytes:
-    """Return what execvp would find."""
+    """Return the file that execvp finds, b"" for none."""
     for directory in directories:
         candidate = _candidate(directory, name)
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
@@ -301,7 +298,7 @@ def _first(name: bytes, directories: list[bytes]) -> bytes:
 
 
 def _pinned(call: Call, environment: Environment, own: os.stat_result | None) -> bytes:
-    """Return what LDSHIM_REAL_<NAME> says, b"" where it is unset or of no use, which costs a line."""
+    """Return the path in LDSHIM_REAL_<NAME>, b"" where it is unset, or not usable, which adds a complaint."""
     variable = variable_for(call.name)
     pinned = environment.get(variable)
     if pinned and not os.path.isfile(pinned):
@@ -314,22 +311,22 @@ def _pinned(call: Call, environment: Environment, own: os.stat_result | None) ->
 
 
 def _compiler_path(environment: Environment) -> list[bytes]:
-    """Below collect2 the linker it would have run stands in COMPILER_PATH (cross binutils), before PATH (gcc/collect2.cc)."""
+    """Return COMPILER_PATH, which collect2 searches for its linker before PATH (cross binutils; gcc/collect2.cc); [] elsewhere."""
     if b"COLLECT_GCC" not in environment:
         return []
     return [entry for entry in environment.get(b"COMPILER_PATH").split(b":") if entry]
 
 
 def flavored(real: bytes, name: bytes) -> bytes:
-    """Return the path that a tool sees as its own; lld picks its flavor from argv[0], and knows none by the names `lld` and `rust-lld`."""
+    """Return the argv[0] for a path. lld takes its flavor from argv[0], and the names `lld` and `rust-lld` stand for none."""
     if os.path.basename(real) in (b"lld", b"rust-lld") and name not in (b"lld", b"rust-lld"):
         return os.path.join(os.path.dirname(real), name)
     return real
 
 
 def _not_found(name: bytes, search: Search) -> UnfoundError:
-    ours = b", ".join(entry or b"." for entry in search.ours)
-    looked = b"looked in " + b", ".join(search.looked) + (b" (ldshim itself: " + ours + b")" if ours else b"")
+    own = b", ".join(entry or b"." for entry in search.own_directories)
+    looked = b"looked in " + b", ".join(search.looked) + (b" (ldshim itself: " + own + b")" if own else b"")
     if search.blocked:
         return UnfoundError(126, _line(name, "real tool cannot be executed", search.blocked + b"; " + looked))
     return UnfoundError(127, _line(name, "real tool not found", looked + b"; set " + variable_for(name)))
@@ -340,18 +337,19 @@ def _line(subject: bytes, problem: str, value: bytes) -> str:
 
 
 def show(value: bytes) -> str:
-    """Make bytes printable on one line, whatever they hold."""
+    """Return any bytes as text that is printable on one line."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value.decode("utf-8", "backslashreplace"))
 
 
 def via(call: Call, environment: Environment, stamp: bytes) -> bytes:
-    """Return the loop marker for the child; raise UnfoundError 111 when this process was handed to the same tool before.
+    """Return the loop marker for the tool. Raises UnfoundError 111 where this process has execed the same tool before.
 
-    stamp: `pid.starttime` of this process. Handing over is exec, so a loop keeps its pid; a child's inherited marker is not its own.
+    stamp: `pid.starttime` of this process. exec does not change the pid, so the marker of a loop has this stamp; an inherited marker has
+    another.
     """
     seen = environment.get(VIA)
     here = seen.split(b":")[1:] if seen.startswith(stamp + b":") else []
-    # Colons separate, so one inside a path is written another way.
+    # Colons separate the paths, so a colon inside a path is escaped.
     real = call.real.replace(b":", b"\\x3a")
     if real in here:
         both_ends = call.real + b" <-> " + os.fsencode(sys.argv[0])
@@ -360,7 +358,7 @@ def via(call: Call, environment: Environment, stamp: bytes) -> bytes:
 
 
 def depth(call: Call, environment: Environment) -> bytes:
-    """Return the marker that counts nested calls for the child; raise UnfoundError 111 when they were all handed to the same tool."""
+    """Return the marker that counts nested calls, for the tool. Raises UnfoundError 111 where too many in a row exec the same tool."""
     count, above = _handed_over(environment)
     count = count + 1 if above == call.real else 1
     if count > _DEEPEST:
@@ -370,13 +368,13 @@ def depth(call: Call, environment: Environment) -> bytes:
 
 
 def _handed_over(environment: Environment) -> tuple[int, bytes]:
-    """Return how often in a row the calls above this one were handed to a tool, and to which."""
+    """Return how many calls in a row above this one execed the same tool, and that tool."""
     count, _, path = environment.get(DEPTH).partition(b":")
     return (int(count), path) if count.isdigit() and len(count) < 4 else (0, b"")
 
 
 def _is_wrapper(path: bytes) -> bool:
-    """Tell whether a tool is certainly something else that runs the tool: a link to a program of another name, or a script."""
+    """Return whether a file certainly is a wrapper that runs the tool: a link to a program of another kind, or a script."""
     if kind_of(program_name(path)) != kind_of(program_name(resolved(path))):
         return True
     try:
@@ -387,7 +385,7 @@ def _is_wrapper(path: bytes) -> bool:
 
 
 def is_masquerade(path: bytes, environment: Environment) -> bool:
-    """Tell whether a file is ccache or kin under a compiler's name: a symbolic link, a hard link or a copy."""
+    """Return whether a file is a compiler cache under a compiler's name: a symbolic link, a hard link or a copy."""
     if program_name(resolved(path)) in CACHES:
         return True
     programs = [_first(name, path_entries(environment)) for name in CACHES]

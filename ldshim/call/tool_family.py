@@ -1,9 +1,9 @@
-"""Know a tool by what it says of itself, not by its name.
+"""Find out a tool's family from its banner, not from its name, and run other probes.
 
-/usr/bin/ld may be bfd, gold, lld or mold, and cc may be clang; a flag of one is fatal to another. So nothing is added to a command line
-before the tool's own `--version` has named its family. Asking costs a process, so the answer is kept in a directory that only we can
-write, under a key that changes whenever the file does: device, inode, size, mtime and ctime. Scripts, and masquerades such as ccache's
-(one binary, many names), can change their answer without changing, so they are asked every time.
+/usr/bin/ld may be bfd, gold, lld or mold, and cc may be clang. An option of one is an error in another. So nothing is added to a command
+line before the tool's own `--version` has shown its family. That costs a process. So the banner is cached in the user's private directory,
+under a key that changes with the file: device, inode, size, mtime and ctime. A script, or a masquerade such as ccache's (one program with
+many names), may change its banner without a change of the file, so its banner is not cached.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from .environment import Environment
 
-PROBE_SECONDS = 5.0  # a tool that says nothing for that long is not certain, so it is passed through
-_MOST_BANNER = 4095  # bytes of a banner that are kept
-_END = b"\0"  # ends a cache entry that is whole; no banner holds one
+PROBE_SECONDS = 5.0  # a tool that prints nothing for so long is not certain, so it is passed through
+_MOST_BANNER = 4095  # bytes of a banner that are cached
+_END = b"\0"  # the last byte of a complete cache entry; no banner holds one
 
 
 def identify(real: bytes, environment: Environment, path: bytes | None = None) -> Tool:
-    """Identify the tool at real (absolute path). path: the PATH it will run with, where that differs. Never raises for a tool's sake."""
+    """Return the family and version of the tool at real (an absolute path). path: PATH for the tool, where it differs. Never raises."""
     return Tool(version_text(real, environment, path) or b"")
 
 
 def version_text(
     real: bytes, environment: Environment, path: bytes | None = None, is_known: Callable[[bytes], object] = kind_of
 ) -> bytes | None:
-    """Return what a program says to --version, None where it cannot be run or fails; as for identify.
+    """Return the output of a program's --version, None where it cannot be run or fails. Arguments: as for identify.
 
-    is_known: whether a file of that base name is the program itself, so that its answer may be kept.
+    is_known: whether a file of that base name is the program itself, so that its banner may be cached.
     """
     name = _cache_name(real, environment, is_known)
     text = _recall(name) if name else b""
@@ -49,7 +49,7 @@ def version_text(
 
 
 def kept(real: bytes, environment: Environment) -> str:
-    """Return the family of a tool that was asked before, "" where nobody knows it without asking."""
+    """Return the family of a tool whose banner is cached, "" where it is not."""
     name = _cache_name(real, environment)
     return Tool(_recall(name)).family if name else ""
 
@@ -62,13 +62,13 @@ def _cache_name(real: bytes, environment: Environment, is_known: Callable[[bytes
 
 
 def _cache_key(real: bytes, is_known: Callable[[bytes], object]) -> bytes:
-    """Name the cache entry for a tool, or b"" when its answer may change under the same file."""
+    """Return the name of a tool's cache entry, b"" where its banner may change without a change of the file."""
     try:
         found = os.stat(real)
         fd = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             magic = os.read(fd, 4)
-            real_name = os.path.basename(os.readlink(b"/proc/self/fd/%d" % fd))  # symlinks resolved, by the kernel
+            real_name = os.path.basename(os.readlink(b"/proc/self/fd/%d" % fd))  # with symlinks resolved by the kernel
         finally:
             os.close(fd)
     except OSError:
@@ -81,7 +81,7 @@ def _cache_key(real: bytes, is_known: Callable[[bytes], object]) -> bytes:
 
 
 def _recall(name: bytes) -> bytes:
-    """Read a cache entry; b"" where there is none that is whole, such as one that another process is writing."""
+    """Read a cache entry; b"" where there is none, or none that is complete (another process may be writing it)."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -96,9 +96,9 @@ def _recall(name: bytes) -> bytes:
 
 
 def _remember(name: bytes, banner: bytes) -> None:
-    """Write the entry in its place: its last byte tells a reader that it is whole, so there is no draft that could be left behind.
+    """Write the entry in place. Its last byte shows a reader that it is complete, so no temporary file is needed that could remain.
 
-    Two processes that write the same entry at once write the same bytes. On a full disk the entry is removed, and the next call asks again.
+    Two processes that write the same entry at once write the same bytes. On a full disk the entry is removed.
     """
     text = banner.replace(_END, b"")[:_MOST_BANNER] + _END
     try:
@@ -116,7 +116,7 @@ def _remember(name: bytes, banner: bytes) -> None:
 
 
 def ask(real: bytes, args: list[bytes], environment: Environment, path: bytes | None = None, stream: int = 1) -> bytes:
-    """Do what run does; b"" on any failure."""
+    """Return the result of run, b"" on any failure."""
     return run(real, args, environment, path, stream) or b""
 
 
@@ -128,7 +128,7 @@ def run(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
     edits: dict[bytes, bytes | None] = {b"LC_ALL": b"C", b"LDSHIM_DISABLE": b"1", b"MAKEFLAGS": None, b"COLLECT_GCC_OPTIONS": None}
     if path is not None:
         edits[b"PATH"] = path
-    import fcntl  # noqa: PLC0415  a tool is asked once, and then never imports this again
+    import fcntl  # noqa: PLC0415  needed only where the banner is not cached
 
     pending = processes.child_is_pending()
     block = environment.changed(edits)
@@ -138,7 +138,7 @@ def run(real: bytes, args: list[bytes], environment: Environment, path: bytes | 
         return b""
     null = nowhere()
     try:
-        # Numbers 0-2 may be closed in this process, and then null or writer sits on one of them: a dup2 to it would eat it.
+        # 0-2 may be closed in this process. Then null or writer has one of these numbers, and a dup2 to it would close it.
         high = {fd: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (null, writer) if fd >= 0}
         targets = {stream: writer} if null < 0 else {0: null, 1: null, 2: null, stream: writer}
         actions = [(os.POSIX_SPAWN_DUP2, high[source], target) for target, source in targets.items()]
@@ -182,13 +182,39 @@ def _read_with_deadline(fd: int) -> bytes | None:
 
 
 def linker_behind(real: bytes, args: list[bytes], environment: Environment, path: bytes | None = None) -> bytes:
-    """Ask a clang driver with `-###` which linker this very command line would run; its path, or b"" when that cannot be told.
+    """Run a clang driver with `-###` to learn which linker this command line runs: its path, b"" where it is not certain.
 
-    The last line is the link; its first quoted word is the program (clang/lib/Driver/Job.cpp). A path that needed escapes is not certain.
-    Nor is an lld that links for MinGW what its banner says.
+    The last line of the output is the link; its first quoted word is the program (clang/lib/Driver/Job.cpp). A path with escapes is not
+    certain. Neither is an lld that links for MinGW, whose options its banner does not show.
     """
-    lines = ask(real, [b"-###", *args], environment, path, stream=2).rstrip(b"\n").split(b"\n")
-    first = lines[-1].strip().split(b'"')
-    if any(b'"-m" "%b"' % emulation in lines[-1] for emulation in PE_EMULATIONS):
+    line = _last_line(real, args, environment, path)
+    first = line.strip().split(b'"')
+    if any(b'"-m" "%b"' % emulation in line for emulation in PE_EMULATIONS):
         return b""
     return first[1] if len(first) > 2 and first[0] == b"" and first[1].startswith(b"/") and b"\\" not in first[1] else b""
+
+
+def _last_line(real: bytes, args: list[bytes], environment: Environment, path: bytes | None) -> bytes:
+    return ask(real, [b"-###", *args], environment, path, stream=2).rstrip(b"\n").rpartition(b"\n")[2]
+
+
+def linker_line(real: bytes, args: list[bytes], environment: Environment, path: bytes | None = None) -> list[bytes]:
+    r"""Ask the same, and return all words of the linker's command line; [] when that cannot be told.
+
+    Every word stands in double quotes, with a backslash before `"`, `\` and `$` (llvm/lib/Support/Program.cpp, printArg).
+    """
+    rest = _last_line(real, args, environment, path).strip()
+    words = []
+    while rest:
+        if not rest.startswith(b'"'):
+            return []
+        word, at = b"", 1
+        while rest[at : at + 1] not in (b'"', b""):
+            at += rest[at : at + 1] == b"\\"
+            word += rest[at : at + 1]
+            at += 1
+        if not rest[at : at + 1]:
+            return []
+        words.append(word)
+        rest = rest[at + 1 :].lstrip(b" ")
+    return words if words and words[0].startswith(b"/") else []

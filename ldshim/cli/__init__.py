@@ -1,1 +1,1 @@
-"""ldshim's own command line: the only place where argparse lives; the tools' options are tables under `command`."""
+"""The commands of ldshim itself. Only they use argparse; the options of the tools are tables in `command`."""

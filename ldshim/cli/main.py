@@ -1,7 +1,7 @@
-"""`ldshim COMMAND`: what people type. A call of a tool never comes here (entry.py).
+"""`ldshim COMMAND`: the commands of ldshim itself. A call of a tool does not reach this module (entry.py).
 
-Each command is a module of this package with two functions: `add_parser` describes its command line, `run` does it. The words of a tool
-or a build, behind `--`, are cut off first and never parsed here: they are bytes, and nobody's options but the tool's.
+Each command is a module of this package with two functions: `add_parser` describes its command line, `run` runs it. The arguments of a
+tool or a build, after `--`, are split off first and not parsed here: they are bytes, and their options are those of the tool.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(args: list[bytes], environment: Environment) -> int:
-    """Run one of our own commands; return its exit status: 2 for a wrong command line, else the command's own."""
+    """Run a command of ldshim; return its exit status, 2 for a wrong command line."""
     own, call = split(args) if args[:1] and args[0] in TAKES_A_CALL else (args, [])
-    options = parser().parse_args([os.fsdecode(word) for word in own])
+    options = parser().parse_args([os.fsdecode(argument) for argument in own])
     status: int = MODULES[options.command].run(options, call, environment)
     return status
 
 
 def split(args: list[bytes]) -> tuple[list[bytes], list[bytes]]:
-    """Cut our own words from the tool's at the first `--`; explain does without one, too: at the first word that is no option."""
+    """Split our own arguments from the tool's at the first `--`; explain also without one: at the first argument that is no option."""
     if b"--" in args:
-        cut = args.index(b"--")
-        return args[:cut], args[cut + 1 :]
+        end = args.index(b"--")
+        return args[:end], args[end + 1 :]
     if args[0] == b"explain":
-        for index, word in enumerate(args[1:], 1):
-            if not word.startswith(b"-"):
+        for index, argument in enumerate(args[1:], 1):
+            if not argument.startswith(b"-"):
                 return args[:index], args[index:]
     return args, []

@@ -1,14 +1,13 @@
-"""What a terminal can show; and nothing of it where there is none.
+"""What a terminal can show, so that a pipe gets none of it.
 
-The same command is read by a person at 80 columns and by a script in a pipe, and a script must never meet an escape sequence, a line that
-was cut, or a word about progress. So everything that depends on the reader is decided here, once for each stream:
+A person reads the output of a command at 80 columns, and a script reads it in a pipe. A script must not get an escape sequence, a line
+that was cut, or a progress line. So everything that depends on the reader is decided here, once for each stream:
 
-  colour     only on a terminal that can (TERM is neither unset nor "dumb"), and not against NO_COLOR (https://no-color.org: any value but
-             an empty one). Colour never carries a meaning alone: it paints words that say it already.
-  width      the terminal's columns; 0 in a pipe, which means that nothing is cut.
-  progress   one line on stderr, rewritten in place and erased at the end, so that nothing of it is left above the answer. Only where
-             stderr is a terminal that can rewrite a line, and this process stands in its foreground: a job that was put into the
-             background must not write over somebody's prompt.
+  colour     only on a terminal that supports it (TERM is neither unset nor "dumb"), and not with NO_COLOR (https://no-color.org: any value
+             but an empty one). Colour is never the only sign: it paints words that have the same meaning.
+  width      the columns of the terminal; 0 in a pipe, where nothing is cut.
+  progress   one line on stderr, rewritten in place and erased at the end. It is shown only if stderr is a terminal that can rewrite a
+             line, and this process is in its foreground: a background job must not write over a prompt.
 
 Used as:
     screen = terminal.Screen(sys.stdout, environment)
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 
     from ..call.environment import Environment
 
-USUAL_WIDTH = 80  # of a terminal that does not say: a serial line, a pty nobody sized
-_BETWEEN = 0.05  # seconds from one drawing to the next: what changes faster is not read anyway
+USUAL_WIDTH = 80  # of a terminal without a size: a serial line, or a pty
+_BETWEEN = 0.05  # seconds between two drawings: nobody reads faster changes
 _ERASE = "\r\x1b[K"
 _STYLES = {
     "head": "\x1b[1m",
@@ -50,7 +49,7 @@ _PLAIN = "\x1b[0m"
 
 
 class Screen:
-    """What one stream can show. is_terminal; width: columns, 0 where there is no terminal; coloured: whether escapes are understood."""
+    """What one stream can show. is_terminal; width: columns, 0 without a terminal; coloured: whether colours are written."""
 
     __slots__ = ("coloured", "is_terminal", "stream", "width")
 
@@ -61,13 +60,13 @@ class Screen:
         self.coloured = self.is_terminal and understands_escapes(environment) and not environment.get(b"NO_COLOR")
 
     def paint(self, text: str, style: str) -> str:
-        """Return text in a style (head, good, bad, doubt, dim, added, removed), or as it is where nothing is coloured."""
+        """Return text in a style (head, good, bad, doubt, dim, added, removed), or unchanged without colour."""
         return f"{_STYLES[style]}{text}{_PLAIN}" if self.coloured and text else text
 
     def flow(self, words: Iterable[tuple[str, str]], indent: int = 0) -> list[str]:
-        """Fill lines with (word, style or ""), painted; from the second line on behind `indent` blanks, which the first has already.
+        """Fill lines with (word, style or ""), painted. Each line but the first is indented by `indent` blanks.
 
-        One line where there is no terminal. A word that is too long for a line is broken: a path has no blanks.
+        Without a terminal the result is one line. A word that is longer than a line is broken: a path has no blanks.
         """
         room = max(20, self.width - indent)
         lines: list[list[tuple[str, str]]] = [[]]
@@ -86,14 +85,14 @@ class Screen:
         return [" " * indent * bool(number) + line for number, line in enumerate(painted)]
 
     def write(self, lines: Iterable[str]) -> None:
-        """Write whole lines, in UTF-8 whatever the locale says: a path that the locale cannot spell must not end in a traceback."""
+        """Write whole lines, in UTF-8 in any locale: a path that the locale cannot encode must not end in a traceback."""
         self.stream.flush()
         self.stream.buffer.write("".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
         self.stream.flush()
 
 
 class Progress:
-    """One line on stderr that says what is being done, gone at the end; silent where stderr is no terminal. A context manager."""
+    """A progress line on stderr, erased at the end; nothing where stderr is no terminal. A context manager."""
 
     __slots__ = ("_drawn", "_next", "_screen", "_shows")
 
@@ -104,21 +103,21 @@ class Progress:
         self._next = 0.0
 
     def say(self, text: str, done: int = 0, total: int = 0, at_once: bool = False) -> None:
-        """Show text in place of what stood there, after `done/total` where a total is known.
+        """Replace the line by text, after `done/total` where a total is given.
 
-        Too soon after the last one nothing is shown, unless at_once: for steps that are few, each of which may take long.
+        A text less than 0.05 s after the last one is dropped, unless at_once: for few steps, each of which may be slow.
         """
         now = clock.now()
         if not self._shows or (now < self._next and not at_once) or not _in_foreground(self._screen.stream):
             return
         counted = f"{done}/{total} {text}" if total else text
-        # One column stays free: in the last one some terminals wrap, and a wrapped line cannot be erased.
+        # One column stays free: some terminals wrap in the last one, and a wrapped line cannot be erased.
         self._draw(_ERASE + fit(counted, self._screen.width - 1))
         self._drawn = True
         self._next = now + _BETWEEN
 
     def erase(self) -> None:
-        """Leave the line as it was before; also before anything else is written to the terminal."""
+        """Erase the line; call this before anything else is written to the terminal."""
         if self._drawn:
             self._draw(_ERASE)
         self._drawn = False
@@ -132,7 +131,7 @@ class Progress:
 
     def _draw(self, text: str) -> None:
         try:
-            # In one system call, past Python's buffers: what the stream holds back would come out in the middle of a line.
+            # In one system call, after a flush: buffered text would appear in the middle of the line.
             self._screen.stream.flush()
             os.write(self._screen.stream.fileno(), text.encode("utf-8", "backslashreplace"))
         except (OSError, ValueError):
@@ -140,12 +139,12 @@ class Progress:
 
 
 def understands_escapes(environment: Environment) -> bool:
-    """Tell whether TERM names a terminal that can do more than print: the kernel and cron give none, Emacs' shell says dumb."""
+    """Return whether TERM names a terminal with escape sequences: cron sets none, the shell of Emacs sets dumb."""
     return environment.get(b"TERM") not in (b"", b"dumb", b"unknown")
 
 
 def printable(text: str) -> str:
-    """Spell out what would move the cursor or ring the bell: a path may hold any byte."""
+    """Escape control characters: a path may contain any byte."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -155,7 +154,7 @@ def cells(text: str) -> int:
 
 
 def fit(text: str, width: int) -> str:
-    """Cut text at its end to at most width columns, with `…` in place of what went."""
+    """Cut text at its end to at most width columns, with `…` in place of the rest."""
     if cells(text) <= width:
         return text
     out, left = "", width - 1
@@ -168,7 +167,7 @@ def fit(text: str, width: int) -> str:
 
 
 def middle(text: str, width: int) -> str:
-    """Cut text to at most width columns, with `…` for what went from its middle: both ends of a path say most. width 0: no limit."""
+    """Cut text to at most width columns, with `…` in place of its middle: both ends of a path matter. width 0: no limit."""
     if not width or cells(text) <= width:
         return text
     room = max(0, 2 * width // 3)

@@ -1,14 +1,14 @@
-"""The words that a driver forwards to a linker which it does not name.
+"""Read the arguments that a driver forwards to a linker whose family is not known.
 
-The consequence of not knowing: every option that takes the next word in one of the linkers and is none at all in the others is taken to
-take it, because an argument mistaken for an input is a file that does not exist, and an input mistaken for an argument is IR that we
-miss. `--threads` alone is a flag, as in gold, mold and wild, unless a number follows, which only lld would accept there.
+The table holds the options of every linker. Where only some linkers know an option, and it takes the next argument there, it takes the
+next argument here as well. A value that is mistaken for an input is only a file that does not exist. `--threads` alone is a flag, as in
+gold, mold and wild. Before a number it takes that number, because only lld accepts one there.
 """
 
 from __future__ import annotations
 
 from . import gnuld, lld
-from .argv import EQUALS_OR_FLAG, EQUALS_OR_SEPARATE, Row, Table, Walk, Words, both_dashes, rows, walk
+from .argv import EQUALS_OR_FLAG, EQUALS_OR_SEPARATE, Arguments, Row, Table, Walk, both_dashes, rows, walk
 
 TABLE = Table(
     [
@@ -23,11 +23,11 @@ TABLE = Table(
 )
 
 
-def walk_words(words: Words) -> Walk:
-    """Walk what a driver forwards. `--threads 4` is read as `--threads=4`."""
-    text, at = list(words.text), list(words.at)
+def walk_forwarded(arguments: Arguments) -> Walk:
+    """Parse the arguments that a driver forwards. `--threads 4` is read as `--threads=4`."""
+    text, at = list(arguments.text), list(arguments.at)
     for index in range(len(text) - 1, 0, -1):
         if text[index - 1] == b"--threads" and text[index].isdigit():
             text[index - 1 : index + 1] = [b"--threads=" + text[index]]
             del at[index]
-    return walk(Words(text, at, words.count), TABLE)
+    return walk(Arguments(text, at, arguments.count), TABLE)

@@ -1,11 +1,12 @@
-"""Walk one command line by a table, and say what it says and where.
+"""Parse one command line by a table: which options and inputs it holds, and at which positions.
 
-The problem: `-o -flto` names an output file, `-Wl,-o,x` too, and `-flto` may come out of a response file that we must never rewrite. So a
-word's meaning depends on the word before it, and an edit depends on where the word stands. The consequence: a table of rows (spelling,
-arity, meaning), one walker for all of them, and facts that carry positions. A word that no row names and that starts with a dash
-is taken as a flag without a value, which is what every tool here does with an option it is about to refuse.
+The problem: `-o -flto` names an output file, and so does `-Wl,-o,x`. `-flto` may come from a response file, which ldshim must not rewrite.
+So the meaning of an argument depends on the argument before it, and an edit depends on the position of the argument.
 
-Used by one module per family (gcc, clang, lld, gnuld, mold, wild), each of which turns `Found` options into `Facts`.
+The consequence: a table of rows (spelling, arity, meaning), one parser for all tables, and facts that carry positions. An unknown argument
+that starts with a dash counts as a flag without a value. Every tool treats an option so that it is about to reject.
+
+One module per family (gcc, clang, lld, gnuld, mold, wild) turns each `Match` into `Facts`.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ SEPARATE_3 = 8  # -foo VALUE VALUE VALUE
 
 JOINED_AND_SEPARATE = 9  # -fooVALUE VALUE (clang's -Xarch_ARCH OPTION)
 
-FOLLOWING = (0, 0, 1, 1, 0, 1, 0, 2, 3, 1)  # by arity: how many following words an exact spelling takes
+FOLLOWING = (0, 0, 1, 1, 0, 1, 0, 2, 3, 1)  # by arity: how many following arguments an exact spelling takes
 
-IN_FILE = -1  # a position inside a response file or an environment variable: readable, not editable
+IN_FILE = -1  # the position of an argument from a response file or an environment variable: it can be read, not edited
 
 
 class Row:
-    """Spellings that are read alike. A row for each would be two hundred objects for every link.
+    """Spellings with the same arity and meaning. One row for each spelling would be two hundred objects for every link.
 
-    spellings: as written, without value and without `=`; arity: one of the constants above; meaning: what the family's module calls them,
-    "" when only the arity matters; seen: the versions seen to accept them, for the reader and the tests.
+    spellings: as written, without value and without `=`; arity: one of the constants above; meaning: a key of the family's actions, ""
+    when only the arity matters; seen: the versions that accept them, for the reader and the tests.
     """
 
     __slots__ = ("arity", "meaning", "seen", "spellings")
@@ -48,17 +49,17 @@ class Row:
 
 
 def rows(arity: int, spellings: bytes, meaning: str = "", seen: str = "") -> list[Row]:
-    """Make the row of spellings that are separated by whitespace."""
+    """Return one row of spellings that are separated by whitespace."""
     return [Row(spellings.split(), arity, meaning, seen)]
 
 
 def both_dashes(arity: int, names: bytes, meaning: str = "", seen: str = "") -> list[Row]:
-    """Make the row of names of which each has two spellings: GNU's long options work behind one dash and behind two."""
+    """Return one row for names that have two spellings each: GNU's long options start with one dash or with two."""
     return [Row([dash + name for name in names.split() for dash in (b"--", b"-")], arity, meaning, seen)]
 
 
 class Table:
-    """Rows, indexed for the walk: exact spellings in one dict, joined prefixes longest first in another. The first row of several wins."""
+    """Rows, indexed: exact spellings in one dict, prefixes in another. The longest prefix is tried first, and the first row wins."""
 
     __slots__ = ("exact", "joined", "lengths", "rows")
 
@@ -78,23 +79,23 @@ class Table:
         elif row.arity in (EQUALS, EQUALS_OR_SEPARATE, EQUALS_OR_FLAG):
             self.joined.update({spelling + b"=": row for spelling in row.spellings})
 
-    def find(self, word: bytes) -> tuple[Row | None, bytes | None, int]:
-        """Look one word up: its row, the value joined to it, and how many of the following words are its values."""
-        row = self.exact.get(word)
+    def find(self, argument: bytes) -> tuple[Row | None, bytes | None, int]:
+        """Return the row of one argument, the value joined to it, and how many of the following arguments are its values."""
+        row = self.exact.get(argument)
         if row is not None:
             return row, None, FOLLOWING[row.arity]
         for length in self.lengths:
-            row = self.joined.get(word[:length])
+            row = self.joined.get(argument[:length])
             if row is not None:
-                return row, word[length:], 1 if row.arity == JOINED_AND_SEPARATE else 0
+                return row, argument[length:], 1 if row.arity == JOINED_AND_SEPARATE else 0
         return None, None, 0
 
 
-class Words:
-    """A command line behind argv[0], response files unfolded.
+class Arguments:
+    """A command line without argv[0], response files expanded.
 
-    text: the words; at: for each its index in the caller's args, or IN_FILE; count: how many args the caller gave, which may be more than
-    len(text) or less, for a response file holds any number of words.
+    text: the arguments; at: for each its index in the caller's args, or IN_FILE; count: the number of the caller's args, which differs from
+    len(text) where a response file was expanded.
     """
 
     __slots__ = ("at", "count", "text")
@@ -105,17 +106,17 @@ class Words:
         self.count = count
 
     @classmethod
-    def plain(cls, args: Sequence[bytes]) -> Words:
-        """Take args as they are, nothing unfolded."""
+    def plain(cls, args: Sequence[bytes]) -> Arguments:
+        """Return args as they are, no response file expanded."""
         return cls(list(args), list(range(len(args))), len(args))
 
 
-class Found:
-    """One option as the walk met it.
+class Match:
+    """One option that a table row matches.
 
-    row: its table row; spelling: as written, with the `=` that joins a value; value: joined or separate value (the last, where there are
-    several), None for a flag; at: index in args of the word that holds the *spelling*; value_at: index of the word that holds the value
-    (equal to `at` when joined); either may be IN_FILE.
+    row: its table row; spelling: as written, with the `=` that joins a value; value: the joined or separate value (the last of several),
+    None for a flag; at: index in args of the argument that holds the *spelling*; value_at: index of the argument that holds the value
+    (equal to `at` when joined). Both may be IN_FILE.
     """
 
     __slots__ = ("at", "row", "spelling", "value", "value_at")
@@ -127,24 +128,24 @@ class Found:
         self.at = at
         self.value_at = value_at
 
-    def said(self) -> Said:
-        """Return it as something the line says; out of a file as soon as one of its words is."""
-        return Said(self.value, IN_FILE if IN_FILE in (self.at, self.value_at) else self.at, self.spelling)
+    def option(self) -> Option:
+        """Return it as an Option: IN_FILE where the spelling or the value comes from a file."""
+        return Option(self.value, IN_FILE if IN_FILE in (self.at, self.value_at) else self.at, self.spelling)
 
 
 class Walk:
-    """What the walk found, in order: options with a meaning and inputs, interleaved as (Found | Operand)."""
+    """The result of parsing: options that have a meaning, and inputs, in the order of the command line."""
 
     __slots__ = ("add_at", "items", "pending")
 
     def __init__(self, add_at: int) -> None:
-        self.items: list[Found | Operand] = []
-        self.pending = False  # nothing may be added: the line ends in an option that waits for its value, or behind a file's `--`
-        self.add_at = add_at  # where additions are still options: the end, or a `--`
+        self.items: list[Match | Operand] = []
+        self.pending = False  # nothing may be added: the last option lacks its value, or a `--` comes from a response file
+        self.add_at = add_at  # where additions still count as options: the end, or a `--`
 
 
 class Operand:
-    """A word that is no option and no option's value: an input file."""
+    """An argument that is neither an option nor an option's value: an input file."""
 
     __slots__ = ("at", "text")
 
@@ -153,25 +154,25 @@ class Operand:
         self.at = at
 
 
-def walk(words: Words, table: Table, dashdash_ends: bool = False) -> Walk:
-    """Read words by table. dashdash_ends: a `--` ends the options (lld, bfd, gold, clang); others refuse it."""
-    out = Walk(words.count)
-    text, at = words.text, words.at
+def walk(arguments: Arguments, table: Table, dashdash_ends: bool = False) -> Walk:
+    """Parse arguments by table. dashdash_ends: a `--` ends the options (lld, bfd, gold, clang); other tools reject it."""
+    out = Walk(arguments.count)
+    text, at = arguments.text, arguments.at
     index, end = 0, len(text)
     while index < end:
-        word = text[index]
-        if not word.startswith(b"-") or word == b"-":
-            out.items.append(Operand(word, at[index]))
+        argument = text[index]
+        if not argument.startswith(b"-") or argument == b"-":
+            out.items.append(Operand(argument, at[index]))
             index += 1
             continue
-        if word == b"--" and dashdash_ends:
+        if argument == b"--" and dashdash_ends:
             out.pending = at[index] == IN_FILE
-            out.add_at = words.count if out.pending else at[index]
+            out.add_at = arguments.count if out.pending else at[index]
             out.items.extend(Operand(text[rest], at[rest]) for rest in range(index + 1, end))
             break
-        row, value, following = table.find(word)
+        row, value, following = table.find(argument)
         where = index
-        spelling = word[: len(word) - len(value)] if value is not None else word
+        spelling = argument[: len(argument) - len(value)] if value is not None else argument
         if following:
             index += following
             if index >= end:
@@ -179,17 +180,17 @@ def walk(words: Words, table: Table, dashdash_ends: bool = False) -> Walk:
                 break
             value = text[index]
         if row is not None and row.meaning:
-            out.items.append(Found(row, spelling, value, at[where], at[index]))
+            out.items.append(Match(row, spelling, value, at[where], at[index]))
         index += 1
     return out
 
 
-class Said:
-    """One thing a command line says.
+class Option:
+    """One option of a command line.
 
-    value: None for a bare flag; at: index in args of the word that holds the spelling (when a driver forwards it, of the `-Wl,` word or the
-    word behind `-Xlinker`), IN_FILE when any of it stands in a response file; spelling: as written, up to the value and with its `=`, so
-    that a spelling without `=` says that the value, if any, is the next word.
+    value: None for a bare flag; at: index in args of the argument that holds the spelling (a forwarded option: the `-Wl,` argument, or the
+    argument after `-Xlinker`), IN_FILE where any of it comes from a response file; spelling: as written, up to the value, with its `=`.
+    After a spelling without `=` the value, if any, is the next argument.
     """
 
     __slots__ = ("at", "spelling", "value")
@@ -203,8 +204,8 @@ class Said:
 class Input:
     """One input of a link, as the command line names it.
 
-    name: a path, or what follows `-l` when library is true (`foo`, or `:libfoo.a`); whole: every archive member is linked
-    (`--whole-archive`); static: shared libraries are not looked for (`-Bstatic`, `-static`).
+    name: a path, or the value of `-l` when library is true (`foo`, or `:libfoo.a`); whole: every archive member is linked
+    (`--whole-archive`); static: no shared library is searched for (`-Bstatic`, `-static`).
     """
 
     __slots__ = ("library", "name", "static", "whole")
@@ -217,7 +218,7 @@ class Input:
 
 
 class Facts:
-    """What one command line says, whatever its family; fields that a family does not know keep their defaults.
+    """The facts of one command line, for every family. A field that a family does not set has its default.
 
     All positions are indices into args (argv without argv[0]), or IN_FILE.
     """
@@ -230,17 +231,17 @@ class Facts:
 
     def __init__(self) -> None:
         self.links = True  # False: a compile, a probe, or nothing to link
-        self.why_not = ""  # one clause, when links is False
+        self.why_not = ""  # the reason, one clause, when links is False
         self.inputs: list[Input] = []
         self.library_dirs: list[bytes] = []
         self.sysroot = b""
         self.sources = False  # a driver call that also compiles
         self.relocatable = False  # -r
-        self.pending = False  # may end in an option that waits for its value: nothing may be appended
-        self.unread: list[bytes] = []  # response files that we do not read: pipes, and those for the linker behind a driver (`-Wl,@f`)
+        self.pending = False  # the last option may lack its value: nothing may be appended
+        self.unread: list[bytes] = []  # response files that are not read: pipes, and files for a driver's linker (`-Wl,@f`)
         self.add_at = 0  # where additions go: len(args), or the index of a `--`
         # drivers
-        self.flto: list[Said] = []  # every -flto, -flto=X, in order (bare: value None); clang: the deciding one only
+        self.flto: list[Option] = []  # every -flto, -flto=X, in order (bare: value None); clang: only the one in force
         self.no_lto = False  # a -fno-lto is in force
         self.partition = b""  # -flto-partition=
         self.linker_output = b""  # -flinker-output=
@@ -248,11 +249,11 @@ class Facts:
         self.fuse_ld = b""
         self.ld_path = b""
         self.linker_plugin = True  # False after -fno-use-linker-plugin
-        # linkers, and what drivers forward with -Wl and -Xlinker
-        self.plugins: list[Said] = []  # value: the plugin's path
-        self.threads: list[Said] = []  # --threads=N, --thread-count N; value None for a bare --threads; b"1" for --no-threads
-        self.jobs: list[Said] = []  # --thinlto-jobs=N, -plugin-opt=jobs=N, -flto-jobs=N
-        self.partitions = 0  # of full LTO: --lto-partitions=, -plugin-opt=lto-partitions=, -flto-partitions=; 0: none is said
+        # linkers, and options that drivers forward with -Wl and -Xlinker
+        self.plugins: list[Option] = []  # value: the plugin's path
+        self.threads: list[Option] = []  # --threads=N, --thread-count N; value None for a bare --threads; b"1" for --no-threads
+        self.jobs: list[Option] = []  # --thinlto-jobs=N, -plugin-opt=jobs=N, -flto-jobs=N
+        self.partitions = 0  # of full LTO: --lto-partitions=, -plugin-opt=lto-partitions=, -flto-partitions=; 0: not given
         self.compresses = False  # mold's --compress-debug-sections
         self.lto_kind = b""  # --lto=
         self.fat_lto = False  # --fat-lto-objects
@@ -261,5 +262,5 @@ class Facts:
         self.no_codegen = False  # --lto-emit-llvm and kin
 
     def loads(self, plugin: bytes) -> bool:
-        """Tell whether a -plugin is given whose file name begins so: LLVMgold, liblto_plugin."""
-        return any((said.value or b"").rpartition(b"/")[2].startswith(plugin) for said in self.plugins)
+        """Return whether a -plugin has a file name that begins with plugin: LLVMgold, liblto_plugin."""
+        return any((option.value or b"").rpartition(b"/")[2].startswith(plugin) for option in self.plugins)

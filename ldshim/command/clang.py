@@ -1,8 +1,8 @@
 """Read a clang driver's command line.
 
-clang is last-wins throughout: of `-flto`, `-flto=X` and `-fno-lto` the last decides, and no X is a number of jobs. Jobs are `-flto-jobs=N`,
-which becomes `-plugin-opt=jobs=N` in front of everything forwarded, so that a `-Wl,--thinlto-jobs` written anywhere beats it. Arguments of
-Darwin and CUDA options are known on every target, because clang itself reads them on every target. Config files are clang's own business.
+Of `-flto`, `-flto=X` and `-fno-lto` the last is in force, and no X is a number of jobs. The option for jobs is `-flto-jobs=N`. clang passes
+it to the linker as `-plugin-opt=jobs=N`, before everything that it forwards, so a forwarded `--thinlto-jobs` always overrides it. The table
+has the options of Darwin and CUDA, because clang parses them on every target. Configuration files are not read.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from .argv import (
     SEPARATE,
     SEPARATE_2,
     SEPARATE_3,
+    Arguments,
     Facts,
-    Found,
+    Match,
     Table,
-    Words,
     rows,
 )
 
 TABLE = Table(
     [
-        # What we read.
+        # Options that matter here.
         *rows(EQUALS_OR_FLAG, b"-flto", "flto", "14-23; 14-23 refuse a number"),
         *rows(FLAG, b"-fno-lto", "no-lto", "14-23"),
         *rows(EQUALS, b"-flto-jobs", "flto-jobs", "14-23"),
@@ -64,7 +64,7 @@ TABLE = Table(
         ),
         *rows(EQUALS, b"--autocomplete -print-file-name -print-prog-name", "no-link", "14-23"),
         *rows(EQUALS_OR_SEPARATE, b"--print-file-name --print-prog-name", "no-link", "14-23"),
-        # What takes the next word, joined or not.
+        # Options with a value, joined or in the next argument.
         *rows(
             EITHER,
             b"""-A -B -D -F -G -I -MF -MJ -MQ -MT -T -U -V -alias_list -arcmt-migrate-report-output -b -cxx-isystem -e -idirafter
@@ -73,7 +73,7 @@ TABLE = Table(
             -u -undefined -working-directory -z""",
             seen="14-23",
         ),
-        # The next word only.
+        # Options with a value in the next argument only.
         *rows(
             SEPARATE,
             b"""-Xanalyzer -Xarch_device -Xarch_host -Xassembler -Xclang -Xclangas -Xcuda-fatbinary -Xcuda-ptxas -Xflang
@@ -106,7 +106,7 @@ TABLE = Table(
     ]
 )
 
-# What `clang FILE` compiles (clang/lib/Driver/Types.cpp lookupTypeForExtension); all else is an object.
+# Suffixes that clang compiles (clang/lib/Driver/Types.cpp lookupTypeForExtension); every other file is an object.
 SOURCES = frozenset(
     b"""c C F f i S s bc cc CC cl clcpp clci cp cu cui ii ll mi mm M m rs adb ads asm ast ccm cir cpp CPP c++ c++m cppm cxx cxxm CXX f03
     f08 f90 f95 F03 F08 F90 F95 for FOR fpp FPP gch hip hipi hlsl i90 ifs iih iim ixx mii mlir pch pcm""".split()
@@ -115,46 +115,46 @@ SOURCES = frozenset(
 CC1 = (b"-cc1", b"-cc1as", b"-cc1gen-reproducer")
 
 
-def facts(words: Words) -> Facts:
+def facts(arguments: Arguments) -> Facts:
     """Read a clang or clang++ command line."""
-    reader = driver.facts(words, DIALECT)
+    reader = driver.facts(arguments, DIALECT)
     out = reader.facts
-    if words.text and words.text[0] in CC1:
-        out.links, out.why_not = False, f"{words.text[0].decode()}: a compile"
+    if arguments.text and arguments.text[0] in CC1:
+        out.links, out.why_not = False, f"{arguments.text[0].decode()}: a compile"
     deciding = reader.options[-1] if reader.options else None
     if deciding is not None and deciding.row.meaning == "flto":
-        out.flto = [deciding.said()]
+        out.flto = [deciding.option()]
     out.no_lto = deciding is not None and not out.flto
     out.fat_lto = out.fat_lto and bool(out.flto)
-    out.partitions = out.partitions if out.flto else 0  # what is forwarded is read by `finish`, and stands behind clang's own
+    out.partitions = out.partitions if out.flto else 0  # `finish` reads the forwarded options, which come after clang's own
     return reader.finish()
 
 
-def _remember(reader: driver.Reader, found: Found) -> None:
+def _remember(reader: driver.Reader, found: Match) -> None:
     reader.options.append(found)
 
 
-def _jobs(reader: driver.Reader, found: Found) -> None:
-    reader.facts.jobs.append(found.said())
+def _jobs(reader: driver.Reader, found: Match) -> None:
+    reader.facts.jobs.append(found.option())
 
 
-def _partitions(reader: driver.Reader, found: Found) -> None:
+def _partitions(reader: driver.Reader, found: Match) -> None:
     reader.facts.partitions = linkline.count(found.value or b"")
 
 
-def _distributor(reader: driver.Reader, _: Found) -> None:
+def _distributor(reader: driver.Reader, _: Match) -> None:
     reader.facts.distributed = True
 
 
-def _fat(reader: driver.Reader, _: Found) -> None:
+def _fat(reader: driver.Reader, _: Match) -> None:
     reader.facts.fat_lto = True
 
 
-def _no_fat(reader: driver.Reader, _: Found) -> None:
+def _no_fat(reader: driver.Reader, _: Match) -> None:
     reader.facts.fat_lto = False
 
 
-def _ld_path(reader: driver.Reader, found: Found) -> None:
+def _ld_path(reader: driver.Reader, found: Match) -> None:
     reader.facts.ld_path = found.value or b""
 
 

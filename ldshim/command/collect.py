@@ -1,8 +1,9 @@
-r"""COLLECT_GCC_OPTIONS, read word by word and rewritten without moving a byte of the rest.
+r"""Split COLLECT_GCC_OPTIONS into options, and replace single options in it.
 
-collect2 strips -flto from the line that it gives to ld; what lto-wrapper will obey stands only in this variable. The plugin looks into it
-with strstr for words like `'-v'`, and a malformed quote is fatal to lto-wrapper, so its style is kept exactly: words in single quotes,
-one space between them, a quote inside as `'\''` (gcc.cc set_collect_gcc_options, opts-common.cc parse_options_from_collect_gcc_options).
+collect2 removes -flto from ld's arguments, so lto-wrapper takes it from this variable alone. The plugin searches the variable with strstr
+for options such as `'-v'`, and a malformed quote is fatal to lto-wrapper. So an edit changes nothing but its option. The format: options in
+single quotes, one space between them, a quote inside an option as `'\''` (gcc.cc set_collect_gcc_options, opts-common.cc
+parse_options_from_collect_gcc_options).
 """
 
 from __future__ import annotations
@@ -16,30 +17,30 @@ ESCAPED_QUOTE = b"'\\''"
 
 
 def split(value: bytes) -> list[bytes] | None:
-    """Return the words; None when the quoting is not the driver's, so that nobody edits what he does not understand."""
+    """Return the options; None when the quoting is not the driver's, so that a value of unknown form is never edited."""
     spans = _spans(value)
     return None if spans is None else [_unquote(value[start:end]) for start, end in spans]
 
 
 def replace(value: bytes, edits: Sequence[tuple[int, bytes]]) -> bytes:
-    """Return value with the i-th word replaced for each (i, new word); every other byte stays, and so does a malformed value."""
+    """Return value with the i-th option replaced for each (i, new option). Every other byte stays; a malformed value is not changed."""
     spans = _spans(value)
     if spans is None:
         return value
-    new_words = dict(edits)
+    replacements = dict(edits)
     out: list[bytes] = []
     copied = 0
     for index, (start, end) in enumerate(spans):
-        if index in new_words:
-            out += [value[copied:start], quote(new_words[index])]
+        if index in replacements:
+            out += [value[copied:start], quote(replacements[index])]
             copied = end
     out.append(value[copied:])
     return b"".join(out)
 
 
-def quote(word: bytes) -> bytes:
-    """Quote one word as the driver does."""
-    return QUOTE + word.replace(QUOTE, ESCAPED_QUOTE) + QUOTE
+def quote(option: bytes) -> bytes:
+    """Quote one option as the driver does."""
+    return QUOTE + option.replace(QUOTE, ESCAPED_QUOTE) + QUOTE
 
 
 def _unquote(quoted: bytes) -> bytes:
@@ -47,7 +48,7 @@ def _unquote(quoted: bytes) -> bytes:
 
 
 def _spans(value: bytes) -> list[tuple[int, int]] | None:
-    """Return (start, end) of each word, quotes included; None when it is not quoted words with blanks between."""
+    """Return (start, end) of each option, quotes included; None where the value is anything but quoted options and spaces."""
     spans: list[tuple[int, int]] = []
     at, end = 0, len(value)
     while at < end:
@@ -63,7 +64,7 @@ def _spans(value: bytes) -> list[tuple[int, int]] | None:
 
 
 def _closing_quote(value: bytes, start: int) -> int:
-    """Return the index of the quote that closes the word which opens at start, -1 when there is none."""
+    """Return the index of the quote that closes the option at start, -1 when there is none."""
     if value[start : start + 1] != QUOTE:
         return -1
     at = value.find(QUOTE, start + 1)

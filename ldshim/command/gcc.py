@@ -1,7 +1,7 @@
-"""Read a GCC driver's command line, and what COLLECT_GCC_OPTIONS repeats of it to whatever runs below.
+"""Read a GCC driver's command line, and the copy of it in COLLECT_GCC_OPTIONS.
 
-GCC's precedence is not last-wins. `-flto` and `-fno-lto` are one switch, of which the last survives; `-flto=X` is another, which nothing
-cancels; and any surviving -fno-lto takes the plugin out of the link, so that `-fno-lto -flto=3` links without LTO while
+In GCC the last option does not always win. `-flto` and `-fno-lto` are one switch, and the last of them is in force. `-flto=X` is another
+switch, which nothing cancels. A -fno-lto in force removes the plugin from the link. So `-fno-lto -flto=3` links without LTO, and
 `-flto=3 -fno-lto -flto` links with it (opts-common.cc prune_options, gcc.cc LINK_PLUGIN_SPEC). `--lto` and `--no-lto` are older spellings
 of the same switches (opts-common.cc option_map).
 """
@@ -9,11 +9,11 @@ of the same switches (opts-common.cc option_map).
 from __future__ import annotations
 
 from . import driver
-from .argv import EITHER, EQUALS, EQUALS_OR_FLAG, EQUALS_OR_SEPARATE, FLAG, JOINED, SEPARATE, Facts, Found, Said, Table, Words, rows
+from .argv import EITHER, EQUALS, EQUALS_OR_FLAG, EQUALS_OR_SEPARATE, FLAG, JOINED, SEPARATE, Arguments, Facts, Match, Option, Table, rows
 
 TABLE = Table(
     [
-        # What we read.
+        # Options that matter here.
         *rows(EQUALS_OR_FLAG, b"-flto --lto", "flto", "11-16"),
         *rows(FLAG, b"-fno-lto --no-lto", "no-lto", "11-16"),
         *rows(EQUALS, b"-flto-partition --lto-partition", "partition", "11-16"),
@@ -48,7 +48,7 @@ TABLE = Table(
         *rows(EQUALS, b"-print-file-name -print-prog-name", "no-link", "11-16"),
         *rows(FLAG, b"-V", "no-link", "refused by 11-16: nothing is linked. clang takes the next word with it"),
         *rows(EQUALS_OR_SEPARATE, b"--print-file-name --print-prog-name", "no-link", "11-16"),
-        # What takes the next word, joined or not.
+        # Options with a value, joined or in the next argument.
         *rows(
             EITHER,
             b"""-A -B -D -F -G -Hd -Hf -I -J -MF -MQ -MT -T -Tbss -Tdata -Ttext -U -Xf -aux-info -e -fintrinsic-modules-path -idirafter
@@ -56,7 +56,7 @@ TABLE = Table(
             seen="11-16",
         ),
         *rows(EITHER, b"-R -h", seen="11-14"),
-        # The next word only.
+        # Options with a value in the next argument only.
         *rows(SEPARATE, b"-Xassembler -Xpreprocessor -dumpbase -dumpbase-ext -dumpdir -gnatO -wrapper", seen="11-16"),
         *rows(SEPARATE, b"--output-pch=", seen="11-12"),
         *rows(SEPARATE, b"--output-pch -imultiarch", seen="12-16"),
@@ -72,7 +72,7 @@ TABLE = Table(
     ]
 )
 
-# What `gcc FILE` compiles (gcc.cc default_compilers and the languages' lang-specs.h).
+# Suffixes that gcc compiles (gcc.cc default_compilers and the languages' lang-specs.h).
 SOURCES = frozenset(
     b"""c i ii m mi mm M mii cc cp cxx cpp c++ C CPP s S sx f for ftn fi fii F FOR fpp FPP FTN f90 f95 f03 f08 F90 F95 F03 F08 go d di dd
     adb ads mod rs a68 cob cbl cobol COB CBL""".split()
@@ -81,49 +81,49 @@ SOURCES = frozenset(
 PARAMS = (b"lto-partitions", b"lto-min-partition")
 
 
-def facts(words: Words) -> Facts:
+def facts(arguments: Arguments) -> Facts:
     """Read a gcc, g++ or gfortran command line."""
-    reader = driver.facts(words, DIALECT)
+    reader = driver.facts(arguments, DIALECT)
     reader.facts.flto, reader.facts.no_lto = survivors(reader.options)
     return reader.finish()
 
 
 def collect_facts(options: list[bytes]) -> Facts:
-    """Read the words of COLLECT_GCC_OPTIONS; positions are indices into options. It names no inputs, and there is always a link."""
-    reader = driver.facts(Words.plain(options), DIALECT)
+    """Read the options of COLLECT_GCC_OPTIONS. Positions are indices into options. It names no inputs, and there is always a link."""
+    reader = driver.facts(Arguments.plain(options), DIALECT)
     reader.facts.flto, reader.facts.no_lto = survivors(reader.options)
     return reader.facts
 
 
-def survivors(options: list[Found]) -> tuple[list[Said], bool]:
-    """Return every -flto that GCC keeps, in order, and whether a -fno-lto is in force."""
+def survivors(options: list[Match]) -> tuple[list[Option], bool]:
+    """Return every -flto that is in force, in order, and whether a -fno-lto is in force."""
     bare = [found for found in options if found.row.meaning == "no-lto" or found.value is None]
     last = bare[-1] if bare else None
-    kept = [found.said() for found in options if found.row.meaning == "flto" and (found.value is not None or found is last)]
-    return kept, last is not None and last.row.meaning == "no-lto"
+    in_force = [found.option() for found in options if found.row.meaning == "flto" and (found.value is not None or found is last)]
+    return in_force, last is not None and last.row.meaning == "no-lto"
 
 
-def _remember(reader: driver.Reader, found: Found) -> None:
+def _remember(reader: driver.Reader, found: Match) -> None:
     reader.options.append(found)
 
 
-def _partition(reader: driver.Reader, found: Found) -> None:
+def _partition(reader: driver.Reader, found: Match) -> None:
     reader.facts.partition = found.value or b""
 
 
-def _linker_output(reader: driver.Reader, found: Found) -> None:
+def _linker_output(reader: driver.Reader, found: Match) -> None:
     reader.facts.linker_output = found.value or b""
 
 
-def _plugin(reader: driver.Reader, _: Found) -> None:
+def _plugin(reader: driver.Reader, _: Match) -> None:
     reader.facts.linker_plugin = True
 
 
-def _no_plugin(reader: driver.Reader, _: Found) -> None:
+def _no_plugin(reader: driver.Reader, _: Match) -> None:
     reader.facts.linker_plugin = False
 
 
-def _param(reader: driver.Reader, found: Found) -> None:
+def _param(reader: driver.Reader, found: Match) -> None:
     name, _, value = (found.value or b"").partition(b"=")
     if name in PARAMS and value.isdigit():
         reader.facts.params[name] = int(value[:9])

@@ -1,8 +1,8 @@
 """Read the command lines of the two GNU linkers, ld.bfd and gold.
 
-Both take long options behind one dash or two, with the value joined by `=` or in the next word, and both let LTO to a plugin whose options
-follow it. bfd runs on one thread and has no option for that: it is read only for its inputs and its plugin. gold has threads, but
-only after `--threads`, and its counts are separate variables: `--thread-count 4 --threads` is four threads, in any order.
+Both accept long options with one dash or two, and a value after `=` or in the next argument. Both leave LTO to a plugin, whose options
+follow it. bfd has one thread and no option for more, so only its inputs and its plugin matter. gold uses threads only with `--threads`, and
+its counts are separate options: `--thread-count 4 --threads` is four threads, in any order.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from .argv import EITHER, EQUALS_OR_SEPARATE, FLAG, SEPARATE, Table, both_dashes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .argv import Facts, Row, Words
+    from .argv import Arguments, Facts, Row
 
 
 def _shared() -> list[Row]:
-    """Make the rows that both linkers have."""
+    """Return the rows that both linkers have."""
     return [
         *rows(EITHER, b"-l", "library", "2.40-2.47"),
         *rows(EQUALS_OR_SEPARATE, b"--library", "library", "2.40-2.47"),
@@ -70,7 +70,7 @@ GOLD = Table(
         *rows(FLAG, b"--threads", "threads", "1.16"),
         *rows(FLAG, b"--no-threads", "no-threads", "1.16"),
         *both_dashes(EQUALS_OR_SEPARATE, b"thread-count thread-count-initial thread-count-middle thread-count-final", "threads", "1.16"),
-        # bfd reads these behind one dash as the short option that they begin with, gold does not.
+        # With one dash, bfd reads these as the short option that they begin with; gold does not.
         *rows(EQUALS_OR_SEPARATE, b"-library", "library", "1.16"),
         *rows(EQUALS_OR_SEPARATE, b"-library-path", "directory", "1.16"),
         *rows(EQUALS_OR_SEPARATE, b"-format -export-dynamic-symbol -orphan-handling -output", seen="1.16"),
@@ -85,18 +85,18 @@ GOLD = Table(
 )
 
 
-def facts(words: Words, gold: bool) -> Facts:
+def facts(arguments: Arguments, gold: bool) -> Facts:
     """Read a GNU linker's command line.
 
-    gold: `threads` begins with the --threads or --no-threads that is in force, and is empty without one; the counts follow --threads, the
-    highest last.
+    gold: `threads` begins with the --threads or --no-threads that is in force, and is empty without one. The counts follow a --threads,
+    the highest last.
     """
     if not gold:
-        return linkline.facts(words, BFD, dashdash_ends=True)
-    out = linkline.facts(words, GOLD, dashdash_ends=True)
-    switches = [said for said in out.threads if said.spelling in (b"--threads", b"--no-threads")]
-    counts = [said for said in out.threads if said not in switches]
-    counts.sort(key=lambda said: linkline.count(said.value or b""))  # each of its three phases has its own, and the highest is the peak
+        return linkline.facts(arguments, BFD, dashdash_ends=True)
+    out = linkline.facts(arguments, GOLD, dashdash_ends=True)
+    switches = [option for option in out.threads if option.spelling in (b"--threads", b"--no-threads")]
+    counts = [option for option in out.threads if option not in switches]
+    counts.sort(key=lambda option: linkline.count(option.value or b""))  # each of its three passes has a count, and the highest is the peak
     in_force = switches[-1:]
     out.threads = in_force + (counts if in_force and in_force[0].value is None else [])
     return out

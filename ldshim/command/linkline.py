@@ -1,24 +1,24 @@
-"""Turn what a walk found on a linker's line into Facts: the part that all GNU-like linkers share.
+"""Turn a linker's parsed arguments into Facts, for every linker with GNU ld's syntax.
 
-The problem: the same words steer all of these linkers (`--whole-archive`, `-Bstatic`, `--push-state`, `-l`), a driver forwards them out of
-`-Wl,` and `-Xlinker`, and what one of them does to an input depends on all that came before. The consequence: one reader with that
-state; the families differ in their tables only, whose rows name the meanings in ACTIONS.
+These linkers share options such as `--whole-archive`, `-Bstatic`, `--push-state` and `-l`. A driver forwards them in `-Wl,` and `-Xlinker`.
+How an input is linked depends on all options before it. So one reader holds that state. The families differ only in their tables, whose
+rows name the meanings in ACTIONS.
 """
 
 from __future__ import annotations
 
 from ..call.banner import PE_EMULATIONS
-from .argv import Facts, Found, Input, Said, walk
+from .argv import Facts, Input, Match, Option, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .argv import Operand, Table, Words
+    from .argv import Arguments, Operand, Table
 
 
-class LinkLine:
-    """The state of one linker's line while it is read. facts: what is filled in; owner: the caller."""
+class LinkerState:
+    """The state while one linker's command line is read. facts: the result, which the caller owns."""
 
     __slots__ = ("always_static", "facts", "in_lib", "saved", "static", "whole")
 
@@ -26,13 +26,13 @@ class LinkLine:
         self.facts = facts
         self.whole = False
         self.static = False
-        self.always_static = False  # a driver's -static, which stands before every input wherever it was written
+        self.always_static = False  # a driver's -static, which holds for every input, wherever it is written
         self.in_lib = False
         self.saved: list[tuple[bool, bool]] = []
 
-    def take(self, item: Found | Operand) -> None:
-        """Take the next thing on the line."""
-        if isinstance(item, Found):
+    def take(self, item: Match | Operand) -> None:
+        """Read the next option or input."""
+        if isinstance(item, Match):
             action = ACTIONS.get(item.row.meaning)
             if action is not None:
                 action(self, item)
@@ -40,17 +40,17 @@ class LinkLine:
             self.add_input(item.text, library=False)
 
     def add_input(self, name: bytes, library: bool) -> None:
-        """Add an input under the flags that are in force; an object between --start-lib and --end-lib is as lazy as an archive's member."""
+        """Add an input with the flags in force. An object between --start-lib and --end-lib is linked only if needed, like a member."""
         self.facts.inputs.append(Input(name, library, self.whole and not self.in_lib, self.static or self.always_static))
 
 
-def facts(words: Words, table: Table, dashdash_ends: bool = False) -> Facts:
+def facts(arguments: Arguments, table: Table, dashdash_ends: bool = False) -> Facts:
     """Read a linker's own command line."""
-    walked = walk(words, table, dashdash_ends)
+    walked = walk(arguments, table, dashdash_ends)
     out = Facts()
-    line = LinkLine(out)
+    state = LinkerState(out)
     for item in walked.items:
-        line.take(item)
+        state.take(item)
     out.pending = walked.pending
     out.add_at = walked.add_at
     if out.links and not out.inputs:
@@ -58,107 +58,107 @@ def facts(words: Words, table: Table, dashdash_ends: bool = False) -> Facts:
     return out
 
 
-def _library(line: LinkLine, found: Found) -> None:
-    line.add_input(found.value or b"", library=True)
+def _library(state: LinkerState, found: Match) -> None:
+    state.add_input(found.value or b"", library=True)
 
 
-def _directory(line: LinkLine, found: Found) -> None:
-    line.facts.library_dirs.append(found.value or b"")
+def _directory(state: LinkerState, found: Match) -> None:
+    state.facts.library_dirs.append(found.value or b"")
 
 
-def _push(line: LinkLine, _: Found) -> None:
-    line.saved.append((line.whole, line.static))
+def _push(state: LinkerState, _: Match) -> None:
+    state.saved.append((state.whole, state.static))
 
 
-def _pop(line: LinkLine, _: Found) -> None:
-    if line.saved:
-        line.whole, line.static = line.saved.pop()
+def _pop(state: LinkerState, _: Match) -> None:
+    if state.saved:
+        state.whole, state.static = state.saved.pop()
 
 
-def _plugin_option(line: LinkLine, found: Found) -> None:
+def _plugin_option(state: LinkerState, found: Match) -> None:
     """Read `-plugin-opt=X` and `-plugin-opt X`; lld and LLVMgold read the same X."""
-    said = found.said()
-    option = said.value or b""
-    if option.startswith(b"jobs="):
-        spelling = said.spelling if not said.spelling.endswith(b"=") else said.spelling + b"jobs="
-        line.facts.jobs.append(Said(option[5:], said.at, spelling))
-    elif option.startswith(b"lto-partitions="):
-        line.facts.partitions = count(option[15:])
-    elif option == b"thinlto-index-only" or option.startswith(b"thinlto-index-only="):
-        line.facts.index_only = True
-    elif option == b"emit-llvm":
-        line.facts.no_codegen = True
+    option = found.option()
+    text = option.value or b""
+    if text.startswith(b"jobs="):
+        spelling = option.spelling if not option.spelling.endswith(b"=") else option.spelling + b"jobs="
+        state.facts.jobs.append(Option(text[5:], option.at, spelling))
+    elif text.startswith(b"lto-partitions="):
+        state.facts.partitions = count(text[15:])
+    elif text == b"thinlto-index-only" or text.startswith(b"thinlto-index-only="):
+        state.facts.index_only = True
+    elif text == b"emit-llvm":
+        state.facts.no_codegen = True
 
 
 def count(value: bytes) -> int:
-    """Read a number of partitions as LLVM does: decimal digits; 0 for what the tool will refuse."""
+    """Read a number of partitions as LLVM does: decimal digits; 0 for a value that the tool rejects."""
     return int(value[:9]) if value.isdigit() else 0
 
 
-def _partitions(line: LinkLine, found: Found) -> None:
-    line.facts.partitions = count(found.value or b"")
+def _partitions(state: LinkerState, found: Match) -> None:
+    state.facts.partitions = count(found.value or b"")
 
 
-def _compress(line: LinkLine, found: Found) -> None:
-    line.facts.compresses = found.value != b"none"
+def _compress(state: LinkerState, found: Match) -> None:
+    state.facts.compresses = found.value != b"none"
 
 
-def _no_threads(line: LinkLine, found: Found) -> None:
-    said = found.said()
-    said.value = b"1"
-    line.facts.threads.append(said)
+def _no_threads(state: LinkerState, found: Match) -> None:
+    option = found.option()
+    option.value = b"1"
+    state.facts.threads.append(option)
 
 
-def _probe(line: LinkLine, found: Found) -> None:
-    line.facts.links, line.facts.why_not = False, f"{found.spelling.decode('ascii', 'replace')} prints and exits"
+def _probe(state: LinkerState, found: Match) -> None:
+    state.facts.links, state.facts.why_not = False, f"{found.spelling.decode('ascii', 'replace')} prints and exits"
 
 
-def _run(line: LinkLine, found: Found) -> None:
-    line.facts.links, line.facts.why_not = False, f"{found.spelling.decode('ascii', 'replace')} runs a command, which may call the linker"
+def _run(state: LinkerState, found: Match) -> None:
+    state.facts.links, state.facts.why_not = False, f"{found.spelling.decode('ascii', 'replace')} runs a command, which may call the linker"
 
 
-def _emulation(line: LinkLine, found: Found) -> None:
+def _emulation(state: LinkerState, found: Match) -> None:
     if found.value in PE_EMULATIONS:
-        line.facts.links, line.facts.why_not = False, f"-m {found.value.decode()}: lld links for MinGW, with other options"
+        state.facts.links, state.facts.why_not = False, f"-m {found.value.decode()}: lld links for MinGW, with other options"
 
 
-def _flag(name: str, value: bool) -> Callable[[LinkLine, Found], None]:
-    """Make an action that sets one of the line's own flags."""
+def _flag(name: str, value: bool) -> Callable[[LinkerState, Match], None]:
+    """Return an action that sets one flag of the state."""
 
-    def action(line: LinkLine, _: Found) -> None:
-        setattr(line, name, value)
-
-    return action
-
-
-def _fact(name: str, value: object) -> Callable[[LinkLine, Found], None]:
-    """Make an action that sets one fact."""
-
-    def action(line: LinkLine, _: Found) -> None:
-        setattr(line.facts, name, value)
+    def action(state: LinkerState, _: Match) -> None:
+        setattr(state, name, value)
 
     return action
 
 
-def _value(name: str) -> Callable[[LinkLine, Found], None]:
-    """Make an action that keeps the last value said."""
+def _fact(name: str, value: object) -> Callable[[LinkerState, Match], None]:
+    """Return an action that sets one fact."""
 
-    def action(line: LinkLine, found: Found) -> None:
-        setattr(line.facts, name, found.value or b"")
-
-    return action
-
-
-def _collect(name: str) -> Callable[[LinkLine, Found], None]:
-    """Make an action that collects everything said, in order."""
-
-    def action(line: LinkLine, found: Found) -> None:
-        getattr(line.facts, name).append(found.said())
+    def action(state: LinkerState, _: Match) -> None:
+        setattr(state.facts, name, value)
 
     return action
 
 
-ACTIONS: dict[str, Callable[[LinkLine, Found], None]] = {
+def _value(name: str) -> Callable[[LinkerState, Match], None]:
+    """Return an action that stores the last value."""
+
+    def action(state: LinkerState, found: Match) -> None:
+        setattr(state.facts, name, found.value or b"")
+
+    return action
+
+
+def _collect(name: str) -> Callable[[LinkerState, Match], None]:
+    """Return an action that appends each option, in order."""
+
+    def action(state: LinkerState, found: Match) -> None:
+        getattr(state.facts, name).append(found.option())
+
+    return action
+
+
+ACTIONS: dict[str, Callable[[LinkerState, Match], None]] = {
     "emulation": _emulation,
     "library": _library,
     "directory": _directory,

@@ -1,14 +1,14 @@
-"""Read the command line of ld.lld (ELF), also behind `lld -flavor gnu` and `rust-lld -flavor gnu`.
+"""Read the command line of ld.lld (ELF), also as `lld -flavor gnu` and `rust-lld -flavor gnu`.
 
-lld takes its options from an LLVM option table: no abbreviations, and only the options that GNU ld had long ago work behind one dash.
-What is newer wants two: `-threads=4` is refused, and `--thinlto-jobs 4` takes 4 for an input. The rows therefore say which is which
-(lld/ELF/Options.td: Eq, EEq, F, J), and the tests ask every installed version.
+lld has no abbreviations. Its older options, from GNU ld, accept one dash. Newer options need two: `-threads=4` is an error. In
+`--thinlto-jobs 4` the 4 is an input. So each row gives the exact form (lld/ELF/Options.td: Eq, EEq, F, J), and the tests compare the rows
+with every installed version.
 """
 
 from __future__ import annotations
 
 from . import linkline
-from .argv import EITHER, EQUALS, EQUALS_OR_FLAG, EQUALS_OR_SEPARATE, FLAG, JOINED, SEPARATE, Table, Words, both_dashes, rows
+from .argv import EITHER, EQUALS, EQUALS_OR_FLAG, EQUALS_OR_SEPARATE, FLAG, JOINED, SEPARATE, Arguments, Table, both_dashes, rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TABLE = Table(
     [
-        # What we read.
+        # Options that matter here.
         *rows(EITHER, b"-l", "library", "14-23"),
         *both_dashes(EQUALS_OR_SEPARATE, b"library", "library", "14-23"),
         *rows(EITHER, b"-L", "directory", "14-23"),
@@ -32,7 +32,7 @@ TABLE = Table(
         *both_dashes(FLAG, b"start-lib", "start-lib", "14-23"),
         *both_dashes(FLAG, b"end-lib", "end-lib", "14-23"),
         *both_dashes(EQUALS_OR_SEPARATE, b"plugin", "plugin", "14-23"),
-        *both_dashes(EQUALS_OR_SEPARATE, b"plugin-opt", "plugin-opt", "14-23; the two-word form by concatLTOPluginOptions"),
+        *both_dashes(EQUALS_OR_SEPARATE, b"plugin-opt", "plugin-opt", "14-23; the form of two arguments by concatLTOPluginOptions"),
         *rows(EQUALS_OR_SEPARATE, b"--threads", "threads", "14-23"),
         *rows(EQUALS, b"--thinlto-jobs", "jobs", "14-23"),
         *rows(EQUALS, b"--lto-partitions", "partitions", "14-23"),
@@ -43,7 +43,7 @@ TABLE = Table(
         *rows(EQUALS, b"--thinlto-distributor", "distributor", "21-23"),
         *rows(FLAG, b"--lto-emit-llvm", "emit-llvm", "17-23"),
         *both_dashes(FLAG, b"version help", "probe", "14-23"),
-        # What takes the next word, behind one dash or two.
+        # Options with a value, also in the next argument, with one dash or two.
         *both_dashes(
             EQUALS_OR_SEPARATE,
             b"""Map Tbss Tdata Ttext Ttext-segment auxiliary call-graph-ordering-file compress-debug-sections defsym dynamic-linker
@@ -52,7 +52,7 @@ TABLE = Table(
             split-stack-adjust-size target2 trace-symbol undefined unresolved-symbols version-script wrap""",
             seen="14-23",
         ),
-        # The same, behind two dashes only.
+        # The same, with two dashes only.
         *rows(
             EQUALS_OR_SEPARATE,
             b"""--android-memtag-mode --compress-sections --default-script --dependency-file --error-handling-script --error-limit
@@ -66,15 +66,15 @@ TABLE = Table(
         *rows(SEPARATE, b"--chroot --opt-remarks-filename --opt-remarks-format --opt-remarks-passes -F -b -dT -f", seen="14-23"),
         *rows(EITHER, b"-G -O -R -T -e -h -o -u -y -z", seen="14-23"),
         *rows(EITHER, b"-m", "emulation", "14-23"),
-        # Long names that a joined short option would otherwise claim, which is harmless but for -l and -L above.
+        # Long options that would otherwise match a joined short option. That matters only for -l and -L above.
         *rows(JOINED, b"--lto-O --lto-CGO", seen="14-23"),
     ]
 )
 
 
-def facts(words: Words) -> Facts:
-    """Read an ld.lld command line. A leading `-flavor gnu` (or ld, ld.lld) chose the linker and is skipped."""
-    skip = 2 if len(words.text) > 1 and words.text[0] == b"-flavor" else 0
+def facts(arguments: Arguments) -> Facts:
+    """Read an ld.lld command line. A leading `-flavor gnu` (or ld, ld.lld), which selects the linker, is skipped."""
+    skip = 2 if len(arguments.text) > 1 and arguments.text[0] == b"-flavor" else 0
     if skip:
-        words = Words(words.text[skip:], words.at[skip:], words.count)
-    return linkline.facts(words, TABLE, dashdash_ends=True)
+        arguments = Arguments(arguments.text[skip:], arguments.at[skip:], arguments.count)
+    return linkline.facts(arguments, TABLE, dashdash_ends=True)

@@ -1,8 +1,8 @@
 """Read the command line of mold.
 
-mold tries its options one by one on each word: a name of one letter takes what is joined to it or the next word, every longer name works
-behind one dash or two, save those that begin with `o` (`-omagic` is `-o magic`). `--thinlto-jobs=N` and `-plugin-opt=jobs=N` both go to
-the LTO plugin, so they are one thing here.
+mold compares each argument with its options one by one. An option of one letter has a joined value, or takes the next argument. A longer
+option accepts one dash or two, except where it begins with `o` (`-omagic` is `-o magic`). `--thinlto-jobs=N` and `-plugin-opt=jobs=N` both
+go to the LTO plugin, so they have one meaning here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .argv import EITHER, EQUALS_OR_FLAG, EQUALS_OR_SEPARATE, FLAG, Table, both_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .argv import Facts, Words
+    from .argv import Arguments, Facts
 
 TABLE = Table(
     [
@@ -51,7 +51,7 @@ TABLE = Table(
             thinlto-prefix-replace trace-symbol unique unresolved-symbols version-script wrap""",
             seen="1.10-3.0",
         ),
-        # Behind one dash, 1.10 reads these as the short option that they begin with.
+        # With one dash, 1.10 reads these as the short option that they begin with.
         *rows(
             EQUALS_OR_SEPARATE,
             b"--Ttext-segment --entry --export-dynamic-symbol --export-dynamic-symbol-list --filter --fuse-ld --undefined --undefined-glob",
@@ -62,7 +62,7 @@ TABLE = Table(
             b"-Ttext-segment -entry -export-dynamic-symbol -export-dynamic-symbol-list -filter -fuse-ld -undefined -undefined-glob",
             seen="3.0",
         ),
-        *both_dashes(EQUALS_OR_FLAG, b"thinlto-index-only", "index-only", "3.0; 1.10 takes the next word"),
+        *both_dashes(EQUALS_OR_FLAG, b"thinlto-index-only", "index-only", "3.0; 1.10 takes the next argument"),
         *rows(
             EQUALS_OR_SEPARATE,
             b"--oformat --opt-remarks-filename --opt-remarks-format --opt-remarks-hotness-threshold --opt-remarks-passes --output",
@@ -73,6 +73,6 @@ TABLE = Table(
 )
 
 
-def facts(words: Words) -> Facts:
+def facts(arguments: Arguments) -> Facts:
     """Read a mold command line."""
-    return linkline.facts(words, TABLE)
+    return linkline.facts(arguments, TABLE)

@@ -1,16 +1,16 @@
-"""Tell calls that certainly do not link, before any table is built or any file is read.
+"""Recognize calls that certainly do not link, before any table is built or any file is read.
 
-A build calls its compiler far more often to compile than to link, and configure scripts ask for versions by the thousand. Those calls
-must cost nothing. But `-o -c` names a file, `-Xlinker -c` is the linker's, and what `@file` ends in we do not know: so a word counts
-only where it is certainly an option, and everything doubtful is not a probe; the family's own reader decides then.
+A build runs its compiler far more often to compile than to link, and configure scripts ask for versions thousands of times. Those calls
+must cost nothing. But `-o -c` names a file, `-Xlinker -c` is an option of the linker, and the last option in `@file` is unknown. So an
+argument counts only where it is certainly an option. In every doubt the call is not a probe, and the family's own reader decides.
 
-A list for drivers and one for linkers, because `-c -S -E -M -v` mean other things to a linker: `ld -V a.o` is a link.
+Drivers and linkers have a list each, because `-c -S -E -M -v` mean something else to a linker: `ld -V a.o` is a link.
 
-A configure script also links, by the hundred, and each of these links is one small source: nothing in it can run in parallel, and what
-ldshim costs would be a fifth of it. CONFIGURE tells them by the names of what goes in and what comes out, which belong to their makers:
-a link is one of them only if its output is in the table, and none of its inputs is anything else.
+A configure script also makes hundreds of links of one small source. Nothing in them can run in parallel, and ldshim would add a fifth to
+their time. CONFIGURE recognizes them by the names of their inputs and outputs, which are particular to each tool: such a link has an output
+that the table names, and no input that it does not name.
 
-launcher.sh has the same rules, and link-farm fills the same tables in.
+launcher.sh has the same rules, and link-farm fills in the same tables.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# A word that means "no link" wherever it is an option of gcc or clang.
+# An argument that means "no link" wherever it is an option of gcc or clang.
 DRIVER_PROBES = frozenset(
     b"""-c --compile -S --assemble -E --preprocess -M --dependencies -MM --user-dependencies -fsyntax-only -### --version --help
     --target-help --help-hidden -dumpspecs -dumpversion -dumpmachine -print-search-dirs -print-libgcc-file-name -print-multiarch
@@ -40,8 +40,8 @@ _COMPILES = frozenset(b"-c --compile -S --assemble -E --preprocess -M --dependen
 COMPILE, QUESTION = "a compile", "a call that only asks the tool something"
 CC1 = frozenset([b"-cc1", b"-cc1as", b"-cc1gen-reproducer"])
 
-# Every option of gcc or clang that takes the next word, when nothing is joined to it (tests compare this with the tables). A set is made
-# of them where one is needed: for hardly any call.
+# Every option of gcc or clang that takes the next argument when no value is joined to it (tests compare this with the tables). It becomes a
+# set only where one is needed, which is rare.
 DRIVER_TAKES_NEXT = b"""
     --CLASSPATH --analyzer-output --assert --bootclasspath --classpath --config --define-macro --dump --dumpbase --dumpbase-ext
     --dumpdir --dyld-prefix --embed-directory --encoding --entry --extdirs --for-assembler --for-linker --force-link --imacros
@@ -111,8 +111,8 @@ MOLD_RUN = frozenset([b"-run", b"--run"])
 LINKER_ASKED = b"-Wl,--version -Wl,-v"
 
 OUTPUTS, INPUTS, PLACES = 0, 1, 2
-# Links that only ask: (who asks, (what stands behind -o, what the inputs are called, current directories in which every link is one)).
-# The patterns are those of sh's `case`, where `*` matches a slash, too; `?` stands only behind the last `*` or before the first.
+# Links of configure scripts: (the tool, (patterns for the value of -o, for the inputs, and for current directories of such links only)).
+# The patterns are those of sh's `case`, where `*` also matches a slash. `?` appears only after the last `*` or before the first.
 CONFIGURE: tuple[tuple[str, tuple[bytes, bytes, bytes]], ...] = (
     # autoconf 2.71, c.m4: `$CC -o conftest$ac_exeext … conftest.$ac_ext $LIBS`, and once without -o. libtool 2.4.7 also links conftest.o.
     ("autoconf", (b"conftest conftest.exe", b"conftest.*", b"")),
@@ -141,93 +141,92 @@ CONFIGURE: tuple[tuple[str, tuple[bytes, bytes, bytes]], ...] = (
     # cargo 1.95: `rustc - --crate-name ___ --print=file-names`; it links nothing, and would link these.
     ("cargo", (b"___ lib___.so */___ */lib___.so", b"___.*.rcgu.o */___.*.rcgu.o", b"")),
 )
-_SOMEBODY, _NOBODY = "somebody", "nobody"
-CONFIGURE_MOST = 100  # words: a longer link is none of these
+_OTHER, _EMPTY = "another", "no source"
+CONFIGURE_MOST = 100  # arguments; a longer link is none of these
 NO_SOURCE = b"/dev/null"
-# Inputs that say nothing of whose link it is: standard input, and shared libraries, which hold nothing to compile. For a linker also what
-# a driver adds to every link, and the object that it makes of a source: GCC's `cc` and six letters, clang's the name of the source, a
-# dash and six digits.
+# Inputs that any link may have: standard input, and shared libraries, which hold no IR. For a linker also the files that a driver adds to
+# every link, and the temporary object of a source: `cc` and six letters from GCC; the source's name, a dash and six digits from clang.
 DRIVER_NEUTRAL = b"- *.so *.so.*"
 LINKER_NEUTRAL = (
     b"- *.so *.so.* */*crt?.o */crtbegin*.o */crtend*.o */cc??????.o */conftest-??????.o */sanitycheck*-??????.o */testfile-??????.o"
 )
 
-# With nothing but these a tool has no input, and prints or complains by itself. (autoconf 2.71 tries the last two.)
+# With only these arguments a tool has no input, and prints something or fails. (autoconf 2.71 tries the last two.)
 NO_INPUT = frozenset([b"-v", b"-V", b"--verbose", b"-verbose", b"-qversion", b"-version"])
 
 
 def driver(args: Sequence[bytes]) -> str:
-    """Say why this gcc or clang call certainly does not link, "" when it may."""
+    """Return why this gcc or clang call certainly does not link, "" when it may."""
     if args and args[0] in CC1:
         return COMPILE
     return _probe(args, DRIVER_PROBES, DRIVER_PROBE_PREFIXES, DRIVER_TAKES_NEXT)
 
 
 def linker(args: Sequence[bytes]) -> str:
-    """Say why this linker call certainly does not link, "" when it may; `mold -run make` does not, but what it starts may."""
+    """Return why this linker call certainly does not link, "" when it may. `mold -run make` does not link, but make may."""
     if args and args[0] in MOLD_RUN:
         return "a call that runs another command"
     return _probe(args, LINKER_PROBES, (), LINKER_TAKES_NEXT)
 
 
 def configure(args: Sequence[bytes], directory: bytes, *, is_driver: bool) -> str:
-    """Name who asks by this link, "" for a link that somebody wants. directory: the current one."""
+    """Return the tool whose configure step makes this link, "" for a link of the build. directory: the current one."""
     if len(args) >= CONFIGURE_MOST:
         return ""
     maker = _maker(directory, PLACES)
     if maker:
         return maker
     neutral = (DRIVER_NEUTRAL if is_driver else LINKER_NEUTRAL).split()
-    came = went = ""  # who is known by the inputs, who by the output
-    for is_output, word in _files(args, DRIVER_TAKES_NEXT if is_driver else LINKER_TAKES_NEXT):
+    by_inputs = by_output = ""  # the tools that the inputs and the output name
+    for is_output, argument in _files(args, DRIVER_TAKES_NEXT if is_driver else LINKER_TAKES_NEXT):
         if is_output:
-            went = _maker(word, OUTPUTS) or _SOMEBODY
-        elif word == NO_SOURCE:
-            came = came or _NOBODY
-        elif not any(_is_like(word, pattern) for pattern in neutral):
-            came = _maker(word, INPUTS)
-            if not came:
-                return ""  # soon, for most links
-    if went == _SOMEBODY:
-        return "kbuild" if came == _NOBODY else ""
-    return "kbuild" if came == _NOBODY else came or went
+            by_output = _maker(argument, OUTPUTS) or _OTHER
+        elif argument == NO_SOURCE:
+            by_inputs = by_inputs or _EMPTY
+        elif not any(_is_like(argument, pattern) for pattern in neutral):
+            by_inputs = _maker(argument, INPUTS)
+            if not by_inputs:
+                return ""  # most links end here, at their first input
+    if by_output == _OTHER:
+        return "kbuild" if by_inputs == _EMPTY else ""
+    return "kbuild" if by_inputs == _EMPTY else by_inputs or by_output
 
 
 def _files(args: Sequence[bytes], taking: bytes) -> Iterator[tuple[bool, bytes]]:
-    """Yield (whether it is the output, name) of what a link reads and writes, an empty name for what is doubtful."""
+    """Yield (whether it is the output, name) for each file of a link; the name is empty where it is not certain."""
     before = b""
-    for word in args:
+    for argument in args:
         option, before = before, b""
         if option == b"-o":
-            yield True, word
-        elif word.startswith(b"-") and word != b"-":
-            if word in LINKER_ASKED.split():
-                yield False, word
-            elif word == b"--" or (word != b"-o" and word.startswith((b"-o", b"--ou"))):
-                yield False, b""  # names an output in another way, or an input
-            before = word
+            yield True, argument
+        elif argument.startswith(b"-") and argument != b"-":
+            if argument in LINKER_ASKED.split():
+                yield False, argument
+            elif argument == b"--" or (argument != b"-o" and argument.startswith((b"-o", b"--ou"))):
+                yield False, b""  # another spelling of -o, or `--`, after which everything is an input
+            before = argument
         elif not option or option not in taking.split():
-            yield False, word
+            yield False, argument
 
 
-def _maker(word: bytes, column: int) -> str:
+def _maker(argument: bytes, column: int) -> str:
     for maker, row in CONFIGURE:
-        if any(_is_like(word, pattern) for pattern in row[column].split()):
+        if any(_is_like(argument, pattern) for pattern in row[column].split()):
             return maker
     return ""
 
 
-def _is_like(word: bytes, pattern: bytes) -> bool:
-    """Match as sh's `case` does, as far as the table needs it."""
+def _is_like(argument: bytes, pattern: bytes) -> bool:
+    """Return whether argument matches pattern as in sh's `case`, as far as the table needs it."""
     first, *rest = pattern.split(b"*")
     if not rest:
-        return _is_same(word, first)
+        return _is_same(argument, first)
     last = rest.pop()
-    at, end = len(first), len(word) - len(last)
-    if end < at or not _is_same(word[:at], first) or not _is_same(word[end:], last):
+    at, end = len(first), len(argument) - len(last)
+    if end < at or not _is_same(argument[:at], first) or not _is_same(argument[end:], last):
         return False
     for piece in rest:
-        at = word.find(piece, at, end) + len(piece)
+        at = argument.find(piece, at, end) + len(piece)
         if at < len(piece):
             return False
     return True
@@ -240,18 +239,18 @@ def _is_same(text: bytes, pattern: bytes) -> bool:
 def _probe(args: Sequence[bytes], probes: frozenset[bytes], prefixes: tuple[bytes, ...], taking: bytes) -> str:
     if NO_INPUT.issuperset(args):
         return QUESTION
-    # Looked at one by one only when there is something to find: a link of a thousand objects has no such word.
+    # Most links hold no such argument; only otherwise the arguments are examined one by one.
     if probes.isdisjoint(args) and not (prefixes and any(arg.startswith(prefixes) for arg in args)):
         return ""
     takes_next = frozenset(taking.split())
     taken = unsure = False
     for arg in args:
         if arg == b"--":
-            return ""  # an option's value for some, the end of the options for others
+            return ""  # the value of an option for some tools, the end of the options for others
         if taken:
             taken = False
         elif unsure and arg in takes_next:
-            continue  # an option, or the value of one at the end of the response file: either way the next word is unsure again
+            continue  # an option, or the value of the last option in the response file: the next argument is not certain either
         elif arg in takes_next:
             taken = True
         elif not unsure and (arg in probes or arg.startswith(prefixes)):

@@ -1,7 +1,7 @@
-"""Read the arguments of one call as its tool will: the right table, the right quoting.
+"""Read the arguments of one call as its tool reads them: by the family's table, and by its quoting rules for response files.
 
-Everything here is pure: a response file's content comes through a function that the caller hands in (inputs/extent.py has one that reads
-nothing that can be read only once).
+Everything here is pure. The caller passes the function that reads a response file (inputs/extent.py has one that never opens a file which
+can be read only once, such as a pipe).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..call.banner import Tool
-    from .argv import Facts, Words
+    from .argv import Arguments, Facts
 
 
 class Command:
-    """What the arguments of one call say.
+    """The meaning of one call's arguments.
 
-    family: of the tool that reads them; facts: of its own arguments; collected: of COLLECT_GCC_OPTIONS, for a linker below collect2, whose
-    own arguments say nothing of -flto, None elsewhere; compiler: whose IR this link compiles, "gcc", "llvm", or "" where nobody would.
+    family: of the tool; facts: of its own arguments; collected: of COLLECT_GCC_OPTIONS, for a linker below collect2, whose own arguments
+    hold no -flto, None elsewhere; compiler: which IR this link compiles, "gcc", "llvm", or "" for none.
     """
 
     __slots__ = ("collected", "compiler", "facts", "family")
@@ -33,12 +33,12 @@ class Command:
 
     @property
     def gcc_facts(self) -> Facts:
-        """Return the facts that GCC's LTO goes by."""
+        """Return the facts that decide GCC's LTO."""
         return self.collected or self.facts
 
 
 def _compiler(family: str, facts: Facts, collected: Facts | None) -> str:
-    """Name the plugin that compiles: GCC's IR is inert under lld, and LLVM's under GCC's plugin."""
+    """Return which IR is compiled: lld ignores GCC's IR, and GCC's plugin ignores LLVM's."""
     if family == "gcc" and facts.fuse_ld != b"lld":
         return "gcc"
     if family in ("gcc", "clang", "lld") or facts.loads(b"LLVMgold"):
@@ -52,15 +52,15 @@ def read_command(
 ) -> Command:  # fmt: skip
     """Read the arguments by the family's table, response files expanded in the tool's own quoting (C7).
 
-    collect_gcc_options: the variable's value for a linker, b"" for a driver; read_file: returns a response file's content, None for one
-    that cannot be read twice; is_read_once: tells which is of that kind. Nobody but the tool knows what stands in such a file, and its last
-    argument may be an option that waits for its value, so nothing is added to that line.
+    collect_gcc_options: the variable's value for a linker, b"" for a driver; read_file: returns the content of a response file, None for
+    one that cannot be read twice; is_read_once: returns whether a file is of that kind. Only the tool may read such a file, and its last
+    argument may be an option that lacks its value, so nothing is added to that command line.
     """
-    words = expanded(tool, args, read_file)
-    facts = parse(tool.family, words)
-    # Positions of additions are the caller's: arguments out of a response file do not count.
+    arguments = expanded(tool, args, read_file)
+    facts = parse(tool.family, arguments)
+    # Additions have a position in the caller's args: arguments from a response file do not count.
     facts.add_at = min(facts.add_at, len(args))
-    once = [word[1:] for word in words.text if word.startswith(b"@") and is_read_once(word[1:])]
+    once = [argument[1:] for argument in arguments.text if argument.startswith(b"@") and is_read_once(argument[1:])]
     if once:
         facts.unread += [name for name in once if name not in facts.unread]
         facts.pending = True
@@ -70,44 +70,44 @@ def read_command(
     return Command(tool.family, facts, collected)
 
 
-def expanded(tool: Tool, args: list[bytes], read_file: Callable[[bytes], bytes | None]) -> Words:
-    """Return args with the words of response files in their places; read_file: as for read_command."""
-    if not any(word.startswith(b"@") for word in args):
-        return argv.Words.plain(args)
+def expanded(tool: Tool, args: list[bytes], read_file: Callable[[bytes], bytes | None]) -> Arguments:
+    """Return args with every response file replaced by its arguments; read_file: as for read_command."""
+    if not any(argument.startswith(b"@") for argument in args):
+        return argv.Arguments.plain(args)
     from . import rspfile  # noqa: PLC0415
 
     return rspfile.expand(args, rsp_dialect(tool, args), read_file)
 
 
-def parse(family: str, words: Words) -> Facts:
-    """Parse words by one family's table; only that family's module is imported."""
+def parse(family: str, arguments: Arguments) -> Facts:
+    """Read arguments by one family's table; only that family's module is imported."""
     if family == "gcc":
         from . import gcc  # noqa: PLC0415
 
-        return gcc.facts(words)
+        return gcc.facts(arguments)
     if family == "clang":
         from . import clang  # noqa: PLC0415
 
-        return clang.facts(words)
+        return clang.facts(arguments)
     if family == "lld":
         from . import lld  # noqa: PLC0415
 
-        return lld.facts(words)
+        return lld.facts(arguments)
     if family == "mold":
         from . import mold  # noqa: PLC0415
 
-        return mold.facts(words)
+        return mold.facts(arguments)
     if family == "wild":
         from . import wild  # noqa: PLC0415
 
-        return wild.facts(words)
+        return wild.facts(arguments)
     from . import gnuld  # noqa: PLC0415
 
-    return gnuld.facts(words, gold=family == "gold")
+    return gnuld.facts(arguments, gold=family == "gold")
 
 
-# family, first version that speaks the dialect, dialect; the first row that fits, so an unknown version speaks the newest.
-# Seen: toolchain.md 1.11, 3.4, 4; libiberty changed on 2024-07-16, and a snapshot of binutils 2.44 calls itself 2.43.50.
+# family, first version with the dialect, dialect. The first row that fits counts, so an unknown version has the newest dialect.
+# Seen: toolchain.md 1.11, 3.4, 4. libiberty changed on 2024-07-16, and a snapshot of binutils 2.44 has the version 2.43.50.
 DIALECTS: tuple[tuple[str, tuple[int, ...], str], ...] = (
     ("gcc", (15,), "gnu-new"),
     ("gcc", (), "gnu-old"),
@@ -124,12 +124,12 @@ DIALECTS: tuple[tuple[str, tuple[int, ...], str], ...] = (
 
 
 def rsp_dialect(tool: Tool, args: list[bytes]) -> str:
-    """Name the quoting that this tool uses inside response files."""
+    """Return the quoting rules of this tool's response files, a key of rspfile.RULES."""
     if tool.family in ("clang", "lld"):
-        # Only seen outside response files, the last one wins (lld/ELF/DriverUtils.cpp getQuotingStyle).
-        said = [word[14:] for word in args if word.startswith(b"--rsp-quoting=")]
-        said += [value for word, value in zip(args, args[1:]) if word == b"--rsp-quoting"]
-        if said[-1:] == [b"windows"]:
+        # It counts only outside response files, and the last one wins (lld/ELF/DriverUtils.cpp getQuotingStyle).
+        styles = [argument[14:] for argument in args if argument.startswith(b"--rsp-quoting=")]
+        styles += [value for argument, value in zip(args, args[1:]) if argument == b"--rsp-quoting"]
+        if styles[-1:] == [b"windows"]:
             return "llvm-windows"
     return next(dialect for family, since, dialect in DIALECTS if family == tool.family and tool.version >= since)
 

@@ -1,7 +1,7 @@
 """Read the command line of wild.
 
-wild parses like GNU ld: long options behind one dash or two, `=` or the next word. It is a jobserver client by itself, unless a count
-is given: then it takes that many threads and no token (libwild/src/args.rs, activate_thread_pool).
+wild has GNU ld's syntax: long options with one dash or two, a value after `=` or in the next argument. It is a jobserver client, unless a
+thread count is given: then it uses that many threads and takes no token (libwild/src/args.rs, activate_thread_pool).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .argv import EITHER, EQUALS_OR_FLAG, EQUALS_OR_SEPARATE, FLAG, Table, both_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .argv import Facts, Words
+    from .argv import Arguments, Facts
 
 TABLE = Table(
     [
@@ -46,6 +46,6 @@ TABLE = Table(
 )
 
 
-def facts(words: Words) -> Facts:
+def facts(arguments: Arguments) -> Facts:
     """Read a wild command line."""
-    return linkline.facts(words, TABLE)
+    return linkline.facts(arguments, TABLE)

@@ -1,8 +1,8 @@
-"""What is to be done, decided from values alone: no file, no process and no clock is touched here.
+"""Decide what one link gets. Everything here is pure: it uses no file, no process and no clock.
 
-mode.py             is this an LTO link, of which kind, and how many jobs can it use
-budget.py           the number, with its reason and its origin
+mode.py             whether this is an LTO link, of which kind, and how many jobs it can use
+budget.py           the number, with its reason and its source
 memory_estimate.py  how much memory so many jobs need
 rewrite.py          the arguments and variables that pass the number to the tool
-fixed_number.py     the same for a make below lto-wrapper that shares no jobserver
+fixed_number.py     the same for a make below lto-wrapper that is no jobserver client
 """

@@ -1,15 +1,14 @@
-"""Pass a number to a make that shares no jobserver, below a GCC link.
+"""Pass a number to a make that is no jobserver client, below a GCC link.
 
-With a GNU make the number holds because GCC sees a private jobserver and runs make without a -j (rewrite.show_private). Any other make then
-runs one job, or as many as some -j in our MAKEFLAGS says, or refuses MAKEFLAGS. Two ways are left, and this file chooses:
+With a GNU make the number is enforced because GCC sees a private jobserver, and runs make without -j (rewrite.show_private). Any other make
+then runs one job, or as many as a -j in MAKEFLAGS allows, or rejects MAKEFLAGS. There are two other ways:
 
-- No jobserver is visible. GCC runs `$MAKE -f FILE -jN all` with MAKEFLAGS and MFLAGS empty, as without ldshim, so every make understands
-  it. But N is GCC's to choose. Up to 11 it reads the link line only; from 14 on the link line wins over what the objects recorded; 12 and
-  13 take auto above all, and else the largest number, until an update of theirs. So this way is only taken where each rule that may hold
-  gives our number.
-- GCC sees the private jobserver, make does not: the auth stands in the value of a variable in MAKEFLAGS, where GCC looks for no more than
-  the text, and make finds a macro, as POSIX has it. GCC then gives no -j, so we do, as the last word of $MAKE: it is the word that GCC
-  would use. Seen to hold for GNU make 4.3, bmake 20200710 and remake 4.3, with GCC 11 and 12.
+- No jobserver is visible. GCC runs `$MAKE -f FILE -jN all` with MAKEFLAGS and MFLAGS empty, as without ldshim, and every make accepts that.
+  But GCC chooses N. Up to 11 only the link's own options count. From 14 on they override what the objects record. 12 and 13 prefer auto,
+  and else take the largest number, until one of their updates. So this way is taken only where every possible rule gives the same number. -
+  GCC sees the private jobserver, make does not: the auth is the value of a macro in MAKEFLAGS. GCC searches MAKEFLAGS for the text, and
+  make sees the definition of a macro, as in POSIX. GCC then passes no -j, so it is appended to $MAKE. Seen to work for GNU make 4.3, bmake
+  20200710 and remake 4.3, with GCC 11 and 12.
 
 Pure: facts in, Edits out.
 """
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..call.environment import Environment
-    from ..command.argv import Facts, Said
+    from ..command.argv import Facts, Option
     from ..inputs.findings import Findings
     from .rewrite import Edits
 
@@ -33,10 +32,10 @@ _UNKNOWN = -1
 
 
 class Gcc:
-    """What decides how many jobs GCC starts by itself.
+    """The facts by which GCC chooses its number of jobs.
 
-    facts: of the link line, or of COLLECT_GCC_OPTIONS; found: what the objects recorded; major: of the GCC that links, NEWEST for unknown;
-    online: CPUs online, which is what auto means.
+    facts: of the command line, or of COLLECT_GCC_OPTIONS; found: with the options that the objects record; major: of the GCC that links,
+    NEWEST for unknown; online: the number of CPUs online, the value of auto.
     """
 
     __slots__ = ("facts", "found", "major", "online")
@@ -48,33 +47,33 @@ class Gcc:
         self.online = online
 
     def may_choose(self, number: int) -> set[int]:
-        """Return what GCC may start without a jobserver, once the link line's requests are replaced by number; -1 for what nobody knows."""
+        """Return the numbers that GCC may choose without a jobserver, once number has replaced the link's requests; -1 for unknown."""
         facts, major, online = self.facts, self.major, self.online
-        line = [b"%d" % number if _is_replaced(facts, said) else said.value for said in facts.flto if said.value is not None]
-        recorded = [word[6:] for word in self.found.recorded if word.startswith(b"-flto=")]
+        given = [b"%d" % number if _is_replaced(facts, option) else option.value for option in facts.flto if option.value is not None]
+        recorded = [option[6:] for option in self.found.recorded if option.startswith(b"-flto=")]
         if not self.found.complete or facts.sources or facts.unread:
-            recorded.append(b"jobserver")  # nobody knows
-        by_line = _number(line[-1:], online)
-        overridden = by_line if line else _number(recorded, online)
-        rules = {by_line} if major <= 11 else {overridden} if major >= 14 else {overridden, _number(line + recorded, online)}
-        return rules if major != NEWEST else rules | {by_line, _number(line + recorded, online)}
+            recorded.append(b"jobserver")  # stands for unknown
+        by_options = _number(given[-1:], online)
+        overridden = by_options if given else _number(recorded, online)
+        rules = {by_options} if major <= 11 else {overridden} if major >= 14 else {overridden, _number(given + recorded, online)}
+        return rules if major != NEWEST else rules | {by_options, _number(given + recorded, online)}
 
 
 def tell(edits: Edits, gcc: Gcc, number: int, auth: bytes, make: Sequence[bytes], environment: Environment) -> None:
-    """Add to the edits what passes the number to such a make. auth: the private jobserver's `R,W`; make: the words of $MAKE."""
-    # With one job GCC would warn that it compiles serially.
+    """Add the edits that pass the number to such a make. auth: the private jobserver's `R,W`; make: the words of $MAKE."""
+    # With one job GCC would warn about serial compilation.
     if number > 1 and gcc.may_choose(number) == {number}:
         hide(edits, environment)
     else:
         show_gcc_only(edits, auth, number, make, environment)
 
 
-def _is_replaced(facts: Facts, said: Said) -> bool:
-    return said.at >= 0 and not facts.sources and asks_for_jobs(said)
+def _is_replaced(facts: Facts, option: Option) -> bool:
+    return option.at >= 0 and not facts.sources and asks_for_jobs(option)
 
 
 def _number(values: Sequence[bytes], online: int) -> int:
-    """Merge values of -flto=X as GCC does: auto above all, then the largest number (atoi); jobserver comes to auto or to one job."""
+    """Merge values of -flto=X as GCC does: auto, else the largest number (atoi). _UNKNOWN for jobserver, which means auto or one job."""
     if b"jobserver" in values:
         return _UNKNOWN
     if b"auto" in values:
@@ -84,7 +83,7 @@ def _number(values: Sequence[bytes], online: int) -> int:
 
 
 def hide(edits: Edits, environment: Environment) -> None:
-    """Leave no jobserver to be seen."""
+    """Hide every jobserver from the tool."""
     for name in (b"MAKEFLAGS", b"MFLAGS", b"CARGO_MAKEFLAGS"):
         edits.variables.pop(name, None)
         if name in environment:
@@ -92,7 +91,7 @@ def hide(edits: Edits, environment: Environment) -> None:
 
 
 def show_gcc_only(edits: Edits, auth: bytes, number: int, make: Sequence[bytes], environment: Environment) -> None:
-    """Name the private jobserver to GCC, and the number to make. auth: `R,W`; make: the words of $MAKE."""
+    """Show the private jobserver to GCC only, and pass the number to make. auth: `R,W`; make: the words of $MAKE."""
     hide(edits, environment)
     edits.variables[b"MAKEFLAGS"] = MACRO + b"=--jobserver-auth=" + auth
     edits.variables[b"MAKE"] = b" ".join(_quoted(word) for word in [*make, b"-j%d" % number])

@@ -1,11 +1,10 @@
-"""The words and variables that tell the tool its number: as few as possible, and nothing else is touched.
+"""Compute the edits that pass the number to the tool: as few arguments and variables as possible.
 
-A number is told in the tool's own spelling, or not at all: --threads=4 is fatal to bfd and gold, --thread-count to lld, -flto=4 to
-clang. What is already there is shrunk by what comes later where the tool takes the last word, and replaced in place where it does not
-(GCC).
-Nothing here changes a byte of the output: no partitions, no -flto where there was none, nothing in a call that also compiles.
+A number is passed in the tool's own option, or not at all: --threads=4 is an error in bfd and gold, --thread-count in lld, -flto=4 in
+clang. Where the last of several options wins, one with the number is appended. Where it does not (GCC), the option is replaced in place. No
+edit changes the output: no number of partitions, no -flto where there was none, nothing in a call that also compiles.
 
-Pure: facts and a number in, Edits out. A line that ends in an option waiting for its value gets no additions.
+Pure: facts and a number in, Edits out. Nothing is appended to a command line whose last option lacks its value.
 """
 
 from __future__ import annotations
@@ -15,15 +14,17 @@ from .mode import asks_for_jobs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..call.environment import Environment
-    from ..command.argv import Facts, Said
+    from ..command.argv import Facts, Option
     from ..command.read import Command
     from .budget import Decision
+    from .distributable import Spread
 
 
 class Edits:
     """Changes to one call.
 
-    words: {index in args: new word}; behind: {index in args: words to insert before it}; variables: {name: new value, or None to drop it}.
+    words: {index in args: the argument that replaces it}; behind: {index in args: arguments to insert before it}; variables: {name: new
+    value, None to remove it}.
     """
 
     __slots__ = ("behind", "variables", "words")
@@ -37,18 +38,18 @@ class Edits:
         return bool(self.words or self.behind or self.variables)
 
     def apply(self, args: list[bytes]) -> list[bytes]:
-        """Return args with the edits in; everything else keeps its place and its bytes."""
+        """Return args with the edits; no other argument changes."""
         out: list[bytes] = []
-        for index, word in enumerate(args):
+        for index, argument in enumerate(args):
             out.extend(self.behind.get(index, ()))
-            out.append(self.words.get(index, word))
+            out.append(self.words.get(index, argument))
         out.extend(self.behind.get(len(args), ()))
         return out
 
-    def add(self, facts: Facts, words: list[bytes]) -> None:
-        """Append words where additions go, unless the line's last option would swallow them."""
+    def add(self, facts: Facts, arguments: list[bytes]) -> None:
+        """Add arguments at facts.add_at, unless the last option would take them as its value."""
         if not facts.pending:
-            self.behind.setdefault(facts.add_at, []).extend(words)
+            self.behind.setdefault(facts.add_at, []).extend(arguments)
 
 
 def edits_for(
@@ -56,17 +57,21 @@ def edits_for(
 ) -> Edits:
     """Return the edits that pass a number to the tool.
 
-    auth: the private jobserver's `R,W`, b"" where there is none; environment: of the call; variables: of ours, for the tool.
+    auth: the private jobserver's `R,W`, b"" where there is none; environment: of the call; variables: ldshim's own, for the tool.
     """
     edits, facts, thin, linker = Edits(), command.facts, decision.lto == "thin", decision.linker
     edits.variables.update(variables)
     asked = decision.mode.asked if decision.mode is not None else 0
     if decision.lto == "full" and 0 < asked <= number:
-        return edits  # the linker's own threads are few enough, and no number bounds the others
-    number = min(number, asked or number)  # threads that no number bounds may be more than was asked for (C9)
+        return edits  # the linker's own threads are within the number, and no option limits the others
+    number = min(number, asked or number)  # number includes threads that no option limits, so it may be above asked (C9)
     if auth:
         show_private(edits, auth, number, environment)
-        if command.collected is None:
+        if decision.lto != "gcc" and command.family == "clang":
+            for_driver(edits, facts, number, thin=False, linker=linker)
+        elif decision.lto != "gcc":
+            for_linker(edits, facts, number, command.family, thin=False)
+        elif command.collected is None:
             for_gcc(edits, facts, number)
         else:
             for_collected(edits, command.collected, number, environment.get(b"COLLECT_GCC_OPTIONS"))
@@ -74,70 +79,109 @@ def edits_for(
         for_driver(edits, facts, number, thin, linker, clang=command.family == "clang")
     else:
         for_linker(edits, facts, number, command.family, thin)
+    if auth and decision.spread is not None:
+        if decision.lto == "gcc":
+            run_for_make(edits, decision.spread, environment)
+        else:
+            hand_out(edits, facts, decision.spread, driver=command.family == "clang")
     return edits
 
 
-def for_gcc(edits: Edits, facts: Facts, number: int) -> None:
-    """Replace what asks for parallel LTRANS on a GCC driver's command line by the number.
+MAKE = b"_LDSHIM_MAKE"  # what $MAKE was, for what is not lto-wrapper's makefile (backends/gcc.py)
+_SPECIAL = b" \t\n\v\f\r'\"\\"
 
-    A call that also compiles keeps its words: they are recorded in the object it makes on the way. The private jobserver holds the number.
+
+def run_for_make(edits: Edits, spread: Spread, environment: Environment) -> None:
+    """Have lto-wrapper run us for make. It splits $MAKE as libiberty's buildargv does: a backslash makes any byte plain.
+
+    First it asks whether there is a make, by the first word and --version alone: the interpreter answers that without starting.
+    """
+    own = [_escaped(word) for word in (*spread.python, spread.place + b"/make.py")]
+    make = environment.get(b"MAKE")
+    if own[-1] not in make:  # else it is ours already, out of a link that is over
+        edits.variables[MAKE] = make or None
+        edits.variables[b"MAKE"] = b" ".join(own)
+
+
+def _escaped(word: bytes) -> bytes:
+    return b"".join(b"\\%c" % byte if byte in _SPECIAL else b"%c" % byte for byte in word)
+
+
+def hand_out(edits: Edits, facts: Facts, spread: Spread, *, driver: bool) -> None:
+    """Have lld hand its ThinLTO backends out to us; neither it nor a driver passes a word through a shell."""
+    option = b"--thinlto-distributor"
+    words = [
+        b"%b=%b" % (option, spread.python[0]),
+        *(b"%b-arg=%b" % (option, word) for word in (*spread.python[1:], spread.place + b"/distributor.py")),
+        b"--thinlto-remote-compiler=" + spread.compiler,
+        *(b"--thinlto-remote-compiler-arg=" + word for word in spread.mends),
+    ]
+    edits.add(facts, [each for word in words for each in ((b"-Xlinker", word) if driver else (word,))])
+
+
+def for_gcc(edits: Edits, facts: Facts, number: int) -> None:
+    """Replace the options that ask for parallel LTRANS jobs on a GCC driver's command line by the number.
+
+    Nothing is replaced in a call that also compiles, because its options are recorded in the object. The private jobserver enforces the
+    number.
     """
     if facts.sources:
         return
-    for said in facts.flto:
-        if said.at >= 0 and asks_for_jobs(said):
-            edits.words[said.at] = b"-flto=%d" % number
+    for option in facts.flto:
+        if option.at >= 0 and asks_for_jobs(option):
+            edits.words[option.at] = b"-flto=%d" % number
 
 
 def for_collected(edits: Edits, facts: Facts, number: int, collect_gcc_options: bytes) -> None:
-    """Do the same inside COLLECT_GCC_OPTIONS, for a linker below collect2; its quoting stays to the byte. facts: of those options."""
-    replacements = [(said.at, b"-flto=%d" % number) for said in facts.flto if asks_for_jobs(said)]
+    """Do the same in COLLECT_GCC_OPTIONS, for a linker below collect2. No other byte of it changes. facts: of those options."""
+    replacements = [(option.at, b"-flto=%d" % number) for option in facts.flto if asks_for_jobs(option)]
     if replacements:
-        from ..command import collect  # noqa: PLC0415  only a linker below collect2 gets here
+        from ..command import collect  # noqa: PLC0415  only a linker below collect2 needs it
 
         edits.variables[b"COLLECT_GCC_OPTIONS"] = collect.replace(collect_gcc_options, replacements)
 
 
 def show_private(edits: Edits, auth: bytes, number: int, environment: Environment) -> None:
-    """Name the private jobserver in every variable that might name another.
+    """Name the private jobserver in every variable that may name another one.
 
-    MAKEFLAGS holds nothing else: an inherited -l or --eval would break the number or the link (bare GCC empties it for its make, too).
+    MAKEFLAGS holds nothing else: an inherited -l or --eval could change the number or fail the link (GCC also empties it for its make).
     """
-    words = b"-j%d --jobserver-auth=%s" % (number, auth)
-    edits.variables[b"MAKEFLAGS"] = b" " + words
+    flags = b"-j%d --jobserver-auth=%s" % (number, auth)
+    edits.variables[b"MAKEFLAGS"] = b" " + flags
     for name in (b"MFLAGS", b"CARGO_MAKEFLAGS"):
         if name in environment:
-            edits.variables[name] = words
+            edits.variables[name] = flags
 
 
 def for_linker(edits: Edits, facts: Facts, number: int, family: str, thin: bool) -> None:
-    """Tell a linker that is called directly. thin: it will run ThinLTO backends; otherwise only its own threads are bounded."""
+    """Pass the number to a linker that is called directly. thin: it runs ThinLTO backends; else the number bounds its own threads."""
     if family == "lld":
-        # --thinlto-jobs wins over --threads in any order, so an earlier one must be beaten too (lld/ELF/Driver.cpp).
+        # --thinlto-jobs overrides --threads in any order, so an earlier one must be overridden, too (lld/ELF/Driver.cpp).
         edits.add(facts, [b"--threads=%d" % number, *([b"--thinlto-jobs=%d" % number] if thin or facts.jobs else [])])
     elif family in ("mold", "wild"):
         edits.add(facts, [b"--threads=%d" % number])
     elif family == "gold" and facts.threads:
-        # A pass with a count of its own does not obey --thread-count (gold/options.cc, finalize).
-        names = dict.fromkeys([b"thread-count", *(said.spelling.strip(b"-=") for said in facts.threads if b"-count" in said.spelling)])
+        # A pass with a count of its own ignores --thread-count (gold/options.cc, finalize).
+        counts = [option.spelling.strip(b"-=") for option in facts.threads if b"-count" in option.spelling]
+        names = dict.fromkeys([b"thread-count", *counts])
         edits.add(facts, [b"--%b=%d" % (name, number) for name in names])
     if thin and family in ("bfd", "gold", "mold"):
-        _tell_plugin(edits, facts, number)
+        _for_plugin(edits, facts, number)
 
 
-def _tell_plugin(edits: Edits, facts: Facts, number: int) -> None:
-    """Put jobs=N right behind LLVM's own plugin: it belongs to the -plugin before it, and liblto_plugin would take it for a file.
+def _for_plugin(edits: Edits, facts: Facts, number: int) -> None:
+    """Insert jobs=N directly after LLVM's plugin: it applies to the -plugin before it, and liblto_plugin would take it for a file.
 
-    A number that is there already comes later, and the plugin takes the last word, so it is replaced where it stands.
+    A number that is there already would come after it, and the last one wins, so each number is replaced in place.
     """
-    for said in facts.jobs:
-        if said.at < 0:
-            # Out of a response file: only a later word beats it, and only a single plugin makes sure whose word that is.
+    for option in facts.jobs:
+        if option.at < 0:
+            # It is in a response file, so only a later option overrides it; that applies to the right plugin only where there is one.
             edits.add(facts, [b"-plugin-opt=jobs=%d" % number] if len(facts.plugins) == 1 else [])
             return
     if facts.jobs:
-        for said in facts.jobs:
-            _replace_value(edits, said, number)
+        for option in facts.jobs:
+            _replace_value(edits, option, number)
         return
     for plugin in facts.plugins:
         if plugin.at >= 0 and (plugin.value or b"").rpartition(b"/")[2].startswith(b"LLVMgold"):
@@ -145,24 +189,24 @@ def _tell_plugin(edits: Edits, facts: Facts, number: int) -> None:
             edits.behind.setdefault(plugin.at + (2 if separate else 1), []).append(b"-plugin-opt=jobs=%d" % number)
 
 
-def _replace_value(edits: Edits, said: Said, number: int) -> None:
-    """Replace an explicit number by ours, joined (`--thinlto-jobs=8`) or in the next word (`-plugin-opt jobs=8`)."""
-    if said.spelling.endswith(b"="):
-        edits.words[said.at] = said.spelling + b"%d" % number
+def _replace_value(edits: Edits, option: Option, number: int) -> None:
+    """Replace an explicit number, joined (`--thinlto-jobs=8`) or in the next argument (`-plugin-opt jobs=8`)."""
+    if option.spelling.endswith(b"="):
+        edits.words[option.at] = option.spelling + b"%d" % number
     else:
-        edits.words[said.at + 1] = (b"jobs=%d" if said.spelling.endswith(b"plugin-opt") else b"%d") % number
+        edits.words[option.at + 1] = (b"jobs=%d" if option.spelling.endswith(b"plugin-opt") else b"%d") % number
 
 
 def for_driver(edits: Edits, facts: Facts, number: int, thin: bool, linker: str, clang: bool = True) -> None:
-    """Tell a clang driver, or gcc -fuse-ld=lld, which knows no -flto-jobs. linker: the linker's family, "" when that is not certain."""
+    """Pass the number to a clang driver, or to gcc -fuse-ld=lld, which has no -flto-jobs. linker: its family, "" where not certain."""
     jobs_by_driver = clang and bool(facts.flto)
-    words = [b"-flto-jobs=%d" % number] if thin and jobs_by_driver else []
+    additions = [b"-flto-jobs=%d" % number] if thin and jobs_by_driver else []
     if linker in ("lld", "mold"):
-        words.append(b"-Wl,--threads=%d" % number)
+        additions.append(b"-Wl,--threads=%d" % number)
         if linker == "lld" and thin and (facts.jobs or not jobs_by_driver):
-            words.append(b"-Wl,--thinlto-jobs=%d" % number)
-    if thin and linker in ("bfd", "gold", "mold") and any(not said.spelling.startswith(b"-flto") for said in facts.jobs):
-        # clang puts its own -flto-jobs first, so a forwarded number behind it would win; the plugin is clang's own, the only one.
-        words.append(b"-Wl,-plugin-opt=jobs=%d" % number)
-    if words and not facts.sources:
-        edits.add(facts, words)
+            additions.append(b"-Wl,--thinlto-jobs=%d" % number)
+    if thin and linker in ("bfd", "gold", "mold") and any(not option.spelling.startswith(b"-flto") for option in facts.jobs):
+        # clang passes the number of -flto-jobs first, so a forwarded number would override it. The only plugin is clang's own.
+        additions.append(b"-Wl,-plugin-opt=jobs=%d" % number)
+    if additions and not facts.sources:
+        edits.add(facts, additions)

@@ -1,11 +1,11 @@
-"""The inputs of a link, read and never trusted: whether it is an LTO link, of which kind, and how large.
+"""Read the inputs of a link: whether it is an LTO link, of which kind, and how large.
 
-argv often does not say. lld has no `-flto`, collect2 strips it, and GCC honours what the objects recorded when they were compiled. The
-inputs know: LLVM bitcode by its magic, FatLTO by a section name, GCC's by another. So `scan` walks them the way a linker would find them
-(operands, archives, thin archives, `-l`, linker scripts) and adds up `findings`.
+The arguments are often not enough. lld has no `-flto`, collect2 removes it, and GCC follows the options that are recorded in the objects.
+The inputs decide: LLVM bitcode has a magic number, FatLTO and GCC's IR have section names. So `scan` finds the inputs as a linker does
+(operands, archives, thin archives, `-l`, linker scripts) and adds them up in `findings`.
 
-Two things shape the code. It runs before every link, so a plain object costs an open and two or three small reads, and nothing heavy is
-imported. And it meets whatever lies in a build tree: half-written objects, FIFOs, archives that name each other. So every read is bounded
-and counted by one meter (`extent`), parsers raise one exception (`MalformedError`) that `scan` turns into a note, and a link whose inputs
-cannot be read is simply not called LTO: the real linker will say what is wrong, better than we could.
+The code runs before every link. So a plain object costs an open and two or three small reads, and no large module is imported. The inputs
+may be anything in a build tree: half-written objects, FIFOs, archives that name each other. So one meter counts and bounds every read
+(`extent`), and each parser raises one exception (`MalformedError`), which `scan` turns into a note. A link with unreadable inputs does not
+count as LTO, and the real linker reports the error.
 """

@@ -1,12 +1,12 @@
-"""The members of an archive: what they are called, and where their bytes are.
+"""List the members of an archive: their names, and where their bytes are.
 
-Four dialects share one header of 60 bytes. GNU and SysV end short names with `/` and keep long ones in a table (`//`) that `/123` points
-into; BSD writes `#1/len` and puts the name before the data; a thin archive has the same headers without the data, and its names are paths
-relative to the archive. Symbol tables (`/`, `/SYM64/`, `__.SYMDEF`) are members to skip. An archive says nothing about what its
-members are, so `scan` classifies each; this file only finds them.
+Four dialects share one header of 60 bytes. GNU and SysV end short names with `/`, and put long ones in a table (`//`) to which `/123` is an
+offset. BSD writes `#1/len` and puts the name before the data. A thin archive has the same headers without the data, and its names are paths
+relative to the archive. Symbol tables (`/`, `/SYM64/`, `__.SYMDEF`) are members that are skipped. An archive does not record the type of a
+member, so `scan` classifies each.
 
-llvm/lib/Object/Archive.cpp and bfd/archive.c are the sources; where they are lax (a date that is no number) so are we, and where a size
-or a name cannot be believed the walk ends, for nothing says where the next member would be.
+Sources: llvm/lib/Object/Archive.cpp and bfd/archive.c. What they ignore (a date that is no number) is ignored here, too. After an invalid
+size or name the list ends, because the position of the next member is unknown.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MEMBERS_LIMIT = 200_000
 NAMES_LIMIT = 16 << 20
 SAMPLE = 256  # headers
 _MEMBER_HEAD = 1024  # read with the header: the ELF header, or enough of a small module
-_THIN_WINDOW = 16 << 10  # read at once in a thin archive, whose headers stand one behind the other
+_THIN_WINDOW = 16 << 10  # one read in a thin archive, whose headers follow each other
 
 
 class Member:
@@ -46,7 +46,7 @@ class Member:
 
 
 class _Heads:
-    """The headers of the members, each with the first bytes of the data; of a thin archive, which has none, many headers a read."""
+    """The headers of the members, each with the first bytes of the data. In a thin archive, without data, one read has many headers."""
 
     __slots__ = ("base", "extent", "thin", "window")
 
@@ -66,7 +66,7 @@ class _Heads:
 
 
 def members(extent: Extent) -> Iterator[Member]:
-    """Yield the members in order, symbol tables left out. Raises MalformedError where the archive cannot be followed."""
+    """Yield the members in order, without symbol tables. Raises MalformedError where the archive is invalid."""
     thin = extent.head.startswith(THIN_ARCHIVE)
     heads = _Heads(extent, thin)
     names = b""
@@ -97,7 +97,7 @@ def members(extent: Extent) -> Iterator[Member]:
 
 
 def size_of_rest(extent: Extent, member: Member) -> int:
-    """Estimate the size of the members behind one, bytes. In a thin archive the headers say it: of SAMPLE of them, evenly spread."""
+    """Estimate the size of all members after one, in bytes. For a thin archive: from SAMPLE headers, evenly spread."""
     if not extent.head.startswith(THIN_ARCHIVE):
         return max(0, extent.size - member.after)
     headers = extent.read(member.after, NAMES_LIMIT)
@@ -108,7 +108,7 @@ def size_of_rest(extent: Extent, member: Member) -> int:
 
 
 def _number(field: bytes, at: int) -> int:
-    """Read a decimal field; int() alone would take signs, underscores and digits of other scripts."""
+    """Parse a decimal field; int() alone accepts signs, underscores and non-ASCII digits."""
     digits = field.strip(b" ")
     if not digits.isdigit():
         raise MalformedError(f"size or offset that is no number near 0x{at:x}")
@@ -116,10 +116,10 @@ def _number(field: bytes, at: int) -> int:
 
 
 def _name(extent: Extent, field: bytes, names: bytes, start: int, size: int) -> tuple[bytes, int]:
-    """Return a member's name, and how many bytes of its data the name takes.
+    """Return a member's name, and the number of bytes that the name takes of its data.
 
     `name/` is GNU and SysV, `name` BSD, `/123` an offset into the table of long names (bfd writes `/123:456` for a member of an archive
-    inside a thin archive), `#1/len` means that the name stands before the data.
+    inside a thin archive). `#1/len` means that the name precedes the data.
     """
     if field.startswith(b"#1/"):
         length = _number(field[3:], start)

@@ -1,12 +1,12 @@
-"""LLVM bitcode: how many modules, and whether each is for ThinLTO or for full LTO.
+"""Count the modules of LLVM bitcode, for ThinLTO and for full LTO.
 
-A module is thin when its first summary block is block 20, full when it is block 24 or when there is none (BitcodeReader.cpp, getLTOInfo).
-No header says so: the summary stands behind the functions, and between the blocks of a module stand its records, which have no length of
-their own. So this is a real walk at module level (`bitstream` skips records fast and hops over blocks by their length). Flags follow in the
-summary's FS_FLAGS record: 0x8 EnableSplitLTOUnit, 0x200 UnifiedLTO.
+A module is thin where its first summary block is block 20. It is full where that is block 24, or where there is none (BitcodeReader.cpp,
+getLTOInfo). No header holds this. The summary comes after the functions, and between the blocks of a module are records without a length.
+So the module is parsed at its top level: `bitstream` skips records quickly, and blocks by their length. The summary's FS_FLAGS record holds
+the flags 0x8 EnableSplitLTOUnit and 0x200 UnifiedLTO.
 
-A file may hold several modules (`-fsplit-lto-unit` makes a thin and a full one, `llvm-cat -b` any number), each behind its
-identification block, and may be wrapped: a header of five words that gives offset and size of the stream inside.
+A file may hold several modules (`-fsplit-lto-unit` makes a thin and a full one, `llvm-cat -b` any number), each after its identification
+block. It may have a wrapper: a header of five 32-bit numbers with offset and size of the stream inside.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _FS_FLAGS = 20
 SPLIT = 0x8
 UNIFIED = 0x200
 
-# 250 000 skipped records: less than a second (2.7 us each measured), a module of 120 000 functions. Beyond, a module counts as full.
+# 250 000 skipped records take less than a second (2.7 us each, measured): a module of 120 000 functions. A longer module counts as full.
 STEPS = 250_000
 MODULES_LIMIT = 4096
 _FLAGS_WITHIN = 64  # FS_FLAGS is the second record of a summary
 
 
 class Modules:
-    """What one bitcode file holds. note: where reading stopped before the end, and why; "" when it did not."""
+    """The contents of one bitcode file. note: where and why reading stopped before the end; "" where it did not."""
 
     __slots__ = ("full", "note", "split", "thin", "unified")
 
@@ -49,14 +49,14 @@ class Modules:
 
 
 def read(extent: Extent) -> Modules:
-    """Count the modules of bitcode, raw or wrapped. What stands before a malformed spot counts; raises MalformedError if no module does."""
+    """Count the modules of bitcode, raw or wrapped. Modules before an invalid part count. Raises MalformedError where there is none."""
     if extent.head.startswith(WRAPPER):
         extent = _unwrap(extent)
     out = Modules()
     cursor = Cursor(extent, STEPS)
-    cursor.at = 32  # behind the magic
+    cursor.at = 32  # after the magic
     try:
-        while cursor.end - cursor.at >= 64 and out.thin + out.full < MODULES_LIMIT:  # LLVM, too, takes less than 8 bytes for padding
+        while cursor.end - cursor.at >= 64 and out.thin + out.full < MODULES_LIMIT:  # fewer than 8 bytes are padding, as in LLVM
             block, width, end = cursor.block()
             if block == _MODULE:
                 _count(out, cursor, width, end)
@@ -82,7 +82,7 @@ def _unwrap(extent: Extent) -> Extent:
 
 
 def _count(out: Modules, cursor: Cursor, width: int, end: int) -> None:
-    """Count the module the cursor has just entered: thin, or full when it says so, or says nothing, or cannot be followed."""
+    """Count the module that the cursor has entered: thin, or full where its summary is full, missing or invalid."""
     kind, flags = 0, 0
     try:
         kind, flags = (quick(cursor, end) if width == 3 else None) or _summary(cursor, width, end)
@@ -97,7 +97,7 @@ def _count(out: Modules, cursor: Cursor, width: int, end: int) -> None:
 
 
 def _summary(cursor: Cursor, width: int, end: int) -> tuple[int, int]:
-    """Find the first summary block of a module: its id and flags, or 0 and 0 when the module has none."""
+    """Return id and flags of a module's first summary block, 0 and 0 where it has none."""
     abbreviations: list[list[tuple[int, int]]] = []
     while True:
         entered = cursor.next_block(width, end, abbreviations)
@@ -110,7 +110,7 @@ def _summary(cursor: Cursor, width: int, end: int) -> tuple[int, int]:
 
 
 def _flags(cursor: Cursor, width: int, end: int) -> int:
-    """Return the FS_FLAGS of the summary the cursor has just entered; 0 when it has none (LLVM 7 and before)."""
+    """Return the FS_FLAGS of the summary that the cursor has entered, 0 where it has none (LLVM 7 and earlier)."""
     abbreviations: list[list[tuple[int, int]]] = []
     for _ in range(_FLAGS_WITHIN):
         what, code, count = cursor.item(width) if cursor.at < end else (END_BLOCK, 0, 0)
@@ -125,3 +125,53 @@ def _flags(cursor: Cursor, width: int, end: int) -> int:
         else:
             cursor.skip_known(abbreviations, what)
     return 0
+
+
+_FUNCTION_BLOCK = 12
+_NAMES_WITHIN = 256 << 10  # attributes and the triple stand in front of types and constants
+
+
+def is_measured(extent: Extent) -> bool:
+    """Tell whether every backend of this module was compared: it is for x86-64, and its functions name their CPU, or it has none.
+
+    A function without the attribute "target-cpu" gets another from clang than from lld (seen with 23). Text in a record takes one VBR of
+    6 bits for each character, so it is looked for as that run of bits, in all eight places where it may start in a byte.
+    """
+    try:
+        head = extent.read(0, min(extent.size, _NAMES_WITHIN))
+        if not _says(head, b"x86_64-"):
+            return False
+        return _says(head, b"target-cpu") or not _has_functions(extent)
+    except (MalformedError, OSError):
+        return False
+
+
+def _says(data: bytes, text: bytes) -> bool:
+    bits = width = 0
+    for character in text:
+        for chunk in (character & 31 | 32, character >> 5):
+            bits |= chunk << width
+            width += 6
+    for shift in range(8):
+        # Without the bytes at both ends, which other records share.
+        whole = (bits << shift).to_bytes((width + shift + 7) // 8, "little")
+        if whole[1 if shift else 0 : (width + shift) // 8] in data:
+            return True
+    return False
+
+
+def _has_functions(extent: Extent) -> bool:
+    cursor = Cursor(_unwrap(extent) if extent.head.startswith(WRAPPER) else extent, STEPS)
+    cursor.at = 32
+    while cursor.end - cursor.at >= 64:
+        block, width, end = cursor.block()
+        abbreviations: list[list[tuple[int, int]]] = []
+        while block == _MODULE:
+            entered = cursor.next_block(width, end, abbreviations)
+            if entered is None:
+                break
+            inner, _, cursor.at = entered
+            if inner == _FUNCTION_BLOCK:
+                return True
+        cursor.at = end
+    return False

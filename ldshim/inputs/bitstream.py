@@ -1,13 +1,13 @@
-"""A cursor over LLVM's bitstream that skips fast.
+"""Skip records and blocks in an LLVM bitstream, quickly.
 
-The bitstream has no byte boundaries: numbers are variable-width chunks (VBR: the top bit of a chunk says that another follows), records
-have no length in bytes, and an abbreviation defined in the stream says how the next ones are spelled. To find one block in a module, every
-record before it must be measured; a module of a thousand functions has a thousand records of twenty numbers. Bit by bit Python takes too
-long for that. So nothing is decoded that is not needed: the next 384 bits become one int, the continuation bits of all its chunks are
-masked out at once, and counting them says how long a run of numbers is: 2.7 us a record (zstd: 2154 records, 6 ms).
+The bitstream has no byte boundaries. A number is a series of chunks (VBR: the top bit of a chunk is set where another chunk follows).
+Records have no length in bytes, and abbreviations that the stream defines give the encoding of later records. To find one block in a
+module, the length of every record before it must be computed. A module of a thousand functions has a thousand records of twenty numbers,
+which is too slow bit by bit in Python. So only the necessary is decoded: the next 384 bits become one int, one mask selects the
+continuation bits of all its chunks, and their count gives the length of a run of numbers: 2.7 us a record (zstd: 2154 records, 6 ms).
 
-Abbreviations are compiled to the fewest steps: literals and zero widths vanish and neighbouring fixed widths merge, so every step left
-consumes bits, and none can be made to run for ever.
+Abbreviations are compiled to the fewest steps: literals and zero widths are dropped, and adjacent fixed widths are merged. So every step
+consumes bits, and no input can cause an endless loop.
 
 Format: llvm.org/docs/BitCodeFormat.html; llvm/include/llvm/Bitstream/BitCodeEnums.h, BitstreamReader.cpp.
 """
@@ -38,14 +38,15 @@ _ARRAY_FIXED = 6
 _ARRAY_VBR = 7
 
 WINDOW = 8192  # bytes a read; the records of a small module
-_PEEK = 48  # bytes looked at at once: 64 chunks of 6 bits, where a function's record takes about 25
+_PEEK = 48  # bytes of one peek: 64 chunks of 6 bits; a function's record takes about 25
 _WIDEST = 32  # BitstreamReader's MaxChunkSize
 _CHUNKS = [0] + [_PEEK * 8 // width for width in range(1, _WIDEST + 1)]  # in a peek, by width
-# Operands looked for in the same peek as their record's head (id, code, count: 44 bits at most), and the top bits of so many vbr6 chunks.
+# The most operands that fit in one peek with their record's head (id, code, count: 44 bits at most), and the top bits of so many vbr6
+# chunks.
 _SHORT = (_PEEK * 8 - _WIDEST - 12) // 6
 _SHORT_CONTINUED = [sum(0x20 << (chunk * 6) for chunk in range(chunks)) for chunks in range(_SHORT + 1)]
 _OUTER = Struct("<II")  # ENTER_SUBBLOCK padded to a boundary, and the length in words
-_continued: dict[int, int] = {}  # by width, the top bits of all chunks in a peek: made when needed, for nearly all numbers are vbr6
+_continued: dict[int, int] = {}  # by width, the top bits of all chunks in a peek; made when needed, because nearly all numbers are vbr6
 
 
 def _count_ones(number: int) -> int:
@@ -58,8 +59,8 @@ count_ones: Callable[[int], int] = getattr(int, "bit_count", _count_ones)  # cam
 class Cursor:
     """A position in the bits of an extent, and its window on the bytes.
 
-    at: in bits; end: in bits, the end of the extent; steps: how many records and numbers may still be skipped, so that
-    no file can keep us for more than about a second.
+    at: in bits; end: in bits, the end of the extent; steps: how many records and numbers may still be skipped, which bounds the time for
+    one file to about a second.
     """
 
     __slots__ = ("_base", "_limit", "_window", "at", "end", "extent", "steps")
@@ -75,7 +76,7 @@ class Cursor:
         self._slide(extent.head)
 
     def peek(self) -> int:
-        """Return the bits from here on, the next at the bottom: 384 at least, zeros behind the end. Raises MalformedError at the end."""
+        """Return the next bits, the first as the lowest: at least 384, with zeros after the end. Raises MalformedError at the end."""
         at = self.at
         offset = (at >> 3) - self._base
         if not 0 <= offset <= self._limit:
@@ -89,14 +90,14 @@ class Cursor:
         return int.from_bytes(self._window[offset : offset + _PEEK + 1], "little") >> (at & 7)
 
     def look(self, start: int, stop: int) -> bytes:
-        """Return the bytes from start to stop, fewer where the extent ends before; they become the window, with a few behind them."""
+        """Return the bytes from start to stop, fewer where the extent ends before. They and a few more become the window."""
         if not self._base <= start <= stop <= self._base + len(self._window):
             self._base = start
             self._slide(self.extent.read(start, stop + _PEEK - start))
         return self._window[start - self._base : stop - self._base]
 
     def _slide(self, window: bytes) -> None:
-        """Take window for the bytes from _base on. Where it reaches the end of the extent short peeks are all there is."""
+        """Set the window, which starts at _base. Where it reaches the end of the extent, a peek may be short."""
         self._window = window
         self._limit = len(window) - 1 if self._base + len(window) >= self.extent.size else len(window) - _PEEK - 1
 
@@ -150,7 +151,7 @@ class Cursor:
                 if needed == chunks:
                     break
                 chunks = needed
-            else:  # more than this peek holds: take all the numbers that end in it, up to the last chunk that ends one
+            else:  # more than this peek holds: skip all numbers that end in it, up to the last chunk that ends one
                 batch = fits - count_ones(continued)
                 chunks = fits
                 while chunks and continued >> (chunks * width - 1) & 1:
@@ -161,14 +162,14 @@ class Cursor:
             count -= batch
 
     def align(self) -> None:
-        """Go on to the next 32-bit boundary; the stream starts on one."""
+        """Move to the next 32-bit boundary. The stream starts on one."""
         self.at = (self.at + 31) & ~31
 
     def next_block(self, width: int, end: int, abbreviations: list[list[tuple[int, int]]]) -> tuple[int, int, int] | None:
-        """Skip records up to the next block inside this one, and enter it: as `enter` returns it, or None where this block ends.
+        """Skip records up to the next block inside this one, and enter it. Returns the same as `enter`, or None where this block ends.
 
-        width, end: of this block, end in bits; abbreviations: those defined so far, to which more are added. This is where the time goes,
-        so a record of few operands, and nearly all are, costs one peek for its head and its operands together.
+        width, end: of this block, end in bits; abbreviations: those defined so far; new ones are appended. Most time is spent here. So a
+        record of few operands, as nearly all are, takes one peek for its head and its operands together.
         """
         mask = (1 << width) - 1
         while self.at < end:
@@ -204,7 +205,7 @@ class Cursor:
         raise MalformedError(f"module without an end at 0x{end >> 3:x}")
 
     def block(self) -> tuple[int, int, int]:
-        """Enter the block that starts here, outside of all others, where ids have 2 bits: as `enter` returns it."""
+        """Enter the block that starts here, at the top level, where ids have 2 bits. Returns the same as `enter`."""
         offset = (self.at >> 3) - self._base
         if not 0 <= offset <= len(self._window) - 8:
             self.peek()
@@ -228,7 +229,7 @@ class Cursor:
             block, width = self.vbr(8), self.vbr(4)
             self.align()
             words = self.fixed(32)
-        else:  # each in one chunk: all there is in practice
+        else:  # each in one chunk, as always in practice
             block, width = bits & 0x7F, bits >> 8 & 0x7
             start = self.at
             self.at = (start + 12 + 31) & ~31
@@ -245,7 +246,7 @@ class Cursor:
         return block, width, end
 
     def item(self, width: int) -> tuple[int, int, int]:
-        """Read what comes next, where ids have width bits: its id; for an unabbreviated record, code and number of vbr6 operands too."""
+        """Read the next id of width bits. Returns it; for an unabbreviated record also the code and the number of vbr6 operands."""
         self.step()
         bits = self.peek()
         self.at += width
@@ -253,13 +254,13 @@ class Cursor:
         if what != UNABBREV_RECORD:
             return what, 0, 0
         bits >>= width
-        if bits & 0x820:  # code or count needs more than a chunk: rare
+        if bits & 0x820:  # code or count takes more than one chunk, which is rare
             return what, self.vbr(6), self.vbr(6)
         self.at += 12
         return what, bits & 0x1F, bits >> 6 & 0x1F
 
     def define(self) -> list[tuple[int, int]]:
-        """Read the rest of DEFINE_ABBREV, and compile it to steps that all consume bits."""
+        """Read the rest of DEFINE_ABBREV, and compile it to steps. Every step consumes bits."""
         steps: list[tuple[int, int]] = []
         left = self.vbr(5)
         while left > 0:
@@ -281,7 +282,7 @@ class Cursor:
         return steps
 
     def _operand(self) -> tuple[int, int]:
-        """Read one operand of DEFINE_ABBREV; what takes no bits comes back as Fixed of width 0."""
+        """Read one operand of DEFINE_ABBREV. One that takes no bits is returned as Fixed of width 0."""
         bits = self.peek()
         if bits & 1:
             self.at += 1
@@ -307,14 +308,14 @@ class Cursor:
         self.skip_abbreviated(abbreviations[what - 4])
 
     def skip_abbreviated(self, steps: list[tuple[int, int]]) -> None:
-        """Skip a record spelled by a compiled abbreviation."""
+        """Skip a record in the encoding of a compiled abbreviation."""
         for kind, width in steps:
             if kind == _FIXED:
                 self.at += width
             elif kind == _VBR:
                 self.skip_vbrs(1, width)
             elif kind == _ARRAY_FIXED:
-                count = self.vbr(6)  # on its own line: it moves self.at
+                count = self.vbr(6)  # a statement of its own, because vbr changes self.at
                 self.at += count * width
             elif kind == _ARRAY_VBR:
                 self.skip_vbrs(self.vbr(6), width)

@@ -1,14 +1,14 @@
-"""Which sections of a COFF object hold IR: what MinGW's and Cygwin's GCC write.
+"""Find the sections of a COFF object that hold IR, as MinGW's and Cygwin's GCC write them.
 
-A section header has eight bytes for the name. A longer one, as every name of IR is, stands in the string table behind the symbols, and the
-header says where: `/123` in decimal digits, or `//AAAAAA` in base64 where the offset has more than seven digits. So an object none of whose
-headers begins with a slash is native, and for any other the string table decides: it is read once, and searched for `.gnu.lto_`.
+A section header has eight bytes for the name. A longer name, as all names of IR are, is in the string table after the symbols, and the
+header has its offset: `/123` in decimal digits, or `//AAAAAA` in base64 where it has more than seven digits. So an object is native where
+no header begins with a slash. For any other object the string table is read once, and searched for `.gnu.lto_`.
 
-Three headers begin an object: COFF's own (20 bytes, 65 535 sections at most); that of big-obj (56 bytes, -Wa,-mbig-obj), which looks like a
-member of an import library (`machine` 0, `sections` 0xFFFF) and is known by its class id; and that of such a member itself, which
-has no sections at all. Nothing else says what a COFF object is, so two bytes of machine count only where the tables they lead to are there.
+An object begins with one of three headers: COFF's own (20 bytes, at most 65 535 sections); the header of big-obj (56 bytes, -Wa,-mbig-obj),
+which looks like a member of an import library (`machine` 0, `sections` 0xFFFF) except for its class id; and the header of such a member,
+which has no sections. The machine number alone does not prove a COFF object: the tables must be there as well.
 
-`Object` answers what gcc.py asks, as elf.Object does. Sources: Microsoft's PE format document; bfd/coffgen.c, bfd/coffcode.h;
+`Object` has the interface that gcc.py needs, as elf.Object has. Sources: Microsoft's PE format document; bfd/coffgen.c, bfd/coffcode.h;
 llvm/lib/Object/COFFObjectFile.cpp.
 """
 
@@ -38,10 +38,10 @@ _DIGITS = {digit: value for value, digit in enumerate(b"ABCDEFGHIJKLMNOPQRSTUVWX
 
 
 class Object:
-    """A COFF object with names of IR in it. Sections are numbers; their headers are believed, not checked.
+    """A COFF object with names of IR in it. Sections are numbers; their headers are not checked.
 
-    order: for struct, COFF is little-endian; excluded: zeros, for contents are aligned here, and no run of sections says how much IR there
-    is; names: each with a NUL behind it, b"" where nobody asks; headers: name as stored, size, where, flags.
+    order: for struct, COFF is little-endian; excluded: zeros, because contents are aligned in COFF, so a run of sections does not give the
+    size of the IR; names: long names, each with a NUL at its end, b"" for short ones; headers: name as stored, size, offset, flags.
     """
 
     __slots__ = ("excluded", "headers", "names", "order")
@@ -65,7 +65,7 @@ class Object:
         return [index for index, name in enumerate(self.names) if name.startswith(prefix)]
 
     def named(self, index: int, prefix: bytes) -> bool:
-        """Tell whether the name of this section starts with prefix."""
+        """Return whether the name of this section starts with prefix."""
         return index >= 0 and self.names[index].startswith(prefix)
 
     def place(self, index: int) -> tuple[int, int]:
@@ -79,7 +79,7 @@ class Object:
         return extent.read(where, min(size, limit)) if where else b""
 
     def has_code(self) -> bool:
-        """Tell whether any section holds instructions."""
+        """Return whether any section holds instructions."""
         return any(flags & SCN_CODE and size for _, size, _, flags in self.headers)
 
 
@@ -114,7 +114,7 @@ def read(extent: Extent) -> Object | None:
 
 
 def _name(stored: bytes, strings: bytes) -> bytes:
-    """Return a long name, with a NUL behind it; b"" for a short one, which is nobody's IR, and for one that leads nowhere."""
+    """Return a long name with a NUL at its end; b"" for a short name, which is never IR, and for an invalid one."""
     if not stored.startswith(b"/"):
         return b""
     digits = stored[1:].rstrip(b"\0")

@@ -1,20 +1,18 @@
-"""Which sections of an ELF object hold IR, found by hand; pyelftools where by hand is not enough.
+"""Find the sections of an ELF object that hold IR, with struct; pyelftools is used only for compressed sections and for `explain`.
 
-A link has a thousand objects and nearly none matters. pyelftools takes 400 to 1500 us for each, after 32 ms to import; a header and the
-section names, looked at with struct, take 4. So the names decide: an object whose name table contains neither `.gnu.lto_` nor `.llvm.lto`
-is native, without a look at its sections. (clang shares that table with the symbol names; a symbol of such a name only costs the search
-for its section.) Where that shared table is large, it is the other way round: headers first, and the names of those few sections that
-are marked SHF_EXCLUDE, as all IR is. Assemblers write the names right before the headers, at the end of the file, so one read mostly
-gets both.
+A link may have a thousand objects, and few hold IR. pyelftools takes 400 to 1500 us for each, and 32 ms to import; struct takes 4 us for a
+header and the section names. So the name table decides: an object is native where the table contains neither `.gnu.lto_` nor `.llvm.lto`.
+(clang keeps symbol names in the same table. A symbol of such a name only causes a search for a section.) Where the table is larger than the
+section headers, the headers are read first, and then the names of the few sections with SHF_EXCLUDE, which all IR has. Assemblers write the
+names immediately before the headers, at the end of the file, so one read usually gets both.
 
-A GCC object has a section for every function, and three of them matter. So no header is unpacked that nobody asked for: a section is the
-header that starts with the offset of its name, and every byte of all the headers is one slice away (`headers[at::stride]`), so looking
-one up costs no loop.
+A GCC object has a section for every function, and three of them matter. So headers are unpacked only on demand. A section is found by the
+header that starts with the offset of its name. One slice has the same byte of every header (`headers[at::stride]`), so no loop is needed.
 
-What is found is read raw too, since GCC never compresses its header or its options. If somebody else did (SHF_COMPRESSED), `inflated`
-asks pyelftools. `confirm` asks it for the whole verdict, a second opinion for `ldshim explain`.
+Contents are read as stored, because GCC never compresses its header or its options. For a section that another tool has compressed
+(SHF_COMPRESSED) `inflated` uses pyelftools. `confirm` has pyelftools' result for the whole object, for `ldshim explain`.
 
-`.llvmbc` (-fembed-bitcode) is no LTO input for any ELF linker and is not looked for.
+`.llvmbc` (-fembed-bitcode) is no LTO input for any ELF linker, and is ignored.
 """
 
 from __future__ import annotations
@@ -40,20 +38,20 @@ SHF_EXCLUDE = 0x80000000
 SHF_COMPRESSED = 0x800
 SHT_NOBITS = 8
 
-# A name table beyond this is not read where the section headers are smaller: clang keeps all symbol names in it (zstd: 47 KB; C++, with
-# its mangled names, far more).
+# A larger name table is not read where the section headers are smaller: clang keeps all symbol names in it (zstd: 47 KB; C++, with its
+# mangled names, far more).
 NAMES_LARGE = 64 << 10
 NAMES_LIMIT = 16 << 20
-# A section table up to this size is read whole, with so many bytes before it, on the chance that they are the names, and GCC's options.
+# A section table up to this size is read whole, with so many bytes before it, which often are the names and GCC's options.
 TABLE_SMALL = 8 << 10
 BEFORE_TABLE = 4 << 10
 SECTIONS_LIMIT = 1 << 20
-LOOKUPS_LIMIT = 64  # headers compared for one name before all are walked: so many share a byte only where somebody means it
+LOOKUPS_LIMIT = 64  # headers compared for one name before all are unpacked; so many share a byte only in a crafted file
 INFLATE_LIMIT = 1 << 20
 
 
 class Layout:
-    """Where things are for one (class, byte order).
+    """The layout of the headers for one (class, byte order).
 
     header: e_type, e_shoff, e_shentsize, e_shnum, e_shstrndx; section: sh_name, sh_type, sh_flags, sh_offset, sh_size, sh_link (gABI);
     name: sh_name alone, which comes first; low: its lowest byte; exclude: the byte of a section header whose top bit is SHF_EXCLUDE.
@@ -82,11 +80,11 @@ _TOP_BITS = bytes(byte >> 7 for byte in range(256))
 
 
 class Object:
-    """An ELF object, and the sections in it by their names. Sections are numbers here; their headers are believed, not checked.
+    """An ELF object, and its sections by name. Sections are numbers here; their headers are not checked.
 
-    kind: e_type; gcc, fat: whether some name contains `.gnu.lto_` or `.llvm.lto`; where neither does, the rest is empty. headers, names:
-    as they stand in the file, the names b"" where the table is too large to read; excluded: for each section 1 if it is SHF_EXCLUDE, else
-    0; few: their names instead, up to the NUL and beyond; tail: what else was read of the file, from tail_at on.
+    kind: e_type; gcc, fat: whether some name contains `.gnu.lto_` or `.llvm.lto`, the rest is empty where none does; headers, names: as in
+    the file, the names b"" where the table is too large to read; excluded: for each section 1 if it is SHF_EXCLUDE, else 0; few: (section,
+    name and the bytes after it) of the excluded sections, where names is b""; tail: other bytes read from the file, from tail_at on.
     """
 
     __slots__ = ("excluded", "fat", "few", "gcc", "headers", "kind", "layout", "names", "stride", "tail", "tail_at")
@@ -107,21 +105,23 @@ class Object:
         self.tail_at = 0
 
     def first(self, prefix: bytes) -> int:
-        """Return the section whose name starts with prefix (is prefix, where that ends in NUL) and stands first in the table, or -1."""
+        """Return the section whose name starts with prefix (is prefix, where that ends in NUL) and is first in the table, or -1."""
         return self._one(self.names.find(prefix), prefix)
 
     def last(self, prefix: bytes) -> int:
-        """Return the one whose name stands last in the table, or -1."""
+        """Return the one whose name is last in the table, or -1."""
         return self._one(self.names.rfind(prefix), prefix)
 
     def _one(self, name: int, prefix: bytes) -> int:
         if name < 0 and self.names:
             return -1
-        found = self._with_name(name, 1) or self.every(prefix)  # the latter: a symbol of that name, or the end of another, or no table
+        found = self._with_name(name, 1) or self.every(
+            prefix
+        )  # `every`: a symbol has that name, or it is the end of another name, or there is no table
         return found[0] if found else -1
 
     def _with_name(self, name: int, most: int) -> list[int]:
-        """Return the sections whose sh_name is name, so many at most; none where finding them takes a walk."""
+        """Return the sections whose sh_name is name, at most `most`; [] after LOOKUPS_LIMIT false matches."""
         layout, headers, stride = self.layout, self.headers, self.stride
         out: list[int] = []
         if name < 0:
@@ -153,13 +153,13 @@ class Object:
             if found:
                 return found
         starts = set()
-        while at >= 0:  # in the middle of a name, too, for a name may be the end of another: .rela.text, .text
+        while at >= 0:  # in the middle of a name, too, because a name may be the end of another: .rela.text, .text
             starts.add(at)
             at = self.names.find(prefix, at + 1)
         return [index for index, header in enumerate(self.layout.section.iter_unpack(self.headers)) if header[0] in starts]
 
     def named(self, index: int, prefix: bytes) -> bool:
-        """Tell whether the name of this section starts with prefix, where the table was read."""
+        """Return whether the name of this section starts with prefix; False where the name table was not read."""
         return index >= 0 and self.names.startswith(prefix, self.header(index)[0])
 
     def header(self, index: int) -> tuple[int, ...]:
@@ -168,7 +168,7 @@ class Object:
 
     @property
     def order(self) -> str:
-        """The byte order, as struct spells it."""
+        """The byte order, as a character for struct."""
         return self.layout.order
 
     def place(self, index: int) -> tuple[int, int]:
@@ -190,17 +190,17 @@ class Object:
         return self.tail[at : at + size]
 
     def has_code(self) -> bool:
-        """Tell whether any section holds instructions."""
+        """Return whether any section holds instructions."""
         return any(flags & SHF_EXECINSTR and size for _, _, flags, _, size, _ in self.layout.section.iter_unpack(self.headers))
 
 
-# What nearly every input is. Not to be changed.
+# The result for nearly every input. Never changed.
 NATIVE = Object(ET_REL, LAYOUTS[b"\2\1"])
 SHARED = Object(ET_DYN, LAYOUTS[b"\2\1"])
 
 
 def read(extent: Extent) -> Object:
-    """Read an object whose magic is ELF: NATIVE, SHARED, or one with names that matter. Raises MalformedError."""
+    """Read an object whose magic is ELF: NATIVE, SHARED, or an Object with names of IR. Raises MalformedError."""
     head = extent.head
     layout = LAYOUTS.get(head[4:6])
     if layout is None or len(head) < layout.header.size:
@@ -213,7 +213,7 @@ def read(extent: Extent) -> Object:
     section = layout.section
     if stride != section.size:
         raise MalformedError(f"section headers of {stride} bytes")
-    if not count or names_index == SHN_XINDEX:  # more than 65 279 sections: the first, else empty, header has the numbers
+    if not count or names_index == SHN_XINDEX:  # more than 65 279 sections: the first header, which is otherwise empty, has the numbers
         first = section.unpack(extent.exactly(table, stride, "section header"))
         count = count or first[4]
         names_index = first[5] if names_index == SHN_XINDEX else names_index
@@ -223,7 +223,7 @@ def read(extent: Extent) -> Object:
 
 
 def _by_names(extent: Extent, kind: int, layout: Layout, table: int, length: int, names_at: int) -> Object:
-    """Decide by the section names. table, length: of the section headers in the file, bytes; names_at: where that of the names is."""
+    """Decide by the section names. table, length: offset and size of the section headers; names_at: offset of the names' header. Bytes."""
     if table + length <= len(extent.head):
         start, tail = 0, extent.head
     elif length <= TABLE_SMALL:
@@ -250,7 +250,7 @@ def _by_names(extent: Extent, kind: int, layout: Layout, table: int, length: int
 
 
 def _by_flags(names: Extent, kind: int, layout: Layout, headers: bytes) -> Object:
-    """Decide without the names: GCC and LLVM mark their IR SHF_EXCLUDE, and few other sections are; only those names are read."""
+    """Decide without the name table: GCC and LLVM mark their IR SHF_EXCLUDE, and few other sections; only those names are read."""
     out = Object(kind, layout, headers)
     index = out.excluded.find(1)
     while index >= 0:
@@ -268,7 +268,7 @@ def inflated(extent: Extent, index: int, limit: int) -> bytes:
         raise MalformedError(f"compressed section {index} in an object of {extent.size} bytes")
     data = extent.exactly(0, extent.size, "object")
     try:
-        import io  # noqa: PLC0415 - this function and confirm are the only users, and rare
+        import io  # noqa: PLC0415  rarely needed
 
         from elftools.elf.elffile import ELFFile  # noqa: PLC0415
 
@@ -284,7 +284,7 @@ def inflated(extent: Extent, index: int, limit: int) -> bytes:
 
 
 def confirm(path: bytes) -> str:
-    """Say in one line what pyelftools sees in the file at path: class, type, the sections that hold IR. Never raises."""
+    """Return pyelftools' result for the file at path in one line: class, type, the sections that hold IR. Never raises."""
     try:
         from elftools.elf.elffile import ELFFile  # noqa: PLC0415
     except ImportError:
@@ -298,3 +298,51 @@ def confirm(path: bytes) -> str:
             return f"ELF{elf.elfclass} {order}-endian {elf['e_type']}, IR sections: {' '.join(names) or 'none'}"
     except Exception as error:
         return f"pyelftools: {type(error).__name__}: {error}"
+
+
+class Dynamic:
+    """What the dynamic loader reads of a program or a library.
+
+    machine: e_ident's class and byte order, and e_machine; interpreter: of PT_INTERP, b"" without; needed: sonames in their order; rpath,
+    runpath: as they stand, `$ORIGIN` unexpanded, empty entries dropped.
+    """
+
+    __slots__ = ("interpreter", "machine", "needed", "rpath", "runpath")
+
+    def __init__(self, machine: tuple[int, int, int]) -> None:
+        self.machine = machine
+        self.interpreter = b""
+        self.needed: list[bytes] = []
+        self.rpath: list[bytes] = []
+        self.runpath: list[bytes] = []
+
+
+def machine(head: bytes) -> tuple[int, int, int]:
+    """Return class, byte order and e_machine of an ELF file whose first 20 bytes at least are given. Raises MalformedError."""
+    if not head.startswith(MAGIC) or head[4:6] not in LAYOUTS or len(head) < 20:
+        raise MalformedError("no ELF file")
+    return head[4], head[5], int.from_bytes(head[18:20], "little" if head[5] == 1 else "big")
+
+
+def dynamic(path: bytes) -> Dynamic:
+    """Read what a program or library asks of the loader, by pyelftools. Raises OSError, ImportError, MalformedError."""
+    from elftools.elf.dynamic import DynamicSegment  # noqa: PLC0415 - 32 ms, and only remote backends come here
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+    from elftools.elf.segments import InterpSegment  # noqa: PLC0415
+
+    with open(path, "rb") as stream:
+        out = Dynamic(machine(stream.read(20)))
+        try:
+            for segment in ELFFile(stream).iter_segments():
+                if isinstance(segment, InterpSegment):
+                    out.interpreter = segment.get_interp_name().encode()
+                elif isinstance(segment, DynamicSegment):
+                    for tag in segment.iter_tags():
+                        field = str(tag.entry.d_tag)[3:].lower()  # DT_NEEDED: pyelftools resolves the string under this name
+                        if field == "needed":
+                            out.needed.append(getattr(tag, field).encode())
+                        elif field in ("rpath", "runpath"):
+                            getattr(out, field).extend(each for each in getattr(tag, field).encode().split(b":") if each)
+        except Exception as error:  # as above
+            raise MalformedError(f"dynamic section: {type(error).__name__}") from error
+    return out

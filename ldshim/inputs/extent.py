@@ -1,12 +1,11 @@
-"""A run of bytes in an open file, and the meter that counts what is read.
+"""Read parts of open files, and count the bytes that one link reads.
 
-An object is a whole file, or a member in the middle of an archive, or bitcode in a section of an object in an archive. The readers should
-not care, so they get an `Extent`: a descriptor, a start, a size. All reads go through pread (nothing moves, nothing is mapped: a file that
-shrinks underneath is a short read, not a SIGBUS) and through one `Meter` for the whole link, which is what bounds the work whatever the
-files claim.
+An object is a whole file, a member inside an archive, or bitcode in a section of an object in an archive. The readers treat all alike: they
+get an `Extent`, which is a descriptor, a start and a size. All reads use pread. Nothing is mapped, so a file that shrinks meanwhile causes
+a short read, not a SIGBUS. One `Meter` for the whole link counts every read, which bounds the work whatever sizes the files claim.
 
-Only regular files are opened, after a stat: a FIFO would block or lose its writer a byte, a device can act on a mere open. Should the
-path become one between stat and open, O_NONBLOCK keeps the open from waiting, and pread on it fails.
+Only regular files are opened, after a stat. A FIFO would block, or its writer would lose a byte, and a device may act on open. Where a path
+becomes one of these between stat and open, O_NONBLOCK prevents a wait in open, and pread fails.
 """
 
 from __future__ import annotations
@@ -16,32 +15,32 @@ import os
 S_IFMT = 0o170000
 S_IFREG = 0o100000
 
-# Raw bitcode and its wrapper; archives and thin ones. Here because what reads them is only imported for an input that starts so.
+# Raw bitcode and its wrapper; archives and thin archives. They are here because their readers are imported only where one is found.
 BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")
 ARCHIVE, THIN_ARCHIVE = b"!<arch>\n", b"!<thin>\n"
-# IMAGE_FILE_MACHINE_*, little-endian, begins a COFF object: i386, x86_64, ARM (Thumb-2), ARM64, ARM64EC, ARM64X. No text begins so. An
-# anonymous object has none: a member of an import library, big-obj, what MSVC's own LTO leaves. An image (DLL, EXE) begins as DOS did.
+# A COFF object begins with IMAGE_FILE_MACHINE_*, little-endian: i386, x86_64, ARM (Thumb-2), ARM64, ARM64EC, ARM64X. No text begins so. The
+# last is of anonymous objects: members of import libraries, big-obj, objects of MSVC's LTO. An image (DLL, EXE) begins with `MZ`.
 COFF = (b"\x4c\x01", b"\x64\x86", b"\xc4\x01", b"\x64\xaa", b"\x41\xa6", b"\x4e\xa6", b"\0\0\xff\xff")
 PE_IMAGE = b"MZ"
 
 RESPONSE_FILE_BYTES = 64 << 20
 
-# One read gets the header, and all of a small object.
+# The size of the first read: the header, and all of a small object.
 HEAD = 4096
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class MalformedError(Exception):
-    """Bytes that are not what their magic says. The text is the note for the log: what, and where in the file."""
+    """Bytes that are invalid for their magic. The text is the note for the log: the problem, and its offset in the file."""
 
 
 class ExhaustedError(Exception):
-    """The meter of the whole link ran out. The text says of what."""
+    """The meter of the link reached a limit. The text names it."""
 
 
 class Meter:
-    """What the scan of one link has cost so far, and may cost. read, limit: bytes; steps: records of bitcode that may still be skipped."""
+    """The work of one link's scan, and its limits. read, limit: bytes; steps: records of bitcode that may still be skipped."""
 
     __slots__ = ("limit", "read", "steps")
 
@@ -52,9 +51,9 @@ class Meter:
 
 
 class Extent:
-    """Bytes [start, start + size) of an open file; the descriptor belongs to whoever opened it.
+    """Bytes [start, start + size) of an open file. The caller of open_regular owns the descriptor.
 
-    head: the first bytes, already read, so that magic tests and small objects cost no further call.
+    head: the first bytes, already read, so that magic tests and small objects need no further read.
     """
 
     __slots__ = ("fd", "head", "meter", "size", "start")
@@ -90,7 +89,7 @@ class Extent:
         return data
 
     def part(self, offset: int, size: int, head: bytes = b"") -> Extent:
-        """Return the extent of size bytes at offset in this one, cut to what is there."""
+        """Return the extent of size bytes at offset in this one, at most up to its end."""
         size = max(0, min(size, self.size - offset))
         if not head:
             head = self.head[offset : offset + size]
@@ -100,7 +99,7 @@ class Extent:
 
 
 def stat_regular(path: bytes) -> os.stat_result | None:
-    """Stat path; None when it does not exist, may not be looked at, or is no regular file."""
+    """Return the stat of path; None where it does not exist, is not accessible, or is no regular file."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):  # ValueError: a NUL in the path
@@ -109,9 +108,9 @@ def stat_regular(path: bytes) -> os.stat_result | None:
 
 
 def is_read_once(path: bytes) -> bool:
-    """Tell whether path is a pipe, FIFO, socket, terminal or another device: reading it, or opening it, takes something from the tool.
+    """Return whether path is a pipe, FIFO, socket, terminal or another device: whoever opens or reads it takes data from the tool.
 
-    /dev/null is none: everybody finds the same there.
+    False for /dev/null, which is always empty.
     """
     try:
         found = os.stat(path)
@@ -122,7 +121,7 @@ def is_read_once(path: bytes) -> bool:
 
 
 def why_not_regular(path: bytes) -> str:
-    """Say why stat_regular has nothing."""
+    """Return why stat_regular returns None."""
     try:
         os.stat(path)
     except OSError as error:
@@ -133,7 +132,7 @@ def why_not_regular(path: bytes) -> str:
 
 
 def read_regular(path: bytes, most: int = RESPONSE_FILE_BYTES) -> bytes | None:
-    """Read a whole regular file, a response file say; None when there is none, or it is too large."""
+    """Return the content of a regular file, such as a response file; None where there is none, or it is too large."""
     if stat_regular(path) is None:
         return None
     try:
@@ -148,7 +147,7 @@ def read_regular(path: bytes, most: int = RESPONSE_FILE_BYTES) -> bytes | None:
                 return text
             text += part
     except OSError:
-        pass  # it became a directory or a FIFO meanwhile
+        pass  # the path has become a directory or a FIFO
     finally:
         os.close(fd)
     return None

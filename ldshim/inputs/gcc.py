@@ -1,11 +1,11 @@
-"""What GCC left in an object: slim or fat, which GCC, how much IR, and the options it was compiled with.
+"""Read GCC's sections of an object: slim or fat, which GCC, how much IR, and the options it was compiled with.
 
-GCC's plugin claims a file when it has a section whose name starts with `.gnu.lto_.symtab` (lto-plugin.c), fat objects too; without one the
-object is native, whatever else it holds. Two sections are then worth reading. `.gnu.lto_.lto.HASH` starts with eight bytes, never
-compressed and in the target's byte order: major, minor, slim, flags (lto-streamer.h, GCC 10 and later). `.gnu.lto_.opts` holds the options
-of every translation unit, one NUL-terminated string each in COLLECT_GCC_OPTIONS quoting; after `ld -r` there are several of both.
+GCC's plugin claims a file with a section whose name starts with `.gnu.lto_.symtab` (lto-plugin.c), also where it is fat. Without one the
+object is native, whatever else it holds. Two more sections are read. `.gnu.lto_.lto.HASH` starts with eight bytes, never compressed and in
+the target's byte order: major, minor, slim, flags (lto-streamer.h, GCC 10 and later). `.gnu.lto_.opts` holds the options of every
+translation unit, a NUL-terminated string for each, quoted as in COLLECT_GCC_OPTIONS. After `ld -r` there are several of both.
 
-The recorded options matter because a `-flto=5` in them starts five LTRANS where the link line says nothing (GCC 12 and later).
+The recorded options matter because a recorded `-flto=5` starts five LTRANS jobs where the link has no such option (GCC 12 and later).
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from .extent import Extent
 
     class Object(Protocol):
-        """What the reader of a format (elf.py, coff.py) tells about the sections of an object. They are numbers; headers are believed."""
+        """The sections of an object, from elf.py or coff.py. Sections are numbers; their headers are not checked."""
 
-        excluded: bytes  # for each section 1 if the linker leaves it out, else 0
+        excluded: bytes  # for each section 1 if it is SHF_EXCLUDE, else 0
 
         @property
         def order(self) -> str:
-            """The byte order, as struct spells it."""
+            """The byte order, as a character for struct."""
 
         def first(self, prefix: bytes) -> int:
-            """Return the section whose name starts with prefix and stands first, or -1."""
+            """Return the section whose name starts with prefix and is first, or -1."""
 
         def last(self, prefix: bytes) -> int:
-            """Return the one that stands last, or -1."""
+            """Return the one that is last, or -1."""
 
         def every(self, prefix: bytes) -> list[int]:
             """Return all of them, in their order."""
 
         def named(self, index: int, prefix: bytes) -> bool:
-            """Tell whether the name of this section starts with prefix; no section is negative."""
+            """Return whether the name of this section starts with prefix; False for a negative index."""
 
         def place(self, index: int) -> tuple[int, int]:
             """Return where the content of a section is, and its size."""
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
             """Read the content of a section, at most limit bytes."""
 
         def has_code(self) -> bool:
-            """Tell whether any section holds instructions."""
+            """Return whether any section holds instructions."""
 
 
 _CLAIM = b".gnu.lto_.symtab"
@@ -56,14 +56,14 @@ _HEADER = b".gnu.lto_.lto."
 _OPTIONS = b".gnu.lto_.opts\0"
 _HEADERS = {"<": Struct("<hhB"), ">": Struct(">hhB")}
 
-# A translation unit records 100 to 200 bytes; after `ld -r` of 5000 that is the limit.
+# A translation unit records 100 to 200 bytes, so this is enough for `ld -r` of 5000.
 OPTIONS_LIMIT = 1 << 20
-# After `ld -r` an object has a header for each translation unit. They only differ where somebody mixed compilers.
+# After `ld -r` an object has a header for each translation unit. They differ only where several compilers were used.
 HEADERS_LIMIT = 64
 
 
 class Traces:
-    """What GCC left in one object.
+    """GCC's sections of one object.
 
     slim: no native code beside the IR; major: the highest GCC major, 0 before GCC 10; size: bytes of IR as stored (compressed by GCC);
     options: the recorded strings as stored, NUL-terminated.
@@ -79,8 +79,8 @@ class Traces:
 
 
 def read(extent: Extent, found: Object) -> Traces | None:
-    """Read GCC's traces from an object; None when the plugin would not claim it. Raises MalformedError."""
-    last = found.excluded.rfind(1)  # where the options stand, and right before them the symbol tables, unless somebody moved them
+    """Read GCC's sections of an object; None where the plugin does not claim it. Raises MalformedError."""
+    last = found.excluded.rfind(1)  # usually the options, and immediately before them the symbol tables
     if not found.named(last - 2, _CLAIM) and found.last(_CLAIM) < 0:
         return None
     out = Traces()
@@ -88,7 +88,7 @@ def read(extent: Extent, found: Object) -> Traces | None:
     if at >= 0:
         out.options = found.content(extent, at, OPTIONS_LIMIT)
     out.size = min(_size(found, at), extent.size)
-    merged = out.options.count(b"\0") != 1  # as many units as strings; `ld -r` joins the strings in one section
+    merged = out.options.count(b"\0") != 1  # one string for each unit; `ld -r` joins them in one section
     header = _HEADERS[found.order]
     known = False
     for index in found.every(_HEADER)[:HEADERS_LIMIT] if merged else (found.first(_HEADER),):
@@ -104,10 +104,10 @@ def read(extent: Extent, found: Object) -> Traces | None:
 
 
 def _size(found: Object, last: int) -> int:
-    """Return the size of all `.gnu.lto_` sections. last: the one whose name stands last, if that is known.
+    """Return the size of all `.gnu.lto_` sections. last: the one whose name is last, -1 where that is not known.
 
-    GCC emits them in one run, unaligned and so without gaps; `ld -r` keeps it that way. So the size is from the start of the first to the
-    end of the last, provided that all between are SHF_EXCLUDE, as no code or data is; otherwise it is the sum over all of them.
+    GCC writes them in one run, unaligned and therefore without gaps, and so does `ld -r`. So the size is from the start of the first to the
+    end of the last, where all between are SHF_EXCLUDE, as no code or data is. Otherwise it is the sum over all of them.
     """
     first = found.excluded.find(1)
     if not found.named(first, GCC_PREFIX):  # early debug information
@@ -122,32 +122,32 @@ def _size(found: Object, last: int) -> int:
     return sum(found.place(index)[1] for index in found.every(GCC_PREFIX))
 
 
-def flto_words(options: bytes) -> list[bytes]:
-    r"""Return the -flto words of recorded options, in order, repeats included: b"-flto", b"-flto=auto", b"-flto=5".
+def flto_options(options: bytes) -> list[bytes]:
+    r"""Return the -flto options among recorded options, in order, with repetitions: b"-flto", b"-flto=auto", b"-flto=5".
 
-    options: strings in COLLECT_GCC_OPTIONS quoting ('word' 'wo'\''rd'), NUL-terminated. Inside a word an apostrophe ends the quotes, so
-    only a word that starts with -flto right after its opening quote is one; `'-DX='\''-flto'\'''` holds none.
+    options: strings quoted as in COLLECT_GCC_OPTIONS ('-a' '-b'\''c'), NUL-terminated. Only an option that starts with -flto immediately
+    after its opening quote counts; `'-DX='\''-flto'\'''` holds none.
     """
-    words = []
+    found = []
     for unit in options.split(b"\0"):
         if b"'-flto" not in unit:
             continue
         at = unit.find(b"'")
         while at >= 0:
-            word, at = _quoted(unit, at)
-            if word == b"-flto" or word.startswith(b"-flto="):
-                words.append(word)
+            option, at = _quoted(unit, at)
+            if option == b"-flto" or option.startswith(b"-flto="):
+                found.append(option)
             at = unit.find(b"'", at)
-    return words
+    return found
 
 
 def _quoted(text: bytes, at: int) -> tuple[bytes, int]:
-    r"""Read the word whose opening quote is at `at`: its bytes, and the index behind its closing quote. `'\''` is an apostrophe."""
+    r"""Read the option whose opening quote is at `at`: its bytes, and the index after its closing quote. `'\''` is an apostrophe."""
     parts = []
     while True:
         end = text.find(b"'", at + 1)
         if end < 0:
-            return b"", len(text)  # no closing quote: GCC itself calls this fatal
+            return b"", len(text)  # no closing quote, which is a fatal error in GCC
         parts.append(text[at + 1 : end])
         if not text.startswith(b"\\''", end + 1):
             return b"'".join(parts), end + 1

@@ -1,10 +1,10 @@
-"""Where `-lfoo` leads: the search along -L, and the linker scripts that stand where a library was expected.
+"""Find the file of `-lfoo` in the -L directories, and read linker scripts in place of libraries.
 
-`libfoo.so` need not be a library: `libc.so` and `libc++.so` are scripts that say GROUP ( ... ). A script that only names inputs is
-followed. Any other (a kernel's vmlinux.lds) is a program for the linker, and says nothing about LTO.
+`libfoo.so` may be a linker script: `libc.so` and `libc++.so` hold GROUP ( ... ). The inputs of a script that only names inputs are read.
+Any other script (a kernel's vmlinux.lds) does not matter for LTO.
 
-Only the directories of the command line are searched. A linker's built-in ones hold no LTO libraries that anybody would miss, and guessing
-them means guessing the target.
+Only the directories of the command line are searched. A linker's default directories hold no LTO libraries that matter, and depend on the
+target.
 
 Sources: bfd/ld ldfile.c ldfile_open_file, ldgram.y; lld/ELF/DriverUtils.cpp searchLibrary, ScriptParser.cpp addFile.
 """
@@ -38,9 +38,9 @@ def directories(given: Sequence[bytes], sysroot: bytes) -> list[bytes]:
 
 
 def find(name: bytes, static: bool, dirs: Sequence[bytes]) -> tuple[bytes, os.stat_result] | None:
-    """Find the file that -l<name> means, with its stat.
+    """Find the file of -l<name>: its path and stat, None where there is none.
 
-    In each directory libNAME.so (unless static) comes before libNAME.a; `:NAME` is a file name.
+    In each directory libNAME.so (unless static) comes before libNAME.a. `:NAME` is a file name.
     """
     if name.startswith(b":"):
         candidates = [name[1:]]
@@ -58,42 +58,42 @@ def find(name: bytes, static: bool, dirs: Sequence[bytes]) -> tuple[bytes, os.st
 
 
 def script_inputs(text: bytes) -> list[tuple[bytes, bool]] | None:
-    """Return what a linker script names, as (name, library); None when it does more than name inputs, or is no script at all."""
+    """Return the inputs that a linker script names, as (name, library); None where it does more than that, or is no script."""
     out: list[tuple[bytes, bool]] = []
     if b"\0" in text:
         return None
-    words = _words(text)
-    for command in words:
+    tokens = _tokens(text)
+    for command in tokens:
         if command == b";":
             continue
-        if command not in _INPUTS + _IGNORED or next(words, b"") != b"(":
+        if command not in _INPUTS + _IGNORED or next(tokens, b"") != b"(":
             return None
-        inside = _parenthesis(words)
+        inside = _parenthesis(tokens)
         if inside is None:
             return None
         if command in _INPUTS:
-            out.extend((word[2:], True) if word.startswith(b"-l") else (word, False) for word in inside if word not in _INPUTS)
+            out.extend((token[2:], True) if token.startswith(b"-l") else (token, False) for token in inside if token not in _INPUTS)
     return out
 
 
-def _parenthesis(words: Iterator[bytes]) -> list[bytes] | None:
-    """Take the words up to the closing parenthesis, inner punctuation left out; None when it never comes."""
+def _parenthesis(tokens: Iterator[bytes]) -> list[bytes] | None:
+    """Return the tokens up to the closing parenthesis, without punctuation; None where it is missing."""
     depth = 1
     out: list[bytes] = []
-    for word in words:
-        if word in (b"(", b")"):
-            depth += 1 if word == b"(" else -1
+    for token in tokens:
+        if token in (b"(", b")"):
+            depth += 1 if token == b"(" else -1
             if not depth:
                 return out
-        elif word not in _PUNCTUATION:
-            out.append(word)
+        elif token not in _PUNCTUATION:
+            out.append(token)
     return None
 
 
-def _words(text: bytes) -> Iterator[bytes]:
-    """Split a script into words, quoted names and punctuation; comments are dropped."""
+def _tokens(text: bytes) -> Iterator[bytes]:
+    """Split a script into names, quoted names and punctuation, without comments."""
     at, end = 0, len(text)
-    word = b""
+    token = b""
     while at < end:
         char = text[at : at + 1]
         if char == b"/" and text.startswith(b"/*", at):
@@ -107,24 +107,24 @@ def _words(text: bytes) -> Iterator[bytes]:
             at = close + 1
             continue
         if char in _PUNCTUATION or char.isspace():
-            if word:
-                yield word
-            word = b""
+            if token:
+                yield token
+            token = b""
             if not char.isspace():
                 yield char
         else:
-            word += char
+            token += char
         at += 1
-    if word:
-        yield word
+    if token:
+        yield token
 
 
 def script_paths(name: bytes, script: bytes, dirs: Sequence[bytes], sysroot: bytes) -> Iterator[bytes]:
-    """Yield where a file named by the script at that path may be, best first."""
+    """Yield the paths at which to look for a file that a script names, best first. script: the script's path."""
     if name.startswith(b"="):
         yield sysroot + name[1:]
     elif name.startswith(b"/"):
-        if sysroot and script.startswith(sysroot):  # a script inside the sysroot means files inside the sysroot
+        if sysroot and script.startswith(sysroot):  # a script inside the sysroot names files inside the sysroot
             yield sysroot + name
         yield name
     else:

@@ -1,23 +1,21 @@
-"""Walk the inputs of one link as a linker would find them, and add up what they are.
+"""Find the inputs of one link as a linker does, and add them up.
 
-The story of one input: find its file (a path, or `-lfoo` along -L), stat it, skip it if it was met before, open it if it is a regular file,
-and look at its first bytes. The magic decides which reader takes over; an archive hands back members, which are looked at in the same way;
-a thin archive and a linker script hand back paths. Whatever goes wrong in one file costs that file: it counts as `other`, with a note.
+For each input: find its file (a path, or `-lfoo` in the -L directories), stat it, skip it where it was read before, open it if it is a
+regular file, and read its first bytes. The magic selects the reader. Members of an archive are read in the same way, and so are the files
+that a thin archive or a linker script names. A file with an error counts as `other`, with a note.
 
-The bounds, whatever the files say: 256 MiB read for a link (`READ_LIMIT`; per file 16 MiB of section or member names, 64 MiB of section
-headers, 1 MiB of recorded options), a million records of bitcode (250 000 in one file), 200 000 members for an archive, four
-archives or scripts inside one another, 400 000 files and members for a link. Bytes and records have one meter for everything, so a
-bound of one file is never multiplied by the number of files.
+The limits for one link: 256 MiB read (`READ_LIMIT`; per file 16 MiB of section or member names, 64 MiB of section headers, 1 MiB of
+recorded options), a million records of bitcode (250 000 in one file), 200 000 members in an archive, four nested archives or scripts, 400
+000 files and members.
 
-When is it enough? ThinLTO: when as many modules as the machine can run jobs were seen, the rest cannot change the answer. GCC: when it is
-settled what was asked for (by the link line, or by an object that recorded auto or jobserver, which wins over all others) and the IR fills
-all partitions there can be. Never otherwise: the options recorded in the last object count as much as those in the first, one thin module
-makes a ThinLTO link of a thousand of full LTO, and what the plugin does not claim decides what `-r` means.
+The scan ends early where more inputs cannot change the decision. ThinLTO: once there are as many modules as the machine can run jobs. GCC:
+once the requested number is settled (by the link's options, or by an object that records auto or jobserver, which overrides all others) and
+the IR fills all possible partitions. Otherwise every input is read, because the last one may decide as much as the first.
 
-Of what is not read, memory still wants the size. So the files left over are only stat'ed, SAMPLE of them, evenly spread, and stand for the
-others; in a thin archive the headers say the sizes. How much of them is IR is taken from what was read. Measured after one module or a
-twentieth of the IR: lua, brotli, C++ templates and generated programs, GCC 12 and LLVM 14 to 19, were estimated at 97 to 100 % of what
-they have. Native objects behind that point are taken for IR, thin archives and libraries behind it for nothing.
+The memory estimate needs the size of the inputs that are not read. So SAMPLE of these files, evenly spread, are stat'ed; a thin archive's
+headers hold the sizes. The share of IR is taken from the inputs that were read. Measured after one module or a twentieth of the IR: lua,
+brotli, C++ templates and generated programs, GCC 12 and LLVM 14 to 19, were estimated at 97 to 100 % of their size. Unread native objects
+count as IR; unread thin archives and libraries do not count.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ from .extent import (
     stat_regular,
     why_not_regular,
 )
-from .findings import ENDS_THE_QUESTION, Findings
+from .findings import SETTLES, Findings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ STEPS_LIMIT = 1_000_000  # three seconds
 DEPTH_LIMIT = 4
 OBJECTS_LIMIT = 400_000
 SAMPLE = 256  # half a millisecond
-LEAST = 64  # GCC's objects read at least: two milliseconds, for which a small link is known whole and a large one well enough to estimate
+LEAST = 64  # objects of GCC that are always read, in two milliseconds: a small link as a whole, a large one enough for an estimate
 
 
 def scan(
@@ -63,16 +61,17 @@ def scan(
     sysroot: bytes = b"",
     enough: int | EnoughOfGcc = 0,
     want_libraries: bool = True,
+    measured: bool = False,
 ) -> Findings:
-    """Say what the inputs of a link are. Never raises, never blocks, reads at most READ_LIMIT bytes.
+    """Read the inputs of a link. Never raises, never blocks, reads at most READ_LIMIT bytes.
 
-    library_dirs: -L, in order, the only places where -l is looked up; sysroot: for `=` in them; want_libraries: look at -l inputs too;
-    enough: stop once that many ThinLTO modules were seen, 0 for never, or once there is enough of GCC's IR.
+    library_dirs: the values of -L, in order; sysroot: for `=` in them; want_libraries: read -l inputs, too; enough: stop after so many
+    ThinLTO modules, 0 for never, or once there is enough of GCC's IR; measured: look for a module that is not one (Findings.unmeasured).
     """
-    walk = _Walk(libraries.directories(library_dirs, sysroot), sysroot, enough)
+    walk = _Walk(libraries.directories(library_dirs, sysroot), sysroot, enough, measured)
     out = walk.findings
     try:
-        # Operands first: they hold the modules that are certainly linked, so enough is reached sooner.
+        # Operands first: most modules are there, so the scan ends sooner.
         for index, item in enumerate(inputs):
             if not item.library:
                 walk.path(item.name)
@@ -94,9 +93,9 @@ def scan(
 
 
 class EnoughOfGcc:
-    """When a GCC link needs no more reading: with so many bytes of IR, 0 for never, once it is settled how many jobs were asked for.
+    """When the scan of a GCC link may stop: after `size` bytes of IR, 0 for never, once the requested number of jobs is settled.
 
-    asked: the link line has settled that. LEAST objects are read in any case. As a number of ThinLTO modules it is none.
+    asked: the link's options settle it. LEAST objects are always read. bool() is False, because it is no number of ThinLTO modules.
     """
 
     __slots__ = ("asked", "size")
@@ -110,14 +109,15 @@ class EnoughOfGcc:
 
 
 class _Walk:
-    """One scan under way. done: the answer cannot change any more."""
+    """One scan in progress. done: more inputs cannot change the decision."""
 
     __slots__ = (
-        "asked", "dirs", "done", "enough", "enough_gcc", "findings", "meter", "objects", "options", "read_bitcode", "read_gcc", "seen",
-        "sysroot",
+        "asked", "dirs", "done", "enough", "enough_gcc", "findings", "measured", "meter", "objects", "options", "read_bitcode", "read_gcc",
+        "seen", "sysroot",
     )  # fmt: skip
 
-    def __init__(self, dirs: Sequence[bytes], sysroot: bytes, enough: int | EnoughOfGcc) -> None:
+    def __init__(self, dirs: Sequence[bytes], sysroot: bytes, enough: int | EnoughOfGcc, measured: bool) -> None:
+        self.measured = measured
         self.dirs = dirs
         self.sysroot = sysroot
         self.enough = self.enough_gcc = 0
@@ -130,20 +130,20 @@ class _Walk:
         self.findings = Findings()
         self.meter = Meter(READ_LIMIT, STEPS_LIMIT)
         self.objects = 0
-        self.seen: set[tuple[int, int]] = set()  # device and inode of the files met: an archive named ten times is read once, a cycle ends
-        # The IR readers are half of what a plain link would import here, and an import statement that finds its module costs 1 us.
+        self.seen: set[tuple[int, int]] = set()  # device and inode of the files read: each file is read once, and cycles end
+        # The IR readers are imported when needed, and cached because even a repeated import statement takes 1 us.
         self.read_bitcode: Callable[[Extent], Modules] | None = None
         self.read_gcc: Callable[[Extent, Object], Traces | None] | None = None
-        self.options: set[bytes] = set()  # recorded options met: a thousand objects mostly share one string
+        self.options: set[bytes] = set()  # recorded options so far; a thousand objects mostly share one string
 
     def library(self, name: bytes, static: bool, depth: int = 0) -> None:
-        """Look at what -l<name> means; one that is not found lies in a directory that only the linker knows, and is nothing to us."""
+        """Read the file of -l<name>. One that is not found is in a default directory of the linker, and is ignored."""
         found = libraries.find(name, static, self.dirs)
         if found is not None:
             self._file(found[0], found[1], depth)
 
     def path(self, path: bytes, depth: int = 0) -> None:
-        """Look at the file at path."""
+        """Read the file at path."""
         found = stat_regular(path)
         if found is None:
             self.findings.other += 1
@@ -152,7 +152,7 @@ class _Walk:
             self._file(path, found, depth)
 
     def leave(self, paths: Sequence[bytes]) -> None:
-        """Leave these files unread, and estimate their size from a sample."""
+        """Estimate the size of these files from a sample, without reading them."""
         sample = paths[:: -(-len(paths) // SAMPLE) or 1]
         sizes = [found.st_size for found in map(stat_regular, sample) if found is not None]
         self.findings.unread_bytes += sum(sizes) * len(paths) // max(1, len(sample))
@@ -175,18 +175,17 @@ class _Walk:
     def _fault(self, path: bytes, member: bytes, error: MalformedError | OSError) -> None:
         self.findings.other += 1
         problem = (error.strerror or "unreadable") if isinstance(error, OSError) else str(error)
-        name = b"%b(%b)" % (path, member) if member else path
-        self.findings.note(f"{name.decode('utf-8', 'backslashreplace')}: {problem}")
+        self.findings.note(f"{_shown(path, member)}: {problem}")
 
     def _extent(self, extent: Extent, path: bytes, member: bytes, depth: int) -> None:
-        """Look at one file or member, by its magic."""
+        """Read one file or member with the reader for its magic."""
         self.objects += 1
         if self.objects > OBJECTS_LIMIT:
             raise ExhaustedError(f"{OBJECTS_LIMIT} files")
         head = extent.head
         try:
             if head.startswith(elf.MAGIC):
-                self._elf(extent)
+                self._elf(extent, path, member)
             elif head.startswith(BITCODE):
                 self._bitcode(extent, path, member)
             elif head.startswith((ARCHIVE, THIN_ARCHIVE)):
@@ -202,7 +201,7 @@ class _Walk:
         except (MalformedError, OSError) as error:
             self._fault(path, member, error)
 
-    def _elf(self, extent: Extent) -> None:
+    def _elf(self, extent: Extent, path: bytes, member: bytes) -> None:
         out = self.findings
         out.seen_bytes += extent.size
         found = elf.read(extent)
@@ -210,7 +209,7 @@ class _Walk:
             out.shared += 1
             return
         claimed = found.gcc and self._gcc(extent, found)
-        fat = found.fat and self._fat(extent, found)
+        fat = found.fat and self._fat(extent, found, path, member)
         if not claimed and not fat:
             out.native += 1
             out.native_bytes += extent.size
@@ -226,7 +225,7 @@ class _Walk:
             out.native_bytes += extent.size
 
     def _gcc(self, extent: Extent, found: Object) -> bool:
-        """Count what GCC's plugin would claim. Returns whether it would."""
+        """Count an object that GCC's plugin claims. Returns whether it does."""
         if self.read_gcc is None:
             from .gcc import read  # noqa: PLC0415
 
@@ -242,16 +241,16 @@ class _Walk:
         out.gcc_bytes += traces.size
         out.gcc_major = max(out.gcc_major, traces.major)
         if traces.options not in self.options:
-            from .gcc import flto_words  # noqa: PLC0415
+            from .gcc import flto_options  # noqa: PLC0415
 
             self.options.add(traces.options)
-            out.recorded.extend(word for word in dict.fromkeys(flto_words(traces.options)) if word not in out.recorded)
-            self.asked = self.asked or any(word in ENDS_THE_QUESTION for word in out.recorded)
+            out.recorded.extend(option for option in dict.fromkeys(flto_options(traces.options)) if option not in out.recorded)
+            self.asked = self.asked or any(option in SETTLES for option in out.recorded)
         if self.asked and self.enough_gcc and out.gcc_bytes >= self.enough_gcc and out.gcc_slim + out.gcc_fat >= LEAST:
             self.done = True
         return True
 
-    def _fat(self, extent: Extent, found: elf.Object) -> bool:
+    def _fat(self, extent: Extent, found: elf.Object, path: bytes, member: bytes) -> bool:
         """Count the modules in `.llvm.lto` sections. Returns whether there are any."""
         out = self.findings
         any_module = False
@@ -264,32 +263,35 @@ class _Walk:
                 continue
             any_module = True
             out.fat_bytes += inner.size
-            modules = self._modules(inner)
+            modules = self._modules(inner, path, member)
             out.fat_thin += modules.thin
             out.fat_full += modules.full
         return any_module
 
-    def _modules(self, extent: Extent) -> Modules:
+    def _modules(self, extent: Extent, path: bytes, member: bytes) -> Modules:
         if self.read_bitcode is None:
             from .bitcode import read  # noqa: PLC0415
 
             self.read_bitcode = read
         modules = self.read_bitcode(extent)
         out = self.findings
+        if self.measured and not out.unmeasured:
+            from .bitcode import is_measured  # noqa: PLC0415  only a link whose backends may run as processes
+
+            out.unmeasured = "" if is_measured(extent) else _shown(path, member)
         out.unified = out.unified or modules.unified
         out.split = out.split or modules.split
         return modules
 
     def _bitcode(self, extent: Extent, path: bytes, member: bytes) -> None:
         out = self.findings
-        modules = self._modules(extent)
+        modules = self._modules(extent, path, member)
         out.thin += modules.thin
         out.full += modules.full
         out.llvm_bytes += extent.size
         out.seen_bytes += extent.size
         if modules.note:
-            name = b"%b(%b)" % (path, member) if member else path
-            out.note(f"{name.decode('utf-8', 'backslashreplace')}: {modules.note}")
+            out.note(f"{_shown(path, member)}: {modules.note}")
         if self.enough and out.thin >= self.enough:
             self.done = True
 
@@ -321,3 +323,7 @@ class _Walk:
                 if found is not None:
                     self._file(candidate, found, depth + 1)
                     break
+
+
+def _shown(path: bytes, member: bytes) -> str:
+    return (b"%b(%b)" % (path, member) if member else path).decode("utf-8", "backslashreplace")

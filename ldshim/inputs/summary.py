@@ -1,14 +1,13 @@
-"""The summary of a module, found from the module's end.
+"""Find the summary of a module from the module's end.
 
-The problem: whether a module is for ThinLTO is said by its summary block, and the summary stands behind everything else. Walking there
-means measuring every record of the module, 60 to 100 us for the smallest and milliseconds for a large one. The consequence: a
-shortcut. A module says how long it is, LLVM writes the summary behind the last function, and behind the summary at most the table of
-where the functions are and the hash of the module (ModuleBitcodeWriter::write). So the end of the module is searched, backwards,
-for the summary's first record, and what was found is believed only if it stands on a 32-bit boundary, behind the head of such a block and
-before the summary's second record, and if from the end of the block to the very end of the module everything is a block or a record that
-may stand there, bit for bit. Anything else is no answer, and `bitcode` walks.
+The problem: the summary block shows whether a module is for ThinLTO, and it comes after almost everything else. To parse up to it takes 60
+to 100 us for the smallest module, and milliseconds for a large one. The consequence: a shortcut. The length of a module is known. LLVM
+writes the summary after the last function, and after the summary at most a symbol table and the hash of the module
+(ModuleBitcodeWriter::write). So the end of the module is searched backwards for the summary's first record. A match counts only on a 32-bit
+boundary, after the header of such a block and before the summary's second record. From the end of the block to the end of the module every
+bit must belong to a block or record that may be there. Without such a match there is no answer, and `bitcode` parses the module.
 
-Chance makes the ten fixed bytes out of any data once in 2^80 places, and does not make the length between them lead to the module's end.
+In random data the ten fixed bytes occur once in 2^80 positions, and even then the length between them would not lead to the module's end.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 THIN = 20
 FULL = 24
-# ENTER_SUBBLOCK in ids of 3 bits, the block, ids of 4 bits inside, zeros up to the boundary: what LLVM writes for these three.
+# ENTER_SUBBLOCK in ids of 3 bits, the block, ids of 4 bits inside, zeros up to the boundary: as LLVM writes these blocks.
 _HEADS = {b"\xa1\x20\0\0": THIN, b"\xc1\x20\0\0": FULL}
 _VALUE_SYMTAB = 0x2071
 _VERSION = 0x04A3  # UNABBREV_RECORD of 4 bits, FS_VERSION (10), one operand
@@ -35,18 +34,18 @@ _HASH_BYTES = 32  # five numbers of 32 bits take 35 chunks of 6 bits at most, EN
 _HASH_CONTINUED = sum(0x20 << (chunk * 6) for chunk in range(35))
 _FLAGS_AT = 38  # bits from the version record to the operand of FS_FLAGS, where the version takes one chunk
 
-# Searched of a module: an eighth of it (the summary and what is behind it take 1 to 4 % of zstd, brotli, lua and C++), then half (20 % of
-# a file of one-line functions); but so many bytes at least and at most.
+# The searched part of a module: an eighth of it (the summary and all after it take 1 to 4 % of zstd, brotli, lua and C++), then half (20 %
+# of a file of one-line functions); at least LEAST and at most MOST bytes.
 PARTS = (3, 1)
 LEAST = 4 << 10
 MOST = 256 << 10
-TRIES = 256  # places where these two bytes stand: one in 65 536, by chance
+TRIES = 256  # positions of these two bytes; random data has one in 65 536
 _WORD = Struct("<I")
 _RECORDS = Struct("<Q")
 
 
 def quick(cursor: Cursor, end: int) -> tuple[int, int] | None:
-    """Return id and flags of the summary of the module the cursor has just entered, or None: no answer. end: of the module, bits."""
+    """Return id and flags of the summary of the module that the cursor has entered, None for no answer. end: of the module, in bits."""
     entered, stop = cursor.at, end >> 3
     whole = stop - (entered >> 3)
     for shift in PARTS:
@@ -66,9 +65,9 @@ def quick(cursor: Cursor, end: int) -> tuple[int, int] | None:
 
 
 def _last_summary(data: bytes) -> tuple[int, int]:
-    """Find the summary in the end of a module, which starts on a boundary: its id, or 0, and where its contents start.
+    """Find the summary in the last bytes of a module, which start on a 32-bit boundary: its id, or 0, and the offset of its contents.
 
-    The last that could be one is taken: it stands behind everything that could contain its like.
+    The last match counts, because nothing that could contain the same bytes comes after the summary.
     """
     at = data.rfind(_FIRST)
     for _ in range(TRIES):
@@ -83,7 +82,7 @@ def _last_summary(data: bytes) -> tuple[int, int]:
 
 
 def _is_summary(data: bytes, at: int) -> bool:
-    """Tell whether a summary whose contents start at `at` starts as all do, and ends where one may end."""
+    """Return whether the bytes at `at` are the start of a summary's contents, and the block ends where a summary may end."""
     if at + 8 > len(data):
         return False
     (records,) = _RECORDS.unpack_from(data, at)
@@ -93,7 +92,7 @@ def _is_summary(data: bytes, at: int) -> bool:
 
 
 def _ends(data: bytes, at: int) -> bool:
-    """Tell whether the module that ends where data ends may go on like this from `at`: symbol table, hash, END_BLOCK, each once at most."""
+    """Return whether data from `at` on is the end of a module: a symbol table, a hash, END_BLOCK, each at most once."""
     end = len(data)
     if at + 8 <= end and _WORD.unpack_from(data, at)[0] == _VALUE_SYMTAB:
         at += 8 + 4 * _WORD.unpack_from(data, at + 4)[0]
@@ -105,6 +104,6 @@ def _ends(data: bytes, at: int) -> bool:
     if bits & 0x7FFF != _HASH:
         return False
     bits >>= _HASH_HEAD
-    # The numbers take as many chunks as there are numbers, and one for each that says another follows; END_BLOCK and padding are zeros.
+    # The chunks are one for each number, and one for each continuation bit. END_BLOCK and padding are zeros.
     length = 6 * (5 + count_ones(bits & _HASH_CONTINUED))
     return not bits >> length and (at * 8 + _HASH_HEAD + length + 3 + 31) // 32 * 32 == end * 8

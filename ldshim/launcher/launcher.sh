@@ -1,11 +1,18 @@
-#!/bin/sh
+#!/bin/sh @PADDING@
 # @MAGIC@
-# Written by `ldshim link-farm` for @NAME@ and replaced by `ldshim link-farm --refresh`; the commented text is ldshim/launcher/launcher.sh.
-#
+# @WRITTEN@
+_ldshim_=r''':'
 # The problem: set as CC= in kbuild, a compiler's stand-in runs for every object, and Python takes six times as long to start as a shell.
-# The consequence: this file. It execs the real tool for every call that certainly does not link, without a fork and without Python, and
-# hands the rest to Python, which looks again with the same lists (ldshim/command/probes.py; link-farm fills them in here).
-# A launcher for a linker is a Python file; it is this one only where the interpreter's path does not fit behind `#!`.
+# And a build's variables may keep Python from starting (LD_LIBRARY_PATH, LD_PRELOAD), or Python may be gone: then the kernel would say
+# "not found" for a link. The consequence: this shell script. It execs the real tool for every call that certainly does not link, without a
+# fork and without Python, and hands the rest to Python, which looks again with the same lists (ldshim/command/probes.py). Where Python
+# cannot start, the tool runs.
+#
+# Two kinds of file are made of this text (launcher/text.py): the launchers of a link farm, in which link-farm has written down tool and
+# interpreter, and the installed command `ldshim`, which finds both. A line `#[farm]` or `#[command]` says whose the next lines are, `#[both]`
+# ends it, and the lines behind `#[probes]` and `#[links]` are there for each kind of tool. The file is Python as well: what the shell reads
+# is a string there, and Python's part stands behind it. So Python needs no word more on its command line than the script itself, and the
+# execs of this script do not meet a limit (E2BIG) that the caller's own exec has not met: the first line is padded for that.
 #
 # When is `-c` certainly an option? Whatever stands before it, it can only be the value of the word right before it. So it is an option
 # unless that word takes a value (`-o -c`, `-Xlinker -c`), or is a response file, which may end in such a word. That needs no walk with a
@@ -21,55 +28,159 @@
 # is no Python, dots behind the pid count the rounds.
 
 _ldshim_way=python
-_ldshim_before=
 _ldshim_doubt=
-_ldshim_ours=
+_ldshim_tool=
+_ldshim_found=
+_ldshim_first=
+_ldshim_pin=
+_ldshim_own=
+_ldshim_met=
 
+#[farm]
+_ldshim_name=@NAME@
+_ldshim_kind=@KIND@
+_ldshim_variable=@VARIABLE@
+_ldshim_pin=${@VARIABLE@-}
 _ldshim_tool=@REAL@
-case ${@VARIABLE@-} in
-'') ;;
-# A pin is Python's to refuse, in words; here it is only not followed into a directory of ours.
-/*)
-    _ldshim_tool=$@VARIABLE@
-    [ ! -e "${_ldshim_tool%/*}/@MARK@" ] || _ldshim_tool=
-    ;;
-*) _ldshim_tool= ;;
+#[command]
+# Which tool is it? Our own name: the first argument says it, unless it is an option or a command of ours, which are no tools' names.
+_ldshim_name=${0##*/}
+if [ "$_ldshim_name" = ldshim ]; then
+    _ldshim_name=${1-}
+    case $_ldshim_name in
+    '' | -*) _ldshim_own=yes ;;
+    *)
+        _ldshim_first=$1
+        _ldshim_name=${1##*/}
+        [ "$_ldshim_name" != "$1" ] || _ldshim_met=name
+        shift
+        ;;
+    esac
+fi
+# A prefix, a version and a thread model belong to a name: x86_64-linux-gnu-gcc-12, gcc13 (real_tool.kind_of).
+case $_ldshim_name in
+@THREAD_MODELS@) _ldshim_base=${_ldshim_name%-*} ;;
+*) _ldshim_base=$_ldshim_name ;;
 esac
-[ -f "$_ldshim_tool" ] && [ -x "$_ldshim_tool" ] || _ldshim_tool=
-
-# Drop the directories from PATH that are ours and hold this name; where no tool is known yet, take the first that is left.
-_ldshim_walk() {
-    _ldshim_kept=
-    _ldshim_rest=$PATH:
+case ${_ldshim_base##*-} in
+*[!0-9.]*) ;;
+*[0-9]*) _ldshim_base=${_ldshim_base%-*} ;;
+esac
+case $_ldshim_base in
+@OTHERS@) _ldshim_base= ;;
+esac
+_ldshim_base=${_ldshim_base##*-}
+case $_ldshim_base in
+*[!0-9][0-9]*)
+    case ${_ldshim_base%%[0-9]*}:${_ldshim_base#"${_ldshim_base%%[0-9]*}"} in
+    *:*[!0-9]*) ;;
+    @NUMBERED@) _ldshim_base=${_ldshim_base%%[0-9]*} ;;
+    esac
+    ;;
+esac
+case $_ldshim_name:$_ldshim_base in
+*[!+._0-9A-Za-z:-]*) _ldshim_kind= ;;
+@DRIVERS@) _ldshim_kind=driver ;;
+@LINKERS@) _ldshim_kind=linker ;;
+*) _ldshim_kind= ;;
+esac
+# The variable that pins it (real_tool.variable_for).
+_ldshim_variable=LDSHIM_REAL_
+case $_ldshim_kind:$_ldshim_name in
+:*) ;;
+@UPPER@
+*)
+    _ldshim_rest=$_ldshim_name
     while [ -n "$_ldshim_rest" ]; do
-        _ldshim_entry=${_ldshim_rest%%:*}
-        _ldshim_rest=${_ldshim_rest#*:}
-        if [ -e "${_ldshim_entry:-.}/@MARK@" ] && [ -e "${_ldshim_entry:-.}"/@NAME@ ]; then
-            _ldshim_ours=yes
-            continue
-        fi
-        _ldshim_kept=$_ldshim_kept:$_ldshim_entry
-        if [ -z "$_ldshim_tool" ] && [ -f "${_ldshim_entry:-.}"/@NAME@ ] && [ -x "${_ldshim_entry:-.}"/@NAME@ ]; then
-            case $_ldshim_entry in
-            /*) _ldshim_tool=$_ldshim_entry/@NAME@ ;;
-            *) _ldshim_tool=$PWD/$_ldshim_entry/@NAME@ ;;
-            esac
-        fi
+        _ldshim_letter=${_ldshim_rest%"${_ldshim_rest#?}"}
+        _ldshim_rest=${_ldshim_rest#?}
+        case $_ldshim_letter in
+        @LETTERS@
+        [0-9A-Z]) ;;
+        *) _ldshim_letter=_ ;;
+        esac
+        _ldshim_variable=$_ldshim_variable$_ldshim_letter
     done
-    [ -z "$_ldshim_ours" ] || PATH=${_ldshim_kept#:}
+    ;;
+esac
+case $_ldshim_first in
+# A path is used as it is, unless it leads back to us; one that is not in its shortest form is Python's to make absolute.
+*/*)
+    case $_ldshim_first in
+    *//* | */./* | */../* | [!/]*) _ldshim_tool=/ ;;
+    *) _ldshim_tool=$_ldshim_first ;;
+    esac
+    ;;
+# A pin may be a copy of this file: Python's to tell.
+*) [ -z "$_ldshim_kind" ] || eval "_ldshim_pin=\${$_ldshim_variable:+/}" ;;
+esac
+#[both]
+
+# Tell whether a file is there to be executed. Where the kernel's answer is refused (faccessat2 under an old seccomp filter), exec judges.
+_ldshim_runs() {
+    [ -f "$1" ] && { [ -x "$1" ] || [ ! -x / ]; }
 }
 
-# Become the real tool, unless Python has to look first: for a link, for a pin it must refuse, for what may be a loop.
-_ldshim_become() {
-    case $_ldshim_way:$_ldshim_tool:${_LDSHIM_VIA-} in
-    python:* | straight::* | straight:*:$$.*) return ;;
+# Tell whether $1, in the directory $2, is ldshim itself: a launcher of a farm, or a link to this file.
+_ldshim_is_ours() {
+    [ -e "$2/@MARK@" ] || [ "$1" -ef "$0" ]
+}
+
+# Tell whether a directory holds nothing but ldshim, and is to leave the PATH of what runs below.
+_ldshim_leaves() {
+    [ ! -e "$1/@MARK@" ] || return 0
+    for _ldshim_entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+        [ "$_ldshim_entry" -ef "$0" ] || { [ ! -e "$_ldshim_entry" ] && [ ! -L "$_ldshim_entry" ]; } || return 1
+    done
+}
+
+case $_ldshim_pin in
+'') ;;
+# A pin is Python's to refuse, in words; here it is only not followed to ourselves. `/` is no tool, for what is Python's to find.
+/*) _ldshim_tool=$_ldshim_pin ;;
+*) _ldshim_tool=/ ;;
+esac
+if [ -n "$_ldshim_tool" ]; then
+    if ! _ldshim_runs "$_ldshim_tool" || _ldshim_is_ours "$_ldshim_tool" "${_ldshim_tool%/*}"; then
+        _ldshim_tool=
+        _ldshim_doubt=tool
+    fi
+    # lld tells what it is to be by its argv[0], which a shell cannot choose.
+    case ${_ldshim_tool##*/}:$_ldshim_name in
+    lld:lld | rust-lld:rust-lld) ;;
+    lld:* | rust-lld:*) _ldshim_doubt=tool ;;
     esac
-    _ldshim_count
-    [ $_ldshim_depth -lt 9 ] || return
-    _ldshim_walk
-    _LDSHIM_VIA=$$. _LDSHIM_DEPTH=$_ldshim_depth:$_ldshim_tool
-    export _LDSHIM_VIA _LDSHIM_DEPTH
-    exec "$_ldshim_tool" "$@"
+fi
+
+# Collect PATH without directories of ours; where no tool is known, find the first that is left. A tool that stands before an entry of ours
+# may be one that comes back to us: Python's to tell.
+_ldshim_walk() {
+    _ldshim_kept=
+    _ldshim_match=
+    _ldshim_rest=$PATH:
+    while [ -n "$_ldshim_rest" ]; do
+        _ldshim_part=${_ldshim_rest%%:*}
+        _ldshim_rest=${_ldshim_rest#*:}
+        _ldshim_at=${_ldshim_part:-.}
+        if [ -f "$_ldshim_at/$_ldshim_name" ]; then
+            [ "$0" != "${_ldshim_part:+${_ldshim_part%/}/}$_ldshim_name" ] || _ldshim_met=name
+            if _ldshim_is_ours "$_ldshim_at/$_ldshim_name" "$_ldshim_at"; then
+                [ -z "$_ldshim_found" ] || _ldshim_doubt=tool
+                ! _ldshim_leaves "$_ldshim_at" || continue
+            elif [ -z "$_ldshim_match" ] && _ldshim_runs "$_ldshim_at/$_ldshim_name"; then
+                case $_ldshim_at in
+                /*) _ldshim_match=$_ldshim_at/$_ldshim_name ;;
+                *) _ldshim_match=${PWD:-.}/$_ldshim_at/$_ldshim_name ;;
+                esac
+                if [ -z "$_ldshim_tool" ]; then
+                    _ldshim_found=yes
+                    _ldshim_tool=$_ldshim_match
+                fi
+            fi
+        fi
+        _ldshim_kept=$_ldshim_kept:$_ldshim_part
+    done
+    _ldshim_kept=${_ldshim_kept#:}
 }
 
 # Count the calls above this one that were handed to the same tool, and this one.
@@ -80,47 +191,91 @@ _ldshim_count() {
     esac
 }
 
-case ${LDSHIM_DISABLE-} in
-1) _ldshim_way=straight ;;
-esac
-case :${1-} in
-@FIRST@) _ldshim_way=straight ;;
-esac
-case $#:${1-} in
-@ALONE@) _ldshim_way=straight ;;
-esac
-if [ $_ldshim_way = python ]; then
-    for _ldshim_word do
-        case $_ldshim_word in
-        # Most words of a compile, sorted out before the longer list.
-        [!-]* | -[!@SECOND@]* | -f[!s]*) ;;
-        --) break ;;
-        @PROBES@)
-            case $_ldshim_before in
-            # Most words that stand before a probe, and take no value. The list of those that do is not even parsed for them.
-            '' | [!-@]* | -[DILOUW]?*)
-                _ldshim_way=straight
-                break
-                ;;
-            *) _ldshim_doubt=yes ;;
-            esac
-            ;;
-        esac
-        _ldshim_before=$_ldshim_word
-    done
-fi
-_ldshim_become "$@"
+# Hand this process over to the real tool.
+_ldshim_become() {
+    [ "$PATH" = "$_ldshim_kept" ] || PATH=$_ldshim_kept
+    _LDSHIM_DEPTH=$_ldshim_depth:$_ldshim_tool
+    export _LDSHIM_VIA _LDSHIM_DEPTH
+    # By its name, where that is what the bare call would have given it as argv[0] (real_tool.py), else by its path.
+    [ "$_ldshim_met:$_ldshim_tool" != "name:$_ldshim_match" ] || exec "$_ldshim_name" "$@"
+    exec "$_ldshim_tool" "$@"
+}
 
-if [ -n "$_ldshim_doubt" ] && [ $_ldshim_way = python ]; then
+# Do that for a call that certainly does not link, unless Python has to look for the tool: for a pin that it must refuse, for what may be a
+# loop or a masquerade, below collect2.
+_ldshim_straight() {
+    [ $_ldshim_way = straight ] && _ldshim_search || return 0
+    _LDSHIM_VIA=$$.
+    _ldshim_become "$@"
+}
+
+# Find the tool, and PATH for it; where Python has to, there is no tool.
+_ldshim_search() {
+    case $_ldshim_doubt:${COLLECT_GCC+collect}:${_LDSHIM_VIA-} in
+    tool:* | *:collect:* | *:$$.*) _ldshim_doubt=tool ;;
+    *) _ldshim_walk ;;
+    esac
+    _ldshim_count
+    case $_ldshim_doubt:$_ldshim_depth:$_ldshim_found in
+    tool:* | *:9:* | *:10:* | *:[2-8]:yes)
+        _ldshim_tool=
+        _ldshim_doubt=tool
+        ;;
+    esac
+    [ -n "$_ldshim_tool" ]
+}
+
+case ${LDSHIM_DISABLE-}:$_ldshim_kind in
+1:?*) _ldshim_way=straight ;;
+esac
+# Whoever asks why is told by Python.
+[ -z "${LDSHIM_EXPLAIN-}" ] || _ldshim_doubt=tool
+_ldshim_taken=
+_ldshim_before=
+#[probes]
+if [ $_ldshim_way:$_ldshim_kind = python:@KIND@ ]; then
+    case :${1-} in
+    @FIRST@) _ldshim_way=straight ;;
+    esac
+    case $#:${1-} in
+    @ALONE@) _ldshim_way=straight ;;
+    esac
+    if [ $_ldshim_way = python ]; then
+        for _ldshim_word do
+            case $_ldshim_word in
+            # Most words of a compile, sorted out before the longer list.
+            [!-]* | -[!@SECOND@]* | -f[!s]*) ;;
+            --) break ;;
+            @PROBES@)
+                case $_ldshim_before in
+                # Most words that stand before a probe, and take no value. The list of those that do is not even parsed for them.
+                '' | [!-@]* | -[DILOUW]?*)
+                    _ldshim_way=straight
+                    break
+                    ;;
+                *) _ldshim_taken=perhaps ;;
+                esac
+                ;;
+            esac
+            _ldshim_before=$_ldshim_word
+        done
+    fi
+fi
+#[both]
+_ldshim_straight "$@"
+
+#[links]
+if [ $_ldshim_way:$_ldshim_kind = python:@KIND@ ]; then
+    _ldshim_takes='@TAKES_NEXT@'
     _ldshim_before=
-    for _ldshim_word do
+    [ -n "$_ldshim_taken" ] && for _ldshim_word do
         case $_ldshim_word in
         --) break ;;
         @PROBES@)
             case $_ldshim_before in
             @*) ;;
             *)
-                case '@TAKES_NEXT@' in
+                case $_ldshim_takes in
                 *" $_ldshim_before "*) ;;
                 *)
                     _ldshim_way=straight
@@ -133,93 +288,245 @@ if [ -n "$_ldshim_doubt" ] && [ $_ldshim_way = python ]; then
         esac
         _ldshim_before=$_ldshim_word
     done
-    _ldshim_become "$@"
-fi
-
-# What a configure script links is known by the names of what goes in and what comes out (command/probes.py, CONFIGURE): every word that
-# names a file is looked at, up to the first that is nobody's. `came` is none, nothing (/dev/null) or known, `went` none, other or known.
-if [ $_ldshim_way = python ] && [ $# -lt @CONFIGURE_MOST@ ]; then
-    _ldshim_before=
-    _ldshim_came=none
-    _ldshim_went=none
-    case $PWD in
-    @PLACES@) _ldshim_went=known ;;
-    *)
-        for _ldshim_word do
-            _ldshim_option=$_ldshim_before
-            _ldshim_before=
-            case $_ldshim_option in
-            -o)
-                case $_ldshim_word in
-                @OUTPUTS@) _ldshim_went=known ;;
-                *) _ldshim_went=other ;;
+    # What a configure script links is known by the names of what goes in and what comes out (command/probes.py, CONFIGURE): every word that
+    # names a file is looked at, up to the first that is nobody's. `came` is none, nothing (/dev/null) or known, `went` none, other or known.
+    if [ $_ldshim_way = python ] && [ $# -lt @CONFIGURE_MOST@ ]; then
+        _ldshim_before=
+        _ldshim_came=none
+        _ldshim_went=none
+        case $PWD in
+        @PLACES@) _ldshim_went=known ;;
+        *)
+            for _ldshim_word do
+                _ldshim_option=$_ldshim_before
+                _ldshim_before=
+                case $_ldshim_option in
+                -o)
+                    case $_ldshim_word in
+                    @OUTPUTS@) _ldshim_went=known ;;
+                    *) _ldshim_went=other ;;
+                    esac
+                    continue
+                    ;;
                 esac
-                continue
+                case $_ldshim_word in
+                @LINKER_ASKED@) _ldshim_came=known ;;
+                -- | -o?* | --ou*)
+                    _ldshim_came=other
+                    break
+                    ;;
+                esac
+                case $_ldshim_word in
+                -?*)
+                    _ldshim_before=$_ldshim_word
+                    continue
+                    ;;
+                esac
+                case $_ldshim_takes in
+                *" $_ldshim_option "*) continue ;;
+                esac
+                case $_ldshim_word in
+                @NOTHING@) [ $_ldshim_came = known ] || _ldshim_came=nothing ;;
+                @NEUTRAL@) ;;
+                @INPUTS@) _ldshim_came=known ;;
+                *)
+                    _ldshim_came=other
+                    break
+                    ;;
+                esac
+            done
+            ;;
+        esac
+        case $_ldshim_came:$_ldshim_went in
+        other:* | none:none | none:other | known:other) ;;
+        *) _ldshim_way=straight ;;
+        esac
+    fi
+fi
+#[both]
+_ldshim_straight "$@"
+
+# Variables by which the dynamic linker and the C library would change what Python loads; Python's part gives them their names back
+# (environment.ASIDE).
+_ldshim_aside() {
+    case @ASIDE_SET@ in
+    '') ;;
+    *)
+        for _ldshim_letter in @ASIDE@; do
+            eval "case \${$_ldshim_letter+x} in
+            x)
+                _LDSHIM_ASIDE_$_ldshim_letter=\$$_ldshim_letter
+                export _LDSHIM_ASIDE_$_ldshim_letter
+                unset $_ldshim_letter
                 ;;
-            esac
-            case $_ldshim_word in
-            @LINKER_ASKED@) _ldshim_came=known ;;
-            -- | -o?* | --ou*)
-                _ldshim_came=other
-                break
-                ;;
-            esac
-            case $_ldshim_word in
-            -?*)
-                _ldshim_before=$_ldshim_word
-                continue
-                ;;
-            esac
-            case '@TAKES_NEXT@' in
-            *" $_ldshim_option "*) continue ;;
-            esac
-            case $_ldshim_word in
-            @NOTHING@) [ $_ldshim_came = known ] || _ldshim_came=nothing ;;
-            @NEUTRAL@) ;;
-            @INPUTS@) _ldshim_came=known ;;
-            *)
-                _ldshim_came=other
-                break
-                ;;
-            esac
+            esac"
         done
         ;;
     esac
-    case $_ldshim_came:$_ldshim_went in
-    other:* | none:none | none:other | known:other) ;;
-    *) _ldshim_way=straight ;;
-    esac
-    _ldshim_become "$@"
-fi
+}
 
-# A shell ends when exec fails, so what it would exec is looked at first.
-if [ -x @PYTHON@ ] && [ -r @PACKAGE@/ldshim/entry.py ]; then
-    exec @PYTHON@ -IS -c @CODE@ "$0" "$@"
-fi
+_ldshim_back() {
+    for _ldshim_letter in @ASIDE@; do
+        eval "case \${_LDSHIM_ASIDE_$_ldshim_letter+x} in
+        x)
+            $_ldshim_letter=\$_LDSHIM_ASIDE_$_ldshim_letter
+            export $_ldshim_letter
+            unset _LDSHIM_ASIDE_$_ldshim_letter
+            ;;
+        esac"
+    done
+}
+
+# Tell whether Python starts, by a fork of its own: asked only where there is a reason to doubt it.
+_ldshim_starts() {
+    _ldshim_forked=yes
+    ("$_ldshim_python" $_ldshim_flags -c '' <&- >&- || exit 1) 2>&-
+}
+
+#[farm]
+# Find the interpreter and the package. One that has changed since this file was written is tried first.
+_ldshim_find() {
+    _ldshim_python=@PYTHON@
+    _ldshim_flags=-IS
+    _ldshim_check=@CHECK@
+    _ldshim_runs "$_ldshim_python" && [ -f @PACKAGE@/ldshim/entry.py ] || return 1
+    if [ "$_ldshim_python" -nt "$0" ] || [ ! -d @LIBRARY@ ] || [ @LIBRARY@ -nt "$0" ]; then
+        _ldshim_check=yes
+    fi
+}
+#[command]
+# Find the interpreter and the package below the directory $1 of the command.
+_ldshim_below() {
+    for _ldshim_place in "$1"/../lib/python3*/site-packages "$1"/../lib/python3*/dist-packages "$1"/..; do
+        [ -f "$_ldshim_place/ldshim/entry.py" ] || continue
+        # Python compiles a package for one version: the one in the directory's name.
+        _ldshim_rest=${_ldshim_place%/*}
+        _ldshim_rest=${_ldshim_rest##*/}
+        case $_ldshim_rest in
+        python3*) ;;
+        *) _ldshim_rest=python3 ;;
+        esac
+        # With all of site-packages where pyelftools is elsewhere.
+        [ -d "$_ldshim_place/elftools" ] || _ldshim_flags=-I
+        for _ldshim_python in "$1/$_ldshim_rest" "$1/python3" "/usr/bin/$_ldshim_rest" "/usr/local/bin/$_ldshim_rest"; do
+            ! _ldshim_runs "$_ldshim_python" || return 0
+        done
+        _ldshim_check=yes
+        _ldshim_left=$PATH:
+        while [ -n "$_ldshim_left" ]; do
+            _ldshim_python=${_ldshim_left%%:*}
+            _ldshim_left=${_ldshim_left#*:}
+            case $_ldshim_python in
+            /*) ! _ldshim_runs "$_ldshim_python/$_ldshim_rest" || break ;;
+            esac
+            _ldshim_python=
+        done
+        _ldshim_python=$_ldshim_python/$_ldshim_rest
+        _ldshim_runs "$_ldshim_python"
+        return
+    done
+    return 1
+}
+
+_ldshim_find() {
+    _ldshim_flags=-IS
+    _ldshim_check=${LD_LIBRARY_PATH+yes}
+    case $0 in
+    */*) _ldshim_here=${0%/*} ;;
+    *) _ldshim_here=. ;;
+    esac
+    [ -L "$0" ] || ! _ldshim_below "$_ldshim_here" || return 0
+    # A link of any kind: where the command has its own name, as far as that is found without a fork, and where a symbolic link ends.
+    _ldshim_links=$PATH:/usr/local/bin:/usr/bin:${HOME:-/root}/.local/bin:
+    while [ -n "$_ldshim_links" ]; do
+        _ldshim_rest=${_ldshim_links%%:*}
+        _ldshim_links=${_ldshim_links#*:}
+        [ "$_ldshim_rest/ldshim" -ef "$0" ] || continue
+        _ldshim_here=$_ldshim_rest
+        ! _ldshim_below "$_ldshim_here" || return 0
+    done
+    if [ -L "$0" ]; then
+        _ldshim_forked=yes
+        _ldshim_here=$(command -p readlink -f -- "$0") || return 1
+        _ldshim_here=${_ldshim_here%/*}
+        ! _ldshim_below "$_ldshim_here" || return 0
+    fi
+    # An editable install: only the interpreter beside us knows where the package is.
+    _ldshim_place=
+    _ldshim_flags=-I
+    _ldshim_python=$_ldshim_here/python3
+    _ldshim_runs "$_ldshim_python"
+}
+#[both]
+
+# Hand this process over to Python; return where it cannot start. A shell ends when exec fails, so what it would exec is looked at first.
+_ldshim_start() {
+    _ldshim_forked=
+    [ "${_LDSHIM_GONE-}" != $$ ] && [ -f "$0" ] && _ldshim_find || return 0
+    _ldshim_aside
+    if [ -n "$_ldshim_check" ] && ! _ldshim_starts; then
+        # It may be one that needs them.
+        _ldshim_back
+        _ldshim_starts || return 0
+    fi
+    #[farm]
+    exec "$_ldshim_python" -IS ${_ldshim_forked:+-X ldshim_forked} "$0" "$@"
+    #[command]
+    # The tool, where it is found without Python: plain_link needs no more to exec it. Not where it would make more of the command line than
+    # the first line of this file has.
+    _ldshim_search
+    [ $((2 * ${#_ldshim_python} + ${#_ldshim_place} + ${#_ldshim_tool} - ${#0})) -lt 160 ] || _ldshim_tool=
+    exec "$_ldshim_python" $_ldshim_flags ${_ldshim_place:+-X "ldshim=$_ldshim_place"} ${_ldshim_tool:+-X "ldshim_tool=$_ldshim_tool"} \
+        ${_ldshim_forked:+-X ldshim_forked} "$0" ${_ldshim_first:+"$_ldshim_first"} "$@"
+    #[both]
+}
+
+_ldshim_start "$@"
 
 # The interpreter or the package is gone. The build must not notice more than a line.
-if [ -z "$_ldshim_tool" ] && [ -f @REAL@ ] && [ -x @REAL@ ]; then
+_ldshim_said=
+[ "${_LDSHIM_GONE-}" != $$ ] || _ldshim_said=yes
+unset _LDSHIM_GONE
+[ -z "$_ldshim_own" ] || {
+    [ -n "$_ldshim_said" ] || printf 'ldshim: interpreter or package not found: %s\n' "$0" >&2
+    exit 127
+}
+#[command]
+if [ -n "$_ldshim_pin" ]; then
+    eval "_ldshim_tool=\$$_ldshim_variable"
+    _ldshim_runs "$_ldshim_tool" && ! _ldshim_is_ours "$_ldshim_tool" "${_ldshim_tool%/*}" || _ldshim_tool=
+fi
+case $_ldshim_first in
+*/*) [ -n "$_ldshim_tool" ] || [ ! -f "$_ldshim_first" ] || [ "$_ldshim_first" -ef "$0" ] || _ldshim_tool=$_ldshim_first ;;
+esac
+#[farm]
+# What is baked in stands for a pin that is of no use.
+if [ -z "$_ldshim_tool" ] && _ldshim_runs @REAL@ && ! _ldshim_is_ours @REAL@ @DIRECTORY@; then
     _ldshim_tool=@REAL@
 fi
+case ${_ldshim_tool##*/} in
+lld | rust-lld) ! _ldshim_runs "${_ldshim_tool%/*}/$_ldshim_name" || _ldshim_tool=${_ldshim_tool%/*}/$_ldshim_name ;;
+esac
+#[both]
 _ldshim_walk
 if [ -z "$_ldshim_tool" ]; then
-    printf 'ldshim: %s: real tool not found: looked in %s; set @VARIABLE@\n' @NAME@ "$PATH" >&2
+    printf 'ldshim: %s: real tool not found: looked in %s; set %s\n' "$_ldshim_name" "$_ldshim_kept" "$_ldshim_variable" >&2
     exit 127
 fi
 _ldshim_count
 case $_ldshim_depth:${_LDSHIM_VIA-} in
 9:* | 10:* | *:$$.........*)
-    printf 'ldshim: %s: loop: the real tool comes back to ldshim: %s <-> %s\n' @NAME@ "$_ldshim_tool" "$0" >&2
+    printf 'ldshim: %s: loop: the real tool comes back to ldshim: %s <-> %s\n' "$_ldshim_name" "$_ldshim_tool" "$0" >&2
     exit 111
     ;;
 *:$$.*) _LDSHIM_VIA=$_LDSHIM_VIA. ;;
 *)
     _LDSHIM_VIA=$$.
-    [ $_ldshim_way = straight ] ||
-        printf 'ldshim: %s: interpreter or package is gone, the tool runs unchanged: %s; run ldshim link-farm --refresh\n' \
-            @NAME@ @PYTHON@ >&2
+    [ $_ldshim_way$_ldshim_said != python ] ||
+        printf 'ldshim: %s: interpreter or package is gone, the tool runs unchanged: %s; @HINT@\n' \
+            "$_ldshim_name" "${_ldshim_python:-not found}" >&2
     ;;
 esac
-_LDSHIM_DEPTH=$_ldshim_depth:$_ldshim_tool
-export _LDSHIM_VIA _LDSHIM_DEPTH
-exec "$_ldshim_tool" "$@"
+_ldshim_become "$@"
+: <<'# end of what only Python reads'
+'''

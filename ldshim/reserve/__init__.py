@@ -1,17 +1,19 @@
-"""Where threads come from, and how they are given back.
+"""Where threads come from, and how they are returned.
 
-The token count is somebody else's property. So each source is a client with the same few verbs (lease.py: grow, shrink, release), each says
-why it cannot be used in one sentence of a closed set, and none of them ever waits for a token: the caller's own slot is always enough
-to begin with (C18).
+Tokens belong to another program. So each source is a client with the same few methods (lease.py: grow, shrink, release). Each has a fixed
+set of reasons why it cannot be used, one sentence for each. None waits for a token: the implicit slot of the caller is always enough to
+start (C18).
 
-In the order in which they are tried (C11):
-  makeflags.py   what MAKEFLAGS says; pure
-  jobserver.py   a client for the jobserver it names, through private descriptors of ours (C12, C13)
-  recipe.py      the make that runs this recipe, and the words it gave it
-  recover.py     the same jobserver, fetched from the make that withheld it from this recipe
-  slots.py       the host's own slots where there is no jobserver: flock on files in a directory that only we can write (C16)
-  source.py      that order
-  lease.py       what one link holds, whoever owns it: the warden's view of all of the above (C14)
-  wrapped.py     leases that stand in front of another
-  ours.py        that directory
+In the order in which a link uses them (C11):
+  makeflags.py      parses MAKEFLAGS; pure
+  jobserver.py      a client of the jobserver that MAKEFLAGS names, with descriptors of its own (C12, C13)
+  parent_make.py    finds the make that runs this recipe, and the MAKEFLAGS that it set
+  recover.py        opens the jobserver that this make withheld from the recipe
+  slots.py          the slots of the host, for links without a jobserver: flock on files in a directory that only we can write (C16)
+  source.py         tries these in order
+  lease.py          the common interface of all sources, for the warden (C14)
+  wrapped.py        leases that add a condition to another lease
+  memory_ledger.py  the memory that links were promised (C17)
+  memory.py         the available memory
+  cpus.py, cgroups.py, limits.py    the limits on the number: CPUs, cgroups, and variables of other tools
 """

@@ -1,11 +1,11 @@
-"""Find the directories of the cgroups that this process is accounted in.
+"""Find the directories of the cgroups of this process.
 
-The problem: a limit may be set on any level above us, in one of two file systems (cgroup v1 mounts one hierarchy per controller, v2 one for
-all, and a host may have both), mounted wherever somebody liked; and inside a container the path that /proc/self/cgroup tells is often not
-the path below the mount. The consequence: the mount points come from mountinfo, which also says which part of the hierarchy is mounted
-there, and every directory from our own up to that mount is returned, for the caller to take the tightest.
+The problem: a limit may be set on any level above us, in one of two file systems. cgroup v1 mounts one hierarchy per controller, v2 one
+for all, and a host may have both, mounted anywhere. Inside a container the path in /proc/self/cgroup is often not the path below the
+mount. The consequence: the mount points come from mountinfo, which also says which part of the hierarchy is mounted there. Every directory
+from our own up to that mount is returned, and the caller uses the lowest limit.
 
-proc: a /proc (tests bring their own); root: what mount points are relative to, b"" for this system.
+proc: a /proc (tests have their own); root: a prefix of the mount points, b"" for this system.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ def directories(controller: bytes, proc: bytes = b"/proc", root: bytes = b"") ->
     chosen: dict[int, tuple[bytes, bytes]] = {}  # version -> mount point, our path below it
     for line in mounts:
         if b" - cgroup" not in line:
-            continue  # thirty other mounts, of whose words nobody need make a list
+            continue  # about thirty other mounts, which need no parsing
         version, shown, point = _mount(line, controller)
         if version in paths:
             below = _below(paths[version], shown)
-            # A hierarchy may be mounted several times, and in parts; a mount that shows our own directory is the one to look in.
+            # A hierarchy may be mounted several times, and in parts; the mount that shows our own directory counts.
             if below is not None:
                 chosen[version] = point, below
                 del paths[version]
             else:
-                # A cgroup namespace: we are somewhere that cannot be seen from here, and what the mount shows is the nearest.
+                # A cgroup namespace: our directory is not visible, and the top of the mount is the nearest one.
                 chosen.setdefault(version, (point, b""))
     levels = [(version, level) for version, (point, below) in chosen.items() for level in _upwards(root + point, below)]
     return [(version, level) for version, level in levels if os.path.isdir(level)]
 
 
 def number(path: bytes) -> int | None:
-    """Read one number from a cgroup file; None when it is missing, unreadable or a word (`max`)."""
+    """Read one number from a cgroup file; None when it is missing, unreadable or no number (`max`)."""
     try:
         text = slurp(path).strip()
     except OSError:
@@ -61,7 +61,7 @@ def number(path: bytes) -> int | None:
 
 
 def _mount(line: bytes, controller: bytes) -> tuple[int, bytes, bytes]:
-    """Read one mountinfo line: (1 or 2, the part of the hierarchy that is mounted, where), or (0, b"", b"") for other mounts."""
+    """Parse one line of mountinfo: (1 or 2, the mounted part of the hierarchy, the mount point), or (0, b"", b"") for other mounts."""
     front, _, back = line.partition(b" - ")
     fields, kind = front.split(b" "), back.split(b" ")
     if len(fields) < 5 or len(kind) < 3:
@@ -71,7 +71,7 @@ def _mount(line: bytes, controller: bytes) -> tuple[int, bytes, bytes]:
 
 
 def _plain(field: bytes) -> bytes:
-    """Undo mountinfo's octal escapes (blank, tab, newline, backslash)."""
+    """Decode the octal escapes of mountinfo (blank, tab, newline, backslash)."""
     if b"\\" not in field:
         return field
     first, *rest = field.split(b"\\")
@@ -79,7 +79,7 @@ def _plain(field: bytes) -> bytes:
 
 
 def _below(path: bytes, shown: bytes) -> bytes | None:
-    """Say where under a mount our path stands, when the mount shows only the part `shown` of the hierarchy; None: not under it."""
+    """Return our path below a mount that shows only the part `shown` of the hierarchy; None if it is not below it."""
     parts, top = _parts(path), _parts(shown)
     if b".." in parts or parts[: len(top)] != top:
         return None

@@ -1,11 +1,11 @@
-"""Count the CPUs this process may use: its affinity mask, and what its cgroup may spend.
+"""Count the CPUs that this process may use: its affinity mask, and the quota of its cgroup.
 
-The problem: nobody downstream counts right. GCC's `auto` takes every CPU that is online, affinity or not; lld and mold see the mask but
-not the quota (llvm/llvm-project#218478); `os.cpu_count()` sees neither. A container with a quota of two CPUs on a machine of 64 then
-runs 64 threads, which the scheduler stops for most of each period. So: the smaller of mask and quota, at least one, and a sentence that
-says which of them it was. LDSHIM_CPUS replaces the count, on a machine that is not what its mask says.
+The problem: the tools count too many. GCC's `auto` counts every online CPU, whatever the affinity; lld and mold use the mask but not the
+quota (llvm/llvm-project#218478); `os.cpu_count()` uses neither. A container with a quota of two CPUs on a machine of 64 then runs 64
+threads, which the scheduler stops for most of each period. The count here is the smaller of mask and quota, at least one, with a clause
+that names the one that applies. LDSHIM_CPUS replaces the count.
 
-`counted` is the only place that answers the question: a link, explain, doctor, the slots and `ldshim pool` ask it.
+`counted` is the only function that answers the question: links, explain, doctor, the slots and `ldshim pool` call it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import os
 from ..call.environment import slurp
 from . import cgroups
 
-# Where LLVM counts cores for ThinLTO jobs without a number (llvm/lib/Support/Unix/Threading.inc); elsewhere it counts the mask's CPUs.
+# Where LLVM counts cores for ThinLTO jobs without a number (llvm/lib/Support/Unix/Threading.inc); elsewhere it counts the CPUs of the mask.
 _LLVM_COUNTS_CORES = ("x86_64", "i386", "i486", "i586", "i686")
 _TOPOLOGY = b"/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list"
 _SMT = b"/sys/devices/system/cpu/smt/active"
 
 
 def affinity() -> int:
-    """Count the CPUs in this thread's affinity mask, 1 when the kernel does not say."""
+    """Count the CPUs in the affinity mask of this thread, 1 when it cannot be read."""
     try:
         return len(os.sched_getaffinity(0))
     except OSError:
@@ -30,9 +30,9 @@ def affinity() -> int:
 
 
 def quota(proc: bytes = b"/proc", root: bytes = b"") -> float | None:
-    """Return how many CPUs' time our cgroup may spend, the tightest of all levels above us; None when nothing limits it.
+    """Return the CPU quota of our cgroup in CPUs, the lowest of all levels above us; None without one.
 
-    cgroup v2 says `cpu.max` (quota and period in microseconds, or `max`), v1 `cpu.cfs_quota_us` (-1: none) and `cpu.cfs_period_us`.
+    cgroup v2 has `cpu.max` (quota and period in microseconds, or `max`), v1 `cpu.cfs_quota_us` (-1: none) and `cpu.cfs_period_us`.
     """
     tightest = None
     for version, directory in cgroups.directories(b"cpu", proc, root):
@@ -42,27 +42,27 @@ def quota(proc: bytes = b"/proc", root: bytes = b"") -> float | None:
     return tightest
 
 
-def count(proc: bytes = b"/proc", root: bytes = b"", *, said: int = 0) -> int:
-    """Return how many threads make sense here, at least 1; said as below."""
-    return counted(proc, root, said=said)[0]
+def count(proc: bytes = b"/proc", root: bytes = b"", *, replaced_by: int = 0) -> int:
+    """Return how many threads make sense here, at least 1; replaced_by: see `counted`."""
+    return counted(proc, root, replaced_by=replaced_by)[0]
 
 
-def counted(proc: bytes = b"/proc", root: bytes = b"", *, said: int = 0) -> tuple[int, str]:
-    """Return how many threads make sense here, at least 1, and a clause for people that says what bounds them.
+def counted(proc: bytes = b"/proc", root: bytes = b"", *, replaced_by: int = 0) -> tuple[int, str]:
+    """Return how many threads make sense here, at least 1, and a clause for people with the reason.
 
-    said: LDSHIM_CPUS, which replaces the count; 0 for none.
+    replaced_by: LDSHIM_CPUS, which replaces the count; 0 for none.
     """
-    if said:
-        return said, f"LDSHIM_CPUS={said}"
+    if replaced_by:
+        return replaced_by, f"LDSHIM_CPUS={replaced_by}"
     mask, limit = affinity(), quota(proc, root)
     if limit is None or limit >= mask:
         return max(1, mask), f"{mask} CPUs in the affinity mask"
-    rounded = -int(-limit // 1)  # up: half a CPU's time still needs a thread to spend it
+    rounded = -int(-limit // 1)  # rounded up: half a CPU needs a thread, too
     return max(1, rounded), f"a cgroup quota of {limit:.2f} CPUs"
 
 
 def cores() -> int:
-    """Count the physical cores of this thread's affinity mask, as LLVM does where nobody gives ThinLTO a number of jobs."""
+    """Count the physical cores of the affinity mask of this thread, as LLVM does for ThinLTO without a number of jobs."""
     if os.uname().machine not in _LLVM_COUNTS_CORES or _read(_SMT).strip() == b"0":
         return affinity()
     try:
@@ -72,7 +72,7 @@ def cores() -> int:
 
 
 def siblings_of(cpu: int) -> list[int]:
-    """Read which CPUs share a core with this one; [] where the kernel does not say."""
+    """List the CPUs that share a core with this one; [] when unknown."""
     found: list[int] = []
     for part in _read(_TOPOLOGY % cpu).split(b","):
         low, _, high = part.strip().partition(b"-")

@@ -1,11 +1,10 @@
-"""What one link holds, whoever owns it.
+"""The threads of one link, from any source.
 
-The warden grows and shrinks a reservation for as long as the link lives. It does not care whether a thread is a byte of make's pipe or a
-locked file, and must not: the way back is the same for both. So there is one small set of verbs, and the one without a source answers
-them too, with nothing.
+The warden grows and shrinks a reservation while the link runs. It does not depend on whether a thread is a byte of a pipe of make or a
+locked file. So every source has the same few methods, and a link without a source uses the base class, which never has any thread to give.
 
-Ownership: the process that calls `grow` holds what it returns. Open the lease before the fork if you like, but take in the warden only,
-after setsid, so that no signal to the link's process group can fall between a token and the one who gives it back (C14).
+Ownership: the process that calls `grow` holds what it returns. The lease may be created before the fork, but only the warden takes, after
+setsid(2), so that no signal to the process group of the link can come between taking a token and its return (C14).
 """
 
 from __future__ import annotations
@@ -16,24 +15,25 @@ if TYPE_CHECKING:
 
 
 ASK_SHARE = 0.05
-ASK_SECONDS = (0.03, 0.2)  # at least, at most; with a tick on top still within C21's quarter of a second
+ASK_SECONDS = (0.03, 0.2)  # least and most; with one tick more, within the 0.25 s of C21
+
+IDLE_SECONDS = 3600.0  # nothing is due
 
 
 def pause(denied: float) -> float:
-    """Return how many seconds to wait before asking for a thread again. denied: seconds since the first refusal of a row.
+    """Return the seconds to wait before the next try to take a thread. denied: seconds since the first of the tries that failed.
 
-    Where many links beg for one token, what they spend on asking is what their compilers lack: eight of them that asked thirty times a
-    second took 4 % of two CPUs. What comes late by this is a small share of the wait there was anyway, and less where the descriptor of
-    `Lease.tokens_fd` wakes us.
+    When many links want one token, their tries take CPU time from their compilers: eight links that tried thirty times a second used 4 %
+    of two CPUs. The pause is a small part of the time that the link has waited. It is shorter where `Lease.tokens_fd` wakes the warden.
     """
     return min(max(ASK_SECONDS[0], ASK_SHARE * denied), ASK_SECONDS[1])
 
 
 class Lease:
-    """A lease on nothing, and the verbs of every other: only the caller's own implicit thread, which needs no token (C18).
+    """The base class, and the lease of a link without a source, which has only its implicit thread (C18).
 
-    source: "none", "pin", "jobserver", "recovered" or "slots", as the log says it; name: which one, for people; pool: which one, the same
-    for all who share it: a jobserver's name or a directory.
+    source: "none", "pin", "jobserver", "recovered" or "slots", as in the log; name: of the source, for people; pool: the same string for
+    all links that share the source: the name of the jobserver, or a directory.
     """
 
     __slots__ = ("name", "pool", "source")
@@ -50,34 +50,42 @@ class Lease:
 
     @property
     def counted(self) -> bool:
-        """Tell whether the implicit thread itself takes something that must be given back (a slot)."""
+        """Return whether the implicit thread holds something that must be returned (a slot)."""
         return False
 
-    def grow(self, most: int) -> int:  # noqa: ARG002 - the verb's signature; there is nothing to take
-        """Take up to `most` more threads without waiting for any; return how many came. Never raises OSError."""
+    def grow(self, most: int) -> int:  # noqa: ARG002 - the signature of every lease; there is nothing to take
+        """Take up to `most` more threads without waiting; return how many. Never raises OSError."""
         return 0
 
     def surplus(self) -> int:
-        """Count the threads held beyond a fair share, while somebody who has less waits for one."""
+        """Count the threads held beyond an even share, while a link with fewer waits for one."""
         return 0
 
     def shrink(self, count: int) -> None:
-        """Give `count` threads back, or all when fewer are held."""
+        """Return `count` threads, or all if fewer are held."""
 
     def release(self) -> None:
-        """Give everything back and close every descriptor; a second call does nothing."""
+        """Return all threads and close every descriptor; a second call does nothing."""
+
+    def tend(self, now: float) -> float:  # noqa: ARG002 - the verb's signature; there is nothing to look after
+        """Do what is due besides taking and giving; return the seconds until the next time. now: a monotonic clock."""
+        return IDLE_SECONDS
+
+    def holding(self, inner: Lease) -> Lease:
+        """Return `inner`, together with what else this lease holds and must go on holding."""
+        return inner
 
     def tokens_fd(self) -> int:
-        """Return a descriptor that is readable while there is something to take; -1 where none is."""
+        """Return a descriptor that is readable while there is a thread to take; -1 without one."""
         return -1
 
     def fds(self) -> list[int]:
-        """Return the descriptors that must stay open while something is held (all close-on-exec); they may change with every call above."""
+        """Return the descriptors that must stay open (all close-on-exec); each call of the methods above may change them."""
         return []
 
 
 class JobserverLease(Lease):
-    """A lease on tokens of a jobserver. Owns the client it is given. source: "jobserver" or "recovered"."""
+    """A lease on tokens of a jobserver. Owns the client. source: "jobserver" or "recovered"."""
 
     __slots__ = ("jobserver",)
 
@@ -91,21 +99,21 @@ class JobserverLease(Lease):
         return self.jobserver.held
 
     def grow(self, most: int) -> int:
-        """Take up to `most` tokens that are there now."""
+        """Take up to `most` tokens that are free now."""
         return self.jobserver.take(most)
 
     def shrink(self, count: int) -> None:
-        """Give `count` tokens back as they were read. OSError: the jobserver is gone, the rest is still held."""
+        """Return `count` tokens as they were read. Raises OSError when the jobserver is gone; the rest stays held."""
         self.jobserver.give(count)
 
     def release(self) -> None:
-        """Give every token back, then let the jobserver's descriptors go: its make waits for that (C15)."""
+        """Return every token, then close the descriptors of the jobserver, for which make waits at its exit (C15)."""
         self.jobserver.close()
 
     def tokens_fd(self) -> int:
-        """Return the client's read end."""
+        """Return the read end of the client."""
         return self.jobserver.tokens_fd()
 
     def fds(self) -> list[int]:
-        """Return the client's private descriptors."""
+        """Return the descriptors of the client."""
         return self.jobserver.fds()

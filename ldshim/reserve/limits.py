@@ -1,4 +1,4 @@
-"""Collect what bounds a number besides what the link can use: CPUs, and the ceilings that other tools' variables set (C11)."""
+"""Collect the limits on a number apart from the demand: CPUs, and the ceilings in variables of other tools (C11)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def collect(environment: Environment, settings: Settings) -> Limits:
-    """Return the limits of this process, those of memory left out."""
+    """Return the limits of this process, without those of memory."""
     named = [ceiling_from_builders(environment), (makeflags.parse(environment.get(b"MAKEFLAGS")).jobs, "MAKEFLAGS' -j")]
-    return Limits(*cpus.counted(said=settings.cpus), [(number, origin) for number, origin in named if number])
+    return Limits(*cpus.counted(replaced_by=settings.cpus), [(number, origin) for number, origin in named if number])
 
 
 def own_jobs(there: int) -> list[tuple[int, str]]:
-    """Return how many ThinLTO jobs LLVM starts without a number: one for each core. there: threads that a jobserver has now, 0 without one.
+    """Return how many ThinLTO jobs LLVM starts without a number: one for each core. there: threads free in a jobserver, 0 without one.
 
-    SMT makes one job more on each core worth its memory only where somebody has tokens for so many.
+    A second job on a core with SMT is worth its memory only if the jobserver has tokens for it.
     """
     return [(max(cpus.cores(), there), "the physical cores, LLVM's own choice")]

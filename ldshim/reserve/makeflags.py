@@ -1,12 +1,12 @@
-"""Read MAKEFLAGS: which jobserver it names, if any, and how many jobs make was told.
+"""Parse MAKEFLAGS: which jobserver it names, if any, and the number of jobs.
 
-The problem: the variable is make's private business that everybody reads. It names a jobserver in two spellings of the option and two of
-the value, repeats it, takes it back with `-2,-2`, and ends in variables of the user's, whose text may look like any of that. The
-consequence: words are cut at blanks that no backslash escapes, reading stops at `--`, the last auth counts, and the last pair of real
-descriptors is kept beside it, because the make that withdrew them from this recipe still has them open (recover.py). Pure: whether what
-is named works is the business of jobserver.py.
+The problem: the variable belongs to make, but many programs read it. It can name a jobserver by two spellings of the option and two of the
+value, name it more than once, and withdraw it by `-2,-2`. It ends in variables of the user, whose text may look like any of these. The
+consequence: words are split at blanks without a backslash, parsing stops at `--`, and the last auth counts. The last pair of non-negative
+descriptors is stored as well, because the make that withheld them from this recipe has them open (recover.py). Pure: jobserver.py checks
+whether the named jobserver works.
 
-Seen, each a row of tests/unit/test_makeflags.py:
+Observed, each a row of tests/unit/test_makeflags.py:
 ` -j4 --jobserver-auth=3,4` (make 4.2, 4.3), `... --jobserver-auth=3,4 --jobserver-auth=-2,-2` (4.4, pipe, no `+`), `--jobserver-fds=3,4 -j`
 (up to 4.1), ` -j4 --jobserver-auth=fifo:/tmp/GMfifo7` (4.4), `-j --jobserver-fds=6,7 --jobserver-auth=6,7` (cargo), `kn -j4 ...` (-k -n).
 """
@@ -17,27 +17,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..call.environment import Environment
 
-# The closed set of reasons why a text names no jobserver. WITHHELD and STYLE are about one that exists all the same.
+# All reasons why a value names no jobserver. With WITHHELD and STYLE there is one, which cannot be used from here.
 ABSENT = "no jobserver is named"
-WITHHELD = "make kept the jobserver for recipes marked with +"
+WITHHELD = "make withheld the jobserver: the recipe is not marked with +"
 MALFORMED = "the jobserver's descriptors are not two numbers"
 EMPTY_PATH = "the jobserver's fifo has no name"
-STYLE = "the jobserver is of a kind that no Linux tool speaks"
+STYLE = "the jobserver is of a kind that no tool on Linux supports"
 
-# In the order in which jobserver-rs tries them: cargo's own pipe is the one that works.
+# In the order in which jobserver-rs tries them: the pipe of cargo is the one that is open.
 VARIABLES = (b"CARGO_MAKEFLAGS", b"MAKEFLAGS", b"MFLAGS")
 
 _AUTH = (b"--jobserver-auth=", b"--jobserver-fds=")
-_VALUED = b"CEIWfjloO"  # one-letter options of make that take the rest of the word (or nothing) as their value
-_DIGITS = 9  # more are no descriptor and no sensible -j: int() of them would only overflow later, in a system call
+_VALUED = b"CEIWfjloO"  # one-letter options of make whose value is the rest of the word, or empty
+_DIGITS = 9  # a longer number is no descriptor and no useful -j, and would overflow in a system call
 
 
 class Auth:
-    """What a MAKEFLAGS text says.
+    """The contents of a MAKEFLAGS value.
 
     kind: "pipe" (read_fd, write_fd), "fifo" (path: may be a FIFO or a character device), or "none" with the reason; jobs: N of the last
-    -jN, 0 when there is none; dry_run: -n is in force; withheld: the last auth was negative, and read_fd, write_fd are an earlier pair.
-    read_fd and write_fd are -1 when no pair was ever named.
+    -jN, 0 when there is none; dry_run: -n is set; withheld: the last auth was negative, and read_fd, write_fd are an earlier pair.
+    read_fd and write_fd are -1 when no pair was named.
     """
 
     __slots__ = ("dry_run", "jobs", "kind", "path", "read_fd", "reason", "withheld", "write_fd")
@@ -54,21 +54,21 @@ class Auth:
 
 
 def named_in(environment: Environment) -> list[tuple[str, bytes]]:
-    """List the variables that may name a jobserver, those that are set, in the order in which they are tried."""
+    """List the variables that may name a jobserver and are set, in the order in which they are tried."""
     return [(name.decode(), environment.get(name)) for name in VARIABLES if environment.get(name)]
 
 
 def pool_size(environment: Environment) -> int:
-    """Return the most jobs that any jobserver named in the environment has, 0 when one does not say (cargo's text holds a bare -j)."""
-    said = [parse(value).jobs for _, value in named_in(environment)]
-    return max(said) if said and all(said) else 0
+    """Return the largest -jN of the jobservers in the environment, 0 when one has no number (cargo writes a bare -j)."""
+    jobs = [parse(value).jobs for _, value in named_in(environment)]
+    return max(jobs) if jobs and all(jobs) else 0
 
 
 def parse(makeflags: bytes) -> Auth:
-    """Read the value of MAKEFLAGS, MFLAGS or CARGO_MAKEFLAGS. Never fails: what is not understood says nothing."""
+    """Parse the value of MAKEFLAGS, MFLAGS or CARGO_MAKEFLAGS. Never fails: unknown words are ignored."""
     auth = Auth()
     words = _words(makeflags)
-    # The grouped flags are the text before the first blank, and it is empty in ` -j4`: only there may letters stand without a dash.
+    # The grouped flags are the text before the first blank, which is empty in ` -j4`. Only they may be letters without a dash.
     if words and makeflags[:1] not in (b" ", b"\t") and not words[0].startswith(b"--"):
         _flags(auth, words.pop(0))
     for word in words:
@@ -85,7 +85,7 @@ def parse(makeflags: bytes) -> Auth:
 
 
 def _words(text: bytes) -> list[bytes]:
-    """Cut at blanks; a backslash makes the next byte plain (make quotes blanks and backslashes so, and nothing else)."""
+    """Split at blanks; a backslash quotes the next byte (make quotes blanks and backslashes, and nothing else)."""
     text = text.replace(b"\t", b" ")
     if b"\\" not in text:
         return [word for word in text.split(b" ") if word]
@@ -101,7 +101,7 @@ def _words(text: bytes) -> list[bytes]:
             word += byte
         elif word:
             if word == b"--":
-                break  # what follows is as long as the user likes, and none of ours
+                break  # the variables that follow may be long, and are not needed
             words.append(word)
             word = b""
         at += 1
@@ -109,9 +109,9 @@ def _words(text: bytes) -> list[bytes]:
 
 
 def _flags(auth: Auth, word: bytes) -> None:
-    """Read the first word: `kn`, MFLAGS' `-kn`, `-j4`. A letter that takes a value ends the group (`-Onone` is no -n)."""
+    """Parse the first word: `kn`, `-kn` in MFLAGS, `-j4`. A letter with a value ends the group (`-Onone` is no -n)."""
     if b"=" in word and not word.startswith(b"-"):
-        return  # a user's MAKEFLAGS=V=1: make takes it for a variable
+        return  # MAKEFLAGS=V=1, set by a user: make reads it as a variable
     letters = word.lstrip(b"-")
     for at in range(len(letters)):
         letter = letters[at : at + 1]
@@ -124,7 +124,7 @@ def _flags(auth: Auth, word: bytes) -> None:
 
 
 def _value(auth: Auth, value: bytes) -> None:
-    """Let one auth replace the one before it; only a pair of real descriptors outlives its successor."""
+    """Store one auth in place of the last; a pair of non-negative descriptors stays stored when a later auth withdraws it."""
     auth.kind, auth.withheld, auth.path = "none", False, b""
     if value.startswith(b"fifo:"):
         auth.path = value[5:]
@@ -135,7 +135,7 @@ def _value(auth: Auth, value: bytes) -> None:
         auth.reason = STYLE if value and not value.isdigit() else MALFORMED
         return
     if read_end[:1] == b"-" or write_end[:1] == b"-":
-        # make says -2,-2; any negative number can only mean the same.
+        # make writes -2,-2; any other negative number means the same.
         negative = read_end.lstrip(b"-").isdigit() and write_end.lstrip(b"-").isdigit()
         auth.withheld = negative and auth.read_fd >= 0
         auth.reason = WITHHELD if negative else MALFORMED

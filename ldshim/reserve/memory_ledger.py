@@ -3,15 +3,18 @@
 The problem: sixteen links that start together all read the same MemAvailable, all find room for eight jobs, and the machine dies two
 minutes later, when their backends come. The consequence: a link that is given jobs writes down how much memory they will need, and what the
 others have written and not yet used is no longer there for it (C17). Once a link's memory is really in use it is gone from MemAvailable
-as well, so from each promise what its processes hold already is taken off.
+as well, so the owner of a promise takes off what the link's processes hold already, twice a second.
 
-A promise is a file `memory-PID.STARTTIME` in our directory (ours.py). Its content is the number of bytes, its flock is held through one
-open file by the shim and, after the fork, by the warden: the kernel drops it with the last of them, however they end. A file without a
-lock belongs to nobody, and whoever reads the book next removes it. Reading and writing go on under one more lock, `memory`. Nobody waits
-long for that: a process stopped by ^Z may hold it. Then nothing new is promised, and one job is always allowed (C18).
+A promise is a file in our directory (promises.py), its flock held through one open file by the shim and, after the fork, by the warden:
+the kernel drops it with the last of them, however they end. A file without a lock belongs to nobody, and whoever reads the book next
+removes it. Reading and writing go on under one more lock, `memory`. Nobody waits long for that: a process stopped by ^Z may hold it. Then
+nothing new is promised, and one job is always allowed (C18).
 
-Not known here: links of other users, links without a warden (one job, a pin, no directory), and that a link in a container with a limit
-of its own does not share memory with one outside: promises are counted against every limit, which errs on the safe side.
+What was promised counts against every ceiling that both links share: the machine, and cgroups that both are in. The promise of an
+ancestor is our own: gcc and the linker that it starts may both be stand-ins, and gcc's promise is its linker's. Who waits to be admitted
+(admission.py) has been promised nothing.
+
+Not known here: links of other users, and links without a warden (below the floor of admission.py, or without a directory).
 """
 
 from __future__ import annotations
@@ -21,40 +24,84 @@ import os
 
 from ..call import clock, own_directory, processes
 from ..call.descriptors import raised
-from ..call.environment import count, slurp
-from . import memory
+from ..call.environment import slurp
+from . import memory, peaks, promises
 from .wrapped import WrappedLease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..decide.memory_estimate import Footprint
     from .lease import Lease
+    from .memory import Ceiling
+    from .pressure import Pressure
+    from .promises import Entry
 
-PREFIX = b"memory-"
 LOCK = b"memory"
 LOCK_SECONDS = 0.25  # a reading under lock is about a millisecond for each promise; whoever holds it longer is stopped
 LOOK_SECONDS = 0.001  # between two tries to lock
 REFUSED_SECONDS = 0.25  # no memory: asked again so much later
+# How often a warden looks what its link uses: two files for each process, 0.1 ms.
+USED_SHARE = 0.05
+USED_SECONDS = (0.05, 0.5)  # at least, at most
 
 
 class Promise:
     """What one link may use. Owner: the process that resizes it, the shim before the fork and the warden after it.
 
-    jobs: promised, 0 before the first time; footprint: what a link of n jobs needs; link: its pid, whose tree shows what is used already.
+    jobs: promised, 0 before the first time; footprint: what a link of n jobs needs; link: its pid, whose tree shows what is used already;
     """
 
-    __slots__ = ("_directory", "_fd", "_link", "_name", "footprint", "jobs")
+    __slots__ = (
+        "_ancestors", "_cgroups", "_directory", "_fd", "_key", "_large", "_link", "_meter", "_name", "_pressure", "_since", "_threshold",
+        "_used", "_waits", "footprint", "jobs",
+    )  # fmt: skip
 
-    def __init__(self, directory: bytes, footprint: Footprint, link: int) -> None:
-        """Name a promise in a directory of ours (b"": none, and nothing is shared); nothing is written before the first `resize`."""
+    def __init__(self, directory: bytes, footprint: Footprint, link: int, threshold: int = 0, key: peaks.Key | None = None) -> None:
+        """Name a promise in a directory of ours (b"": none, and nothing is shared); nothing is written before the first `resize`.
+
+        threshold: percent of time stalled for memory above which nothing grows (pressure.py), 0: nobody looks; key: by which what it needed
+        is kept, None: it is not.
+        """
         self.footprint = footprint
         self.jobs = 0
         self._link = link
         self._directory = directory
-        self._name = PREFIX + (processes.stamp(link) or b"%d." % link)
+        self._name = promises.PREFIX + (processes.stamp(link) or b"%d." % link)
         self._fd = -1
+        self._threshold = threshold
+        self._key = key
+        self._meter = peaks.Meter()
+        self._pressure: Pressure | None = None  # not looked at yet
+        self._large: bool | None = None  # not asked yet
+        self._waits = False
+        self._since = int(clock.now() * 1000) / 1000  # as it is written down: two links must agree on who came first
+        self._used = 0  # bytes, as of the last look
+        self._cgroups: tuple[bytes, ...] = ()
+        self._ancestors: list[int] = []
+
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether there is a book at all."""
+        return bool(self._directory)
+
+    @property
+    def is_large(self) -> bool:
+        """Tell whether this link is one that may have to wait, and that others wait for."""
+        if self._large is None:
+            self._large = self.footprint.wants(1) >= memory.floor(memory.ceilings())
+        return self._large
+
+    @property
+    def since(self) -> float:
+        """Return when this link came, in seconds of call/clock.py; its place in the queue."""
+        return self._since
+
+    @property
+    def stamp(self) -> bytes:
+        """Return the pid and start time of the link."""
+        return self._name[len(promises.PREFIX) :]
 
     def claim(self, jobs: int) -> list[tuple[int, str]]:
         """Promise memory for so many jobs, as far as there is room: [(jobs that fit, clause for people)], [] if nobody knows."""
@@ -74,28 +121,56 @@ class Promise:
 
     def _promise(self, jobs: int) -> tuple[int | None, bool]:
         """Grow to so many jobs as far as there is room: (bytes there were, None when nobody can tell; whether the ledger could be read)."""
+        left: list[int | None] = []
+
+        def grow(ceilings: list[Ceiling], entries: list[Entry]) -> int:
+            left.append(self._left(ceilings, entries))
+            return max(1, self.jobs, jobs if left[0] is None else min(jobs, self.footprint.jobs_in(left[0])))
+
+        known = self.write(grow)
+        if not known:
+            self.jobs = max(1, self.jobs)  # unknown what others were promised
+        return (left[0], True) if left else (None, known)
+
+    def write(self, judge: Callable[[list[Ceiling], list[Entry]], int]) -> bool:
+        """Write the promise anew as a judge says, under the book's lock; False when that cannot be had in time, and nothing changed.
+
+        judge: is given the ceilings and the promises of others, ancestors left out, and returns the jobs to promise, 0 to wait.
+        """
         directory = self._open_directory()
         lock = _lock(directory) if directory >= 0 else -1
-        left, known = None, lock >= 0 or not self._directory
         try:
-            if known:
-                left = self._available(directory, tidy=True)
-                self.jobs = max(1, self.jobs, jobs if left is None else min(jobs, self.footprint.jobs_in(left)))
-            else:
-                self.jobs = max(1, self.jobs)  # unknown what others were promised
-            if lock >= 0:
+            if lock < 0 and self._directory:
+                return False
+            ceilings = memory.ceilings()
+            entries = self._entries(directory, tidy=True)
+            others = self._without_ancestors(entries)
+            self.jobs = judge(ceilings, others)
+            self._waits = not self.jobs
+            # The promise of a link above us is ours: it is not made twice.
+            if lock >= 0 and (self._fd >= 0 or len(others) == len(entries)):
+                self._cgroups = tuple(each.identity for each in ceilings if each.identity != memory.HOST)
                 self._create(directory)
+            return True
         finally:
             for fd in (lock, directory):
                 if fd >= 0:
                     os.close(fd)
-        return left, known
 
     def available(self) -> int | None:
         """Return the bytes that this link may use, other links' promises and its own use taken into account; None when nobody can tell."""
         directory = self._open_directory()
         try:
-            return self._available(directory, tidy=False)
+            return self._left(memory.ceilings(), self._without_ancestors(self._entries(directory)))
+        finally:
+            if directory >= 0:
+                os.close(directory)
+
+    def others(self) -> list[Entry]:
+        """List the promises of other links, ancestors left out."""
+        directory = self._open_directory()
+        try:
+            return self._without_ancestors(self._entries(directory))
         finally:
             if directory >= 0:
                 os.close(directory)
@@ -104,6 +179,35 @@ class Promise:
         """Say how many jobs there is memory for, what others were promised taken off: [(jobs, clause for people)], [] if nobody knows."""
         left = self.available()
         return [] if left is None else [self.footprint.ceiling(left)]
+
+    def stalls(self) -> bool:
+        """Tell whether processes here stall for memory."""
+        if not self._threshold:
+            return False
+        if self._pressure is None:
+            from .pressure import Pressure  # noqa: PLC0415  most links are over, or on their way, before anybody asks
+
+            self._pressure = Pressure(self._threshold)
+        return self._pressure.is_high()
+
+    def is_pressed(self) -> bool:
+        """Tell whether processes stall for memory while another admitted link runs; alone, a link makes room for nobody (C26)."""
+        return self.stalls() and any(not each.waits and each.is_active() for each in self.others())
+
+    def look(self, jobs: int = 1) -> None:
+        """Look what the link uses with so many jobs, take that off what is still to come, and note it for the next time."""
+        if self._fd >= 0:
+            self._used = used(self._link)
+            self._meter.note(self._used, jobs)
+            self._write()
+
+    def remember(self) -> None:
+        """Keep what the link needed, for the next one like it."""
+        if self._key is not None:
+            try:
+                self._key.remember(self._meter.one, self._meter.each)
+            except OSError:
+                return  # the next one goes by a guess
 
     def fds(self) -> list[int]:
         """Return the descriptor that holds the promise, for the warden to keep."""
@@ -121,12 +225,20 @@ class Promise:
         os.close(self._fd)
         self._fd = -1
 
-    def _available(self, directory: int, tidy: bool) -> int | None:
-        free = memory.available()
-        if free is None:
-            return None
-        # What this link uses already is part of what it was promised.
-        return free + used(self._link) - (outstanding(directory, self._name, tidy) if directory >= 0 else 0)
+    def _left(self, ceilings: list[Ceiling], entries: list[Entry]) -> int | None:
+        """Return the bytes that this link may use in all. What it uses already is part of what it was promised."""
+        left = least_left(ceilings, ((each, each.needs) for each in entries if not each.waits))
+        of_process = memory.of_process() if self.footprint.in_one_process else None
+        found = [] if left is None else [left + used(self._link)]
+        return min([*found, *([] if of_process is None else [of_process])], default=None)
+
+    def _entries(self, directory: int, tidy: bool = False) -> list[Entry]:
+        return promises.read(directory, self._name, tidy) if directory >= 0 else []
+
+    def _without_ancestors(self, entries: list[Entry]) -> list[Entry]:
+        if entries and not self._ancestors:
+            self._ancestors = ancestors(self._link)
+        return [each for each in entries if not (each.here and each.link in self._ancestors)]
 
     def _open_directory(self) -> int:
         if not self._directory:
@@ -149,18 +261,36 @@ class Promise:
         self._write()
 
     def _write(self) -> None:
-        """Write the number anew, in one call and in one width, so that no reader sees half of it."""
+        """Write the line anew, in one call and in one length, so that no reader sees half of it."""
         if self._fd >= 0:
+            needs = max(0, self.footprint.of(max(1, self.jobs)) - self._used)
+            line = promises.render(self._waits, needs, needs + self.footprint.files, self._since, self._cgroups)
             try:
-                os.pwrite(self._fd, b"%020d\n" % self.footprint.of(self.jobs), 0)
+                os.pwrite(self._fd, line, 0)
             except OSError:
                 return  # a full file system: what stood there before still counts
+
+
+def least_left(ceilings: list[Ceiling], taken: Iterable[tuple[Entry, int]]) -> int | None:
+    """Return the least that is left below any ceiling, without what others below it still take: bytes, maybe negative; None: no ceiling."""
+    pairs = list(taken)
+    return min((each.left - sum(size for entry, size in pairs if entry.shares(each.identity)) for each in ceilings), default=None)
+
+
+def ancestors(pid: int) -> list[int]:
+    """List the ancestors of a process, as far as /proc shows them, nearest first."""
+    found: list[int] = []
+    above = processes.parent(pid)
+    while above > 1 and above not in found:
+        found.append(above)
+        above = processes.parent(above)
+    return found
 
 
 class GuardedLease(WrappedLease):
     """A lease whose threads also need memory: what the promise has no room for is given back at once. Owns both; as Lease otherwise."""
 
-    __slots__ = ("_again", "_clock", "_follows", "promise")
+    __slots__ = ("_again", "_began", "_clock", "_follows", "_look_at", "_pressed", "promise")
 
     def __init__(self, lease: Lease, promise: Promise, follows: bool = True, clock: Callable[[], float] = clock.now) -> None:
         """Guard a lease. follows: the promise is for the threads held; else it was made for all that the link was told, and stays."""
@@ -169,13 +299,20 @@ class GuardedLease(WrappedLease):
         self._follows = follows
         self._clock = clock
         self._again = -1.0
+        self._look_at = self._began = -1.0
+        self._pressed = False
+
+    @property
+    def counted(self) -> bool:
+        """Tell whether somebody must stay for the implicit thread: a slot, or memory that others wait for."""
+        return self.lease.counted or (self.promise.is_large and bool(self.promise.fds()))
 
     def grow(self, most: int) -> int:
         """Take up to `most` more threads, as far as there is memory for them.
 
         The token first: mostly there is none, and then nothing is read. Where memory is what lacks, nobody's token is touched for a while.
         """
-        if most > 0 and self._clock() < self._again:
+        if most > 0 and (self._pressed or self._clock() < self._again):
             return 0
         took = self.lease.grow(most)
         if self._follows and (took or not self.promise.jobs):
@@ -187,6 +324,20 @@ class GuardedLease(WrappedLease):
             took -= excess
         return took
 
+    def surplus(self) -> int:
+        """Count everything held while the machine stalls for memory, where a thread less is memory less; else ask the wrapped lease."""
+        return self.lease.held if self._pressed and self._follows else self.lease.surplus()
+
+    def tend(self, now: float) -> float:
+        """Look what the link uses and whether the machine stalls for memory, a few times a second."""
+        if now >= self._look_at:
+            self._began = now if self._began < 0 else self._began
+            # A link of two seconds is to be seen as well.
+            self._look_at = now + min(max(USED_SECONDS[0], USED_SHARE * (now - self._began)), USED_SECONDS[1])
+            self.promise.look(1 + self.lease.held if self._follows else max(1, self.promise.jobs))
+            self._pressed = self.promise.is_pressed()
+        return min(self._look_at - now, self.lease.tend(now))
+
     def shrink(self, count: int) -> None:
         """Give `count` threads back, and what was promised for them."""
         self.lease.shrink(count)
@@ -197,12 +348,17 @@ class GuardedLease(WrappedLease):
         """Give everything back: threads first, for somebody waits for those."""
         try:
             self.lease.release()
+            self.promise.remember()
         finally:
             self.promise.close()
 
     def tokens_fd(self) -> int:
         """Ask the wrapped lease, unless memory is what lacks: then no token helps."""
-        return -1 if self._clock() < self._again else self.lease.tokens_fd()
+        return -1 if self._pressed or self._clock() < self._again else self.lease.tokens_fd()
+
+    def holding(self, inner: Lease) -> Lease:
+        """Return a lease on what `inner` has, which holds this promise as it is."""
+        return GuardedLease(inner, self.promise, follows=False)
 
     def fds(self) -> list[int]:
         """Return the descriptors of both."""
@@ -224,43 +380,9 @@ def used(link: int) -> int:
     return total * 1024
 
 
-def outstanding(directory: int, own: bytes = b"", tidy: bool = False) -> int:
-    """Sum what living promises in a directory have not used yet, except `own`: bytes.
-
-    directory: an open descriptor; tidy: remove the promises whose owner is dead, which is safe only under the book's lock.
-    """
-    total = 0
-    try:
-        names = [os.fsencode(name) for name in os.listdir(directory)]
-    except OSError:
-        return 0
-    for name in names:
-        if not name.startswith(PREFIX) or name == own:
-            continue
-        try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            if tidy:
-                os.unlink(name, dir_fd=directory)
-        except BlockingIOError:
-            total += _still_to_come(name, os.read(fd, 32))
-        except OSError:
-            pass
-        finally:
-            os.close(fd)
-    return total
-
-
-def _still_to_come(name: bytes, content: bytes) -> int:
-    """Return what one living promise has not used yet. A link of another PID namespace has used nothing that we can see."""
-    digits = content.strip()
-    size = int(digits) if digits.isdigit() else 0
-    stamp = name[len(PREFIX) :]
-    pid = count(stamp.partition(b".")[0])
-    return max(0, size - used(pid)) if pid and processes.stamp(pid) == stamp else size
+def outstanding(directory: int, tidy: bool = False) -> int:
+    """Sum what living promises in a directory, an open descriptor, have not used yet: bytes."""
+    return sum(each.needs for each in promises.read(directory, b"", tidy) if not each.waits)
 
 
 def _lock(directory: int) -> int:
@@ -289,12 +411,18 @@ def _locked(fd: int) -> bool:
     return False
 
 
-def promise(get: Callable[[bytes], bytes], footprint: Footprint, link: int) -> Promise:
+def promise(
+    get: Callable[[bytes], bytes], footprint: Footprint, link: int, threshold: int = 0, name: tuple[bytes, bytes] | None = None
+) -> Promise:
     """Open the book for one link; without a directory of ours, or without locks, nothing is shared: the machine's own figures count.
 
-    get: Environment.get; link: pid of the process that becomes the linker.
+    get: Environment.get; link: pid of the process that becomes the linker; threshold: LDSHIM_PRESSURE; name: the tool and the output by
+    which what the link needed last time is found, None where the guess is to stand.
     """
     directory = own_directory.directory(get)
     if isinstance(directory, str) or own_directory.why_no_locks(directory):
         directory = b""
-    return Promise(directory, footprint, link)
+    if not (name and directory):
+        return Promise(directory, footprint, link, threshold)
+    key = peaks.Key(directory, *name, footprint.of(1))
+    return Promise(directory, footprint.learned(*key.recall()), link, threshold, key)

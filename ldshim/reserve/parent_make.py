@@ -1,14 +1,14 @@
-"""Find the make that runs this recipe, and the words it gave it.
+"""Find the make that runs this recipe, and the MAKEFLAGS that it set.
 
-The problem: what MAKEFLAGS says here may have been changed by everybody between make and us, and the descriptors it names may have been
-opened by any of them. Only the make itself knows its jobserver. The consequence: climb from this process to the nearest ancestor that
-*is* a make by its /proc/PID/exe, and read the environment of the process that it started. What has to hold on the way:
-  - /proc is our own PID namespace's; under another one, every pid in it is a stranger's.
-  - every process from us to the make is the same user's, by the `Uid:` line (fakeroot lies to getuid).
-  - a make further up is never asked: it has given its jobserver to the nearer one, or the nearer one was told -j1 and has none.
-  - a pid alone proves nothing: after acting on what was found, ask `still`.
+The problem: any process between make and us can change MAKEFLAGS, and can open other files under the descriptors that it names. Only the
+make itself knows its jobserver. The consequence: follow the parents of this process to the nearest one whose /proc/PID/exe is a make, and
+read the environment of the process that it started. The conditions:
+  - /proc is that of our own PID namespace; otherwise its pids are other processes.
+  - Every process from us to the make belongs to the same user, by the `Uid:` line (fakeroot changes the result of getuid).
+  - A make further up is not examined: it gave its jobserver to the nearer make, or the nearer one has -j1 and no jobserver.
+  - A pid can be used again: after the result was used, call `is_unchanged`.
 
-Used by jobserver.py, to tell make's pipe from a stranger's under the same numbers, and by recover.py, to fetch it.
+jobserver.py uses it to distinguish the pipe of make from another one under the same numbers, and recover.py to open that pipe.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from ..call import processes
 from ..call.environment import slurp
 from . import makeflags
 
-# The closed set of reasons why there is no make to be asked.
+# All reasons why there is no such make.
 FOREIGN_PROC = processes.FOREIGN
-NO_MAKE = "no make among the processes that led to this one"
+NO_MAKE = "no make among the parents of this process"
 OTHER_USER = "a process between this one and its make runs as another user"
-UNREADABLE = "a process between this one and its make may not be looked at"
-NO_WORDS = "the make that runs this recipe gave it no MAKEFLAGS"
+UNREADABLE = "this user has no permission to read a process between this one and its make"
+NO_MAKEFLAGS = "the make that runs this recipe set no MAKEFLAGS"
 
 _MAKES = (b"make", b"gmake", b"gnumake", b"remake")
-_DELETED = b" (deleted)"  # what readlink adds when the make was replaced by an upgrade while running
+_DELETED = b" (deleted)"  # readlink adds it when an upgrade replaced the file of a running make
 _LINES = (b"PPid", b"Uid")
-_DEEPEST = 1000  # more ancestors than any build has; a bound, should /proc change under our feet
+_DEEPEST = 1000  # more parents than any build has: a bound, in case /proc changes meanwhile
 
 
 class Recipe:
-    """The make that ran this recipe, and the chain from there to us.
+    """The make that runs this recipe.
 
-    make: its pid; started: its start time; first: the process it started, the head of the recipe; chain: from `first` down to us.
+    make: its pid; started: its start time; chain: the pids from the process that it started down to this one.
     """
 
     __slots__ = ("chain", "make", "started")
@@ -47,7 +47,7 @@ class Recipe:
 
 
 def find(proc: bytes = b"/proc") -> Recipe | str:
-    """Climb from this process to the nearest make, or say why there is none to be asked."""
+    """Follow the parents of this process to the nearest make; return it, or the reason why there is none."""
     pid = os.getpid()
     try:
         status = _status(proc, pid) if processes.shows_us(proc) else {}
@@ -65,7 +65,7 @@ def find(proc: bytes = b"/proc") -> Recipe | str:
         try:
             status = _status(proc, pid)
         except OSError:
-            return NO_MAKE if pid == 1 else UNREADABLE  # hidepid shows us no process of another user
+            return NO_MAKE if pid == 1 else UNREADABLE  # hidepid hides the processes of other users
         if status[b"Uid"] != user:
             return NO_MAKE if pid == 1 else OTHER_USER
         try:
@@ -80,13 +80,13 @@ def _is_make(path: bytes) -> bool:
     if path.endswith(_DELETED):
         path = path[: -len(_DELETED)]
     name = path.rpartition(b"/")[2]
-    # make-4.3, gmake-4.4.1: what distributions and testers call a second one
+    # make-4.3, gmake-4.4.1: names of a second make
     stem, dash, version = name.partition(b"-")
     return name in _MAKES or (stem in _MAKES and bool(dash) and version[:1].isdigit())
 
 
-def words(proc: bytes, recipe: Recipe) -> makeflags.Auth | str:
-    """Read MAKEFLAGS as the make gave it: from the head of the recipe, or the first process below that still has the variable."""
+def makeflags_of(proc: bytes, recipe: Recipe) -> makeflags.Auth | str:
+    """Return MAKEFLAGS as the make set it, from the first process of the chain that has the variable, or the reason why not."""
     for pid in recipe.chain:
         try:
             entries = slurp(b"%s/%d/environ" % (proc, pid)).split(b"\0")
@@ -95,11 +95,11 @@ def words(proc: bytes, recipe: Recipe) -> makeflags.Auth | str:
         for entry in entries:
             if entry.startswith(b"MAKEFLAGS="):
                 return makeflags.parse(entry[10:])
-    return NO_WORDS
+    return NO_MAKEFLAGS
 
 
-def still(proc: bytes, recipe: Recipe) -> bool:
-    """Tell whether the same make is still the parent of the process it started: a pid alone proves nothing."""
+def is_unchanged(proc: bytes, recipe: Recipe) -> bool:
+    """Return whether the same make, by pid and start time, is the parent of the process that it started."""
     try:
         parent = int(_status(proc, recipe.chain[0])[b"PPid"] or b"0")
         return parent == recipe.make and _started(proc, recipe.make) == recipe.started
@@ -108,12 +108,12 @@ def still(proc: bytes, recipe: Recipe) -> bool:
 
 
 def _status(proc: bytes, pid: int) -> dict[bytes, bytes]:
-    # Three lines of sixty; a name of the process cannot forge one, for the kernel escapes its newlines.
+    # Two lines of sixty. The name of the process cannot forge one, because the kernel escapes its newlines.
     text = b"\n" + slurp(b"%s/%d/status" % (proc, pid))
     return {name: text.partition(b"\n%s:" % name)[2].partition(b"\n")[0].strip() for name in _LINES}
 
 
 def _started(proc: bytes, pid: int) -> bytes:
-    # The command may hold blanks and brackets; the last bracket ends it. Field 22 of proc(5).
+    # The command may contain blanks and brackets; the last bracket ends it. Field 22 of proc(5).
     fields = slurp(b"%s/%d/stat" % (proc, pid)).rpartition(b")")[2].split()
     return fields[19] if len(fields) > 19 else b""

@@ -1,20 +1,20 @@
-"""Share the host's CPUs among our own links where nobody hands out tokens.
+"""Share the CPUs of the host among links of ours where there is no jobserver.
 
-The problem: ninja before 1.13, an IDE or a shell loop start as many links as they like, and each of them would take the whole machine. The
-consequence: `count` files slot-0, slot-1 ... in a directory of ours; who holds the flock of one has a thread. A lock belongs to an open
-file, so the kernel frees it when the holder dies, however it dies, and nothing is ever left to clean up (C16).
+The problem: ninja before 1.13, an IDE or a shell loop starts any number of links, and each would use the whole machine. The consequence: a
+directory of ours has `count` files slot-0, slot-1 ..., and a link that holds the flock of one has a thread. A lock belongs to an open
+file, so the kernel frees it when its holder dies for any reason, and there is nothing to clean up (C16).
 
-The implicit thread of a link runs anyway (C18), but it is a thread like the others, so the first slot a link gets stands for it and is
-not counted in `held`. Only when every slot is taken does a link run uncounted, and then its next slot settles that debt first: the
-threads of all links are at most `count`, plus one for each link that came too late.
+The implicit thread of a link always runs (C18). It is a thread like the others, so the first slot of a link is for it and is not counted
+in `held`. Only when every slot is taken does a link run without one, and the next slot that it gets is for its implicit thread. So the
+links have at most `count` threads, plus one for each link that started when all slots were taken.
 
-First come, first served would leave a link that starts second with one thread until the first one ends. So every link keeps a file
-`link-PID` locked, which says whether it waits for a slot; while another waits, nobody grows beyond an even share, and who holds more is
-told so by `surplus` and yields.
+If the first link took all slots, a second one would have one thread until the first one ends. So every link has a locked file `link-PID`,
+which says whether it waits for a slot. While another link waits, no link grows beyond an even share, and `surplus` makes a link that holds
+more return slots.
 
-Links that see different counts (a cgroup with a quota of two on a host of 64, containers that share the directory) use the same files:
-everybody starts at the top of his own range and goes down. So the links under the small quota never hold more than two together, the
-host never sees more than 64, and the large ones come down to the small ones' slots last.
+Links that see different counts (a cgroup with a quota of two on a host of 64, containers that share the directory) use the same files.
+Each starts at the top of its own range and goes down. So the links with the small quota never hold more than two together, the host never
+has more than 64 threads, and the links with the large range take the slots of the small one last.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-OTHER_DESCRIPTORS = 32  # a warden has about ten open, and three more while it looks at a link
+OTHER_DESCRIPTORS = 32  # a warden has about ten open, and three more while it examines a link
 
 
 class SlotsLease(Lease):
-    """A lease on slots. Owner: the process that calls `grow`; a fork shares the locks, so only one of the two may go on using it."""
+    """A lease on slots. Owner: the process that calls `grow`. A fork shares the locks, so only one of the two processes may use it."""
 
     __slots__ = ("_count", "_directory", "_fds", "_mark", "_own", "_path", "_waits")
 
     def __init__(self, path: bytes, count: int) -> None:
-        """Share `count` slots in the directory `path`; nothing is opened before the first `grow`."""
+        """Share `count` slots in the directory `path`; no file is opened before the first `grow`."""
         super().__init__("slots", f"{count} slots in {os.fsdecode(path)}", os.fsdecode(path))
         self._path = path
         self._count = count
@@ -51,16 +51,16 @@ class SlotsLease(Lease):
 
     @property
     def held(self) -> int:
-        """Count the slots held beyond the one of the implicit thread."""
+        """Count the slots held, without that of the implicit thread."""
         return len(self._fds)
 
     @property
     def counted(self) -> bool:
-        """Tell whether the implicit thread has a slot, too."""
+        """Return whether the implicit thread has a slot."""
         return bool(self._own)
 
     def grow(self, most: int) -> int:
-        """Lock up to `most` free slots, after one for the implicit thread if it has none yet; `grow(0)` gets only that one."""
+        """Lock up to `most` free slots, after one for the implicit thread if it has none; `grow(0)` locks only that one."""
         wanted = max(0, most) + (not self._own)
         if self._directory < 0 and wanted:
             opened = own_directory.open_directory(self._path)
@@ -78,27 +78,27 @@ class SlotsLease(Lease):
             if fd >= 0:
                 wanted -= 1
                 (self._fds if self._own else self._own).append((number, fd))
-        self._say_waiting(waits=most > len(self._fds) - before)
+        self._record_waiting(waits=most > len(self._fds) - before)
         return len(self._fds) - before
 
     def surplus(self) -> int:
-        """Count the slots held beyond an even share, while a link that has less waits for one."""
+        """Count the slots held beyond an even share, while a link with fewer waits for one."""
         return max(0, -self._room())
 
     def _descriptors(self) -> int:
-        """Count the slots that there are descriptors for: one each, and one for a CPU's name; the warden needs some to look at the link."""
+        """Count the slots for which there are descriptors: two each, for the slot and the lock of a CPU, besides OTHER_DESCRIPTORS."""
         limit = os.sysconf("SC_OPEN_MAX")
         return self._count if limit < 0 else (limit - OTHER_DESCRIPTORS) // 2 - len(self._own) - len(self._fds)
 
     def _room(self) -> int:
-        """Count the slots we may still take before another link that waits should have them; negative: as many are too many."""
+        """Count the slots that this link may take before other links that wait; a negative number counts those in excess."""
         have = len(self._own) + len(self._fds)
         others = self._others()
         share = max(1, self._count // (len(others) + 1))
         return (share if any(others) else self._count) - have
 
     def _others(self) -> list[bool]:
-        """List the other links that live, each with whether it waits; the files of dead ones are swept."""
+        """List the other running links: whether each waits. Remove the files of dead ones."""
         found = []
         try:
             names = os.listdir(self._directory) if self._directory >= 0 else []
@@ -123,21 +123,21 @@ class SlotsLease(Lease):
                 os.close(fd)
         return found
 
-    def _say_waiting(self, *, waits: bool) -> None:
+    def _record_waiting(self, *, waits: bool) -> None:
         if waits != self._waits and self._mark >= 0:
             try:
                 os.pwrite(self._mark, b"w" if waits else b"-", 0)
             except OSError:
-                return  # a full file system: the others do not learn it
+                return  # a full file system: other links do not see that this one waits
         self._waits = waits
 
     def shrink(self, count: int) -> None:
-        """Unlock `count` slots, those of the other links' range (the lowest) first."""
+        """Unlock `count` slots, the lowest first, which links with a smaller range can use."""
         for _ in range(min(count, len(self._fds))):
             os.close(self._fds.pop()[1])
 
     def release(self) -> None:
-        """Unlock everything, the implicit thread's slot included."""
+        """Unlock all slots, that of the implicit thread included."""
         for _, fd in self._own + self._fds:
             os.close(fd)
         self._own, self._fds = [], []
@@ -153,11 +153,11 @@ class SlotsLease(Lease):
             self._directory = -1
 
     def fds(self) -> list[int]:
-        """Return the directory's descriptor and one for each slot."""
+        """Return the descriptors of the directory, of link-PID and of each slot."""
         return [fd for fd in (self._directory, self._mark, *(fd for _, fd in self._own + self._fds)) if fd >= 0]
 
     def _lock(self, name: bytes) -> int:
-        """Lock one slot: its descriptor, or -1 when somebody else has it (or the file system knows no locks)."""
+        """Lock one file: its descriptor, or -1 when another process has the lock (or the file system has no locks)."""
         while True:
             fd = -1
             try:
@@ -173,16 +173,16 @@ class SlotsLease(Lease):
                 if fd >= 0:
                     os.close(fd)
                 return -1
-            # A cleaner of /tmp removed the file between open and lock: what we locked is a slot that nobody else will ever see.
+            # A program that cleans /tmp removed the file before it was locked, so no other link would see this lock.
             if fd < 0:
                 return -1
             os.close(fd)
 
 
 def connect(get: Callable[[bytes], bytes], count: int) -> SlotsLease | str:
-    """Find our directory and lease slots in it: the lease, still empty, or the reason why not.
+    """Find our directory: an empty lease on slots in it, or the reason why not.
 
-    get: Environment.get; count: how many slots this process may see, min(affinity, quota).
+    get: Environment.get; count: of the slots that this process may use, min(affinity, quota).
     """
     path = own_directory.directory(get)
     refused = path if isinstance(path, str) else own_directory.why_no_locks(path)

@@ -1,7 +1,8 @@
-"""Choose whose threads a link may ask for: the first source that works (C11).
+"""Choose the source of the threads of a link: the first one that works (C11).
 
-A jobserver that MAKEFLAGS names and that is open here; the same jobserver, fetched from the make that withheld it; the host's slots, which
-our own links share where nobody hands out tokens. Each that does not work leaves its named reason, for `explain` and the log.
+The sources: a jobserver that MAKEFLAGS names and that is open here; the same jobserver, opened in the make that withheld it; the slots of
+the host, which links of ours share where there is no jobserver. Each source that does not work has a named reason, for `explain` and the
+log.
 
 Choosing takes no token: the lease is empty, and the warden fills it.
 """
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-PID_ONE = "PID 1 of a PID namespace takes no token: its end kills the warden, too, before one is given back"
-_INITIAL = b"pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h: nothing ends this namespace
+PID_ONE = "PID 1 of a PID namespace takes no token: its end kills the warden before that returns one"
+_INITIAL = b"pid:[4026531836]"  # PROC_PID_INIT_INO in include/linux/proc_ns.h of the kernel: this namespace never ends
 
 
 class Source:
-    """What was chosen.
+    """The chosen source.
 
-    lease: empty, its `source` is the log's word; client: the jobserver's, None without one; callers_fds: make's own descriptors in this
-    process; reasons: why the sources before it do not work.
+    lease: empty; client: of the jobserver, None without one; callers_fds: the descriptors of make in this process; reasons: why the earlier
+    sources do not work.
     """
 
     __slots__ = ("callers_fds", "client", "lease", "reasons")
@@ -38,13 +39,13 @@ class Source:
         self.callers_fds = client.callers_fds if client is not None else ()
 
     def let_go(self) -> None:
-        """Close the jobserver, and lease nothing; make's descriptors stay known."""
+        """Close the jobserver and use an empty lease; callers_fds stays."""
         self.lease.release()
         self.lease, self.client = Lease(), None
 
 
 def find_jobserver(auths: list[tuple[str, bytes]], *, may_recover: bool) -> Source:
-    """Connect to the build's jobserver; the lease's source is "none" when there is none that works.
+    """Connect to the jobserver of the build; the source of the lease is "none" when none works.
 
     auths: (variable, value) in the order to try; may_recover: LDSHIM_RECOVER.
     """
@@ -62,10 +63,10 @@ def find_jobserver(auths: list[tuple[str, bytes]], *, may_recover: bool) -> Sour
 
 
 def refusal(client: jobserver.Jobserver) -> str:
-    """Say why this process must not take tokens of a jobserver that works, "" where it may (C14).
+    """Return why this process must not take tokens of a jobserver that works, "" when it may (C14).
 
-    The kernel kills what is left of a PID namespace with its PID 1. A link that is PID 1 has no parent in there, so who serves the
-    jobserver is outside and survives the loss. Tokens of a device come back by themselves, and so do slots.
+    When PID 1 of a PID namespace ends, the kernel kills every other process in it, the warden too. A link that is PID 1 has its make
+    outside, which would miss the tokens. The server of a device takes its tokens back, and the kernel frees slots.
     """
     if os.getpid() != 1 or client.is_device:
         return ""
@@ -76,7 +77,7 @@ def refusal(client: jobserver.Jobserver) -> str:
 
 
 def share_host(get: Callable[[bytes], bytes], cpus: int, reasons: list[str]) -> Source:
-    """Lease slots of this host, at most cpus; without a directory that only we can write, nothing is shared and the reason says so."""
+    """Lease slots of this host, at most cpus; an empty lease and a reason without a directory that only we can write."""
     from . import slots  # noqa: PLC0415  only without a jobserver
 
     lease = slots.connect(get, cpus)

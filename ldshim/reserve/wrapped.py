@@ -1,6 +1,6 @@
-"""Leases that stand in front of another, or in its place.
+"""Leases that add a condition to another lease, or replace one.
 
-Apart from lease.py because the shim of a GCC link, which leaves its memory to the warden, needs none of them.
+They are apart from lease.py because ldshim itself needs none of them for a GCC link, whose memory the warden limits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from .lease import Lease
 
 
 class Kept(Lease):
-    """What somebody else holds, or a pin that nobody holds: so many threads, which neither come nor go; its source is "none"."""
+    """A constant number of threads, which another process holds or which a pin sets; its source is "none"."""
 
     __slots__ = ("_held",)
 
@@ -19,12 +19,12 @@ class Kept(Lease):
 
     @property
     def held(self) -> int:
-        """Count the threads beyond the implicit one."""
+        """Count the threads without the implicit one."""
         return self._held
 
 
 class WrappedLease(Lease):
-    """A lease under something more that its threads need, or its holder tells. Owns the lease it wraps; every verb is that one's."""
+    """A lease with a further condition. Owns the lease that it wraps; each method calls that of the wrapped lease."""
 
     __slots__ = ("lease",)
 
@@ -51,12 +51,16 @@ class WrappedLease(Lease):
         return self.lease.surplus()
 
     def shrink(self, count: int) -> None:
-        """Give back to the wrapped lease."""
+        """Return to the wrapped lease."""
         self.lease.shrink(count)
 
     def release(self) -> None:
         """Release the wrapped lease."""
         self.lease.release()
+
+    def tend(self, now: float) -> float:
+        """Look after the wrapped lease."""
+        return self.lease.tend(now)
 
     def tokens_fd(self) -> int:
         """Ask the wrapped lease."""

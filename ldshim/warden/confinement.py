@@ -1,25 +1,26 @@
-"""Let a linker with a fixed number of threads grow and shrink all the same, by the CPUs it may run on.
+"""Grow and shrink a linker with a fixed number of threads, by its CPU affinity.
 
-lld starts as many threads as it is told, once, and keeps them to its end. A number that is right at the start of a busy build is wrong a
-minute later. So it is told the most that could ever be useful, and confined: its threads may run on as many CPUs as are held (1 + tokens).
-When a token becomes free the warden widens the mask of every thread, when threads fall idle it narrows it and gives the token back.
+lld starts a fixed number of threads and never changes it. A number that is right at the start of a busy build is wrong a minute later. So
+lld gets the largest number that could be useful, and is confined: its threads may run on as many CPUs as the link holds (1 + tokens). When
+a token becomes free the warden widens the mask of every thread. When threads are idle it narrows the mask and returns the token.
 
-The edge cases follow from that:
-- Which CPUs: the one it runs on first, then one core after another before their SMT siblings, never outside the mask it was given, and not
-  those of other links of ours (warden/cpu_locks.py).
-- Threads are born all the time and inherit the mask of their parent, which may be the old one: the masks are looked at again.
-- Looking at every thread costs: two dozen files, twenty times a second, are 1 % of a CPU. But the CPU time of a whole process is one
-  system call. While it is what the CPUs held can give, nobody is idle, and the threads are looked at a few times a second only. And
-  nobody asks how many are runnable beyond the CPUs that there are: on a full machine, where the CPU time says little, eight links of
-  sixteen threads spent 4 % of two CPUs on counting them all.
-- Where somebody else computes on the same CPUs (another container, a pinned job) a confined link would starve beside idle CPUs. The
-  same figure shows it: threads are runnable and get less than their CPUs could give. Then the confinement is given up for good.
-- Links on a full machine must not be slowed by their own wardens: who holds nothing that could be given back is looked at half as often,
-  and, where it is refused a CPU, asks and is looked at ever more rarely (reserve/lease.py).
-- A link that holds more than its share of slots yields one at a time, which is at once: a mask needs nobody's consent.
-- What outlives the link must not stay confined: at the end every mask is what it was.
+The edge cases:
+- The CPUs: first the one that the link runs on, then one of each core before SMT siblings, never outside the mask that the call had, and
+  none of another link of ours (cpu_locks.py).
+- New threads inherit the mask of their parent, which may be an old one. So the masks are checked again.
+- To read the state of every thread is expensive: two dozen files, twenty times a second, take 1 % of a CPU. The CPU time of a whole
+  process is one system call. While that equals what the CPUs held can give, no thread is idle, and the threads are read only a few times a
+  second. Runnable threads are counted only up to the CPUs that there are: on a full machine, where the CPU time says little, eight links
+  of sixteen threads used 4 % of two CPUs for counting them all.
+- If another program computes on the same CPUs (another container, a pinned job), a confined link would starve beside idle CPUs. The same
+  measurement shows it: threads are runnable and get less than their CPUs can give. Then the confinement ends for good.
+- Wardens must not slow the links of a full machine. A link that holds nothing to return is examined half as often. One that is refused a
+  CPU is examined, and tries again, at growing intervals (reserve/lease.py).
+- A link that holds more than its share of slots returns one at a time. That takes effect at once, because the link need not agree to a
+  mask.
+- Processes that outlive the link must not stay confined: at the end every mask is what it was.
 
-Only for linkers that were seen to obey an explicit number whatever the mask is (mold 1.10 derives its workers from the mask).
+Only for linkers that were observed to obey an explicit number under any mask (mold 1.10 derives its workers from the mask).
 """
 
 from __future__ import annotations
@@ -39,25 +40,25 @@ if TYPE_CHECKING:
     from ..reserve.lease import Lease
 
 TICK_SECONDS = 0.05
-LAZY_SECONDS = 0.1  # while there is nothing to give back
-SCAN_SECONDS = 0.25  # how often all threads are looked at while the link uses what it holds
-DOUBT_SECONDS = 0.1  # while it does not, although its threads could run: the machine is full
-YIELD_SECONDS = 0.2  # how often a link that holds more than its share asks whether another waits
-IDLE_SECONDS = 0.2  # fewer runnable threads than CPUs for that long: a serial phase
+LAZY_SECONDS = 0.1  # while there is nothing to return
+SCAN_SECONDS = 0.25  # between two reads of all threads while the link uses what it holds
+DOUBT_SECONDS = 0.1  # while it does not, although its threads are runnable: the machine is full
+YIELD_SECONDS = 0.2  # between two checks whether another link waits for a share of slots
+IDLE_SECONDS = 0.2  # with fewer runnable threads than CPUs: a serial phase
 STARVED_SECONDS = 1.0
-WATCH_SECONDS = 0.5  # what is compared with what: a share of a CPU is even over so long a time only
-STARVED_SHARE = 0.6  # of what the CPUs held could have given; measured alone: 0.97 and more
-IDLE_SHARE = 0.5  # of one CPU beside ours: on a machine that is full everywhere the confinement does no harm
-AGAIN_SECONDS = (0.5, 4.0)  # until the masks of all threads are looked at again after they were set; twice as late while all are right
-SHARING_SECONDS = 0.1  # while another link is on the same CPU: how often a free one is looked for, at most
-BIRTHS = 4  # how often the threads of a link are listed until none is new
+WATCH_SECONDS = 0.5  # the time over which CPU shares are compared: a shorter one varies too much
+STARVED_SHARE = 0.6  # of what the CPUs held could give; 0.97 and more was measured for a link alone
+IDLE_SHARE = 0.5  # of one other CPU: on a machine without an idle CPU the confinement does no harm
+AGAIN_SECONDS = (0.5, 4.0)  # until the masks of all threads are checked again; doubled while all are right
+SHARING_SECONDS = 0.1  # between two searches for a free CPU, while another link is on the same one
+BIRTHS = 4  # times that the threads of a link are listed, until none is new
 
 ONE_CPU = "it may use one CPU only"
 NO_PROC = "/proc does not show its threads"
 
 
 class Confinement:
-    """Keep one link on as many CPUs as it holds. link: pid; most: tokens at most; peak: most tokens held at once; wants: one more."""
+    """Confines one link to as many CPUs as it holds. link: pid; most: tokens at most; peak: most tokens held at once; wants: one more."""
 
     __slots__ = (
         "_again", "_again_after", "_ask_at", "_busy", "_cpu", "_cpus", "_denied_since", "_given_up", "_idle_since", "_idled", "_lease",
@@ -76,14 +77,14 @@ class Confinement:
         self._scan_at = 0.0
         self._ticked = 0.0
         self._cpu: dict[int, float] = {}  # pid -> CPU seconds at the last tick
-        self._used = 0.0  # CPU seconds since the last look for strangers
+        self._used = 0.0  # CPU seconds since the last check for other programs
         self._idle_since = 0.0
         self._ask_at = self._denied_since = 0.0
         self._mask: frozenset[int] = frozenset()  # set last
         self._again = self._part_at = 0.0
-        self._again_after = AGAIN_SECONDS[0] / 2  # `start` has set them just before
+        self._again_after = AGAIN_SECONDS[0] / 2  # `start` has just set them
         self._watched = self._watch_at = 0.0
-        self._watched_mask: frozenset[int] = frozenset()  # whose others' idle time was summed last
+        self._watched_mask: frozenset[int] = frozenset()  # the idle time outside it was summed last
         self._idled = 0.0
         self._starved_since = 0.0
         self._yield_at = 0.0
@@ -92,8 +93,8 @@ class Confinement:
         self.wants = False
 
     def tick(self, now: float) -> float:
-        """Widen or narrow as the threads of the link show; return seconds until the next look. now: a monotonic clock."""
-        used, elapsed = self._burnt(), now - self._ticked
+        """Widen or narrow by the state of the threads; return the seconds until the next call. now: a monotonic clock."""
+        used, elapsed = self._cpu_time(), now - self._ticked
         self._ticked = now
         self._used += used
         held = 1 + self._lease.held
@@ -106,26 +107,26 @@ class Confinement:
         if now >= self._again:
             self._apply()
         elif now >= self._part_at and not self._given_up and self._cpus.shares:
-            # Who has the whole mask cannot move, but takes the name of a CPU that is free by now: others, with other masks, go by it.
+            # A link that uses its whole mask cannot move, but locks a CPU that became free, for links with other masks.
             self._part_at = now + (SHARING_SECONDS if len(self._mask) < len(self._cpus.mask) else AGAIN_SECONDS[0])
             if self._cpus.resize(1 + self._lease.held) != self._mask:
                 self._apply()
-        self._watch_for_others(now)
+        self._check_for_starvation(now)
         if not self._lease.held:
             return max(LAZY_SECONDS, self._ask_at - now)
         full = not self._busy and self._runnable > self._lease.held and not self.wants
-        return DOUBT_SECONDS if full else TICK_SECONDS  # nothing is learned before the next scan
+        return DOUBT_SECONDS if full else TICK_SECONDS  # nothing changes before the next scan
 
     def hurry(self) -> None:
-        """Ask at the next tick: a token was seen."""
+        """Try to take at the next tick: a token was seen."""
         self._ask_at = 0.0
 
     def _move(self, now: float, held: int) -> None:
-        """Yield, widen, or narrow: one of them at a time."""
+        """Return a slot to another link, or widen, or narrow: one of them."""
         if now >= self._yield_at:
             self._yield_at = now + YIELD_SECONDS
             if self._lease.held and self._lease.surplus():
-                # One at a time: the other link may end meanwhile, and then there is nothing to yield.
+                # One at a time: the other link may end meanwhile, and then the rest need not be returned.
                 self._give(1)
                 self.wants = False
                 return
@@ -139,14 +140,14 @@ class Confinement:
         if self._runnable < held and self._lease.held and not self._busy and self._lease.source != "none":
             self._idle_since = self._idle_since or now
             if now - self._idle_since >= IDLE_SECONDS:
-                # Down to what runs, in one step: a serial phase after a wide one is the usual case.
+                # To the number of runnable threads in one step: a serial phase after a parallel one is the usual case.
                 self._give(held - max(1, self._runnable))
                 self._idle_since = 0.0
         else:
             self._idle_since = 0.0
 
     def _ask(self, now: float, wanted: int) -> None:
-        """Widen by what there is; where there is nothing, ask again after a while."""
+        """Widen by the threads that are free; if there is none, try again after a pause."""
         if self._lease.grow(wanted):
             self.wants, self._denied_since = False, 0.0
             self._apply()
@@ -155,39 +156,39 @@ class Confinement:
         self._ask_at = now + pause(now - self._denied_since)
 
     def _give(self, count: int) -> None:
-        """Leave CPUs, and then give what paid for them back: the next who takes it is at work within a millisecond."""
+        """Leave CPUs first, and return their tokens then: another job may start within a millisecond."""
         self._apply(leaving=count)
         self._lease.shrink(count)
 
     def _scan(self, held: int) -> None:
-        """Look at the processes of the link, and at as many threads as can tell what to do. held: CPUs."""
+        """List the processes of the link, and count its runnable threads, as far as they matter. held: CPUs."""
         self._pids = [self._link, *processes.below(self._link)]
         self._runnable = count_runnable(self._pids, max(held, 1 + self._most))
 
-    def _burnt(self) -> float:
-        """Return the CPU seconds of all processes known since the last time; one that is new counts from the next time on."""
+    def _cpu_time(self) -> float:
+        """Return the CPU seconds of the known processes since the last call; a new process counts from the next call on."""
         before, self._cpu = self._cpu, {pid: cpu_seconds(pid) for pid in self._pids}
         return sum(max(0.0, spent - before[pid]) for pid, spent in self._cpu.items() if pid in before)
 
     def _apply(self, leaving: int = 0) -> None:
-        """Confine all there is to as many CPUs as are held, without those that are about to be given back."""
+        """Set the mask of every thread to as many CPUs as are held. leaving: tokens that are about to be returned."""
         if self._given_up:
             return
         self._mask = self._cpus.resize(1 + self._lease.held - leaving)
-        # Who is born while this goes on may have the old mask; once all are right, those who follow inherit the right one.
+        # A thread that starts meanwhile may have the old mask; once all are right, new ones inherit the right one.
         changed = set_masks(self._link, self._mask)
         self._again_after = AGAIN_SECONDS[0] if changed else min(2 * self._again_after, AGAIN_SECONDS[1])
         self._again, self._part_at = self._ticked + self._again_after, self._ticked + SHARING_SECONDS
 
-    def _watch_for_others(self, now: float) -> None:
-        """Give the confinement up when runnable threads get much less than their CPUs could give, while other CPUs of the mask idle."""
+    def _check_for_starvation(self, now: float) -> None:
+        """End the confinement when runnable threads get much less than their CPUs can give, while other CPUs of the mask are idle."""
         if self._given_up or now < self._watch_at:
             return
         self._watch_at = now + WATCH_SECONDS
         mask = frozenset(self._cpus.used)
         idle = idle_seconds(self._cpus.mask - mask)
         elapsed, used, idled = now - self._watched, self._used, idle - self._idled
-        # The sums of two different sets of CPUs say nothing about either.
+        # Sums over two different sets of CPUs cannot be compared.
         same, self._watched_mask = mask == self._watched_mask, mask
         self._watched, self._used, self._idled = now, 0.0, idle
         held = min(1 + self._lease.held, len(self._cpus.mask))
@@ -201,11 +202,11 @@ class Confinement:
             self.unconfine()
 
     def start(self) -> bool:
-        """Confine the link to what is held now; False, with nothing changed, where that is refused."""
+        """Confine the link to what is held now; False, with nothing changed, if that is refused."""
         wanted = self._cpus.resize(1 + self._lease.held)
         try:
             if set_mask(self._link, wanted):
-                set_masks(self._link, wanted)  # a WPA that is met late has forked already
+                set_masks(self._link, wanted)  # a WPA that is confined late has forked already
                 return True
         except BaseException:
             self.unconfine()
@@ -214,18 +215,18 @@ class Confinement:
         return False
 
     def unconfine(self, survivors: Iterable[int] = ()) -> None:
-        """Give every thread of the link, and of what outlives it, the mask back that the call was given."""
-        for _ in range(2):  # who could not be listed, or set, the first time
+        """Set the mask of every thread of the link, and of its survivors, to the one that the call had."""
+        for _ in range(2):  # again for threads that could not be listed or set the first time
             set_masks(self._link, self._cpus.mask, survivors)
 
     def end(self, survivors: Iterable[int]) -> None:
-        """Undo everything: the link is over. survivors: processes that still hold its life pipe."""
+        """Undo everything at the end of the link. survivors: processes that hold its life pipe."""
         self.unconfine(survivors)
         self._cpus.release()
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process, of all its threads, living and dead; 0 when it is gone. One system call, no /proc."""
+    """Return the CPU time of a process, with all its threads, running and ended; 0 when it is gone. One system call, no /proc."""
     if not clock.cpu_clocks_are_true():
         fields = processes.stat_fields(pid)
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if len(fields) > 12 else 0.0
@@ -237,7 +238,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def idle_seconds(cpus: Iterable[int]) -> float:
-    """Sum the time that CPUs have been idle since boot, by /proc/stat; 0 where the kernel does not say, so that nothing is concluded."""
+    """Sum the idle time of CPUs since boot, by /proc/stat; 0 when unknown, so that no link counts as starved."""
     wanted = {b"cpu%d" % cpu for cpu in cpus}
     try:
         lines = slurp(processes.PROC + b"/stat").split(b"\n") if wanted else []
@@ -256,9 +257,9 @@ def threads_of(pid: int) -> list[bytes]:
 
 
 def count_runnable(pids: Iterable[int], enough: int) -> int:
-    """Count the threads of processes that run or could (states R and D), up to `enough`.
+    """Count the runnable threads of processes (states R and D), up to `enough`.
 
-    Of each process the youngest first: lld's backends are younger than its pool, which waits for them.
+    The youngest thread of each process is first: the backends of lld are younger than its thread pool, which waits for them.
     """
     found = 0
     for pid in pids:
@@ -270,7 +271,7 @@ def count_runnable(pids: Iterable[int], enough: int) -> int:
 
 
 def _state(path: bytes) -> bytes:
-    """Read one thread's state, b"" when it is gone. It stands in the first read, behind a name of 15 bytes at most."""
+    """Read the state of a thread, b"" when it is gone. It is in the first 128 bytes, after a name of at most 15 bytes."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -284,9 +285,9 @@ def _state(path: bytes) -> bytes:
 
 
 def set_masks(link: int, mask: frozenset[int], others: Iterable[int] = ()) -> bool:
-    """Set the affinity of every thread of a process, of all below it and of others; return whether one was set that was different.
+    """Set the affinity of every thread of a process, of all below it and of others; return whether one of them changed.
 
-    Processes and threads that are born meanwhile inherit what their parent had, so all are listed until none is new.
+    Processes and threads that start meanwhile inherit the mask of their parent, so all are listed again until none is new.
     """
     done: set[bytes] = set()
     changed = False
@@ -308,7 +309,7 @@ def _differs(tid: int, mask: frozenset[int]) -> bool:
 
 
 def set_mask(tid: int, mask: frozenset[int]) -> bool:
-    """Set one thread's affinity; False when it is gone or not ours to touch."""
+    """Set the affinity of a thread; False when it is gone, or when that is not permitted."""
     try:
         os.sched_setaffinity(tid, mask)
     except OSError:
@@ -317,9 +318,9 @@ def set_mask(tid: int, mask: frozenset[int]) -> bool:
 
 
 def obstacle(pid: int) -> str:
-    """Say why a process cannot be confined, "" when it can: one CPU is all it has, or /proc or sched_setaffinity is refused.
+    """Return why a process cannot be confined, "" when it can: it has one CPU, or /proc or sched_setaffinity is refused.
 
-    Its mask is set to what it is already, since nothing but the attempt shows a refusal (seccomp in a container, say).
+    Its mask is set to the current value, because only the attempt shows a refusal (by seccomp in a container, for example).
     """
     try:
         mask = os.sched_getaffinity(pid)
@@ -336,9 +337,9 @@ def obstacle(pid: int) -> str:
 
 
 def confine(link: int, lease: Lease, most: int, get: Callable[[bytes], bytes]) -> Confinement | str:
-    """Start to confine a link to what the lease holds; return why not where that is refused.
+    """Start to confine a link to what the lease holds; return the reason if that is refused.
 
-    most: tokens at most; get: Environment.get, to find our directory for the CPU names.
+    most: tokens at most; get: Environment.get, to find our directory for the locks of CPUs.
     """
     refused = obstacle(link)
     if refused:

@@ -1,8 +1,8 @@
-"""Which CPUs a confined link runs on, so that two links of ours do not pile up on one while another idles.
+"""Which CPUs a confined link uses, so that two links of ours do not share one while another is idle.
 
-Slots and tokens have no names: sixteen tokens on two CPUs are nobody's CPU in particular. But a mask names CPUs, and links that all start
-from the lowest one would share it. So a CPU's name has a lock of its own, a file `cpu-N` in our directory, apart from the slots: who uses
-the CPU holds it, the kernel frees it with its holder, and a link that finds every name taken shares rather than waits, until one is free.
+Slots and tokens stand for no particular CPU, but an affinity mask does, and links that all started from the lowest CPU would share it. So
+each CPU has a lock of its own, a file `cpu-N` in our directory, separate from the slots. The link that uses the CPU holds the lock, and
+the kernel frees it when the warden ends. A link that finds every CPU locked does not wait: it shares one until another is free.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Cpus:
-    """The CPUs a link may ever use, in the order in which it takes them; names are locked as far as others of ours leave them.
+    """The CPUs that a link may use, in the order in which it takes them; each is locked unless another link has the lock.
 
-    mask: the affinity that the call was given; directory: ours, b"" where there is none (then nothing is locked, and links may meet).
+    mask: the affinity of the call; directory: ours, b"" without one (then nothing is locked, and links may share CPUs).
     """
 
     __slots__ = ("_directory", "_locks", "_order", "mask", "used")
@@ -33,7 +33,7 @@ class Cpus:
         self.used: list[int] = []
 
     def resize(self, count: int) -> frozenset[int]:
-        """Use count CPUs, at least one and at most the mask's: unlocked names first; return the set now in use."""
+        """Use count CPUs, at least one and at most those of the mask, unlocked ones first; return the set in use."""
         count = max(1, min(count, len(self.mask)))
         while len(self.used) > count:
             self._unlock(self.used.pop())
@@ -42,12 +42,12 @@ class Cpus:
         for cpu in free:
             if len(self.used) < count and self._lock(cpu):
                 self.used.append(cpu)
-        # All names are taken: two links on one CPU are better than one that waits.
+        # All others are locked: two links on one CPU are better than one that waits.
         self.used.extend([cpu for cpu in free if cpu not in self.used][: count - len(self.used)])
         return frozenset(self.used)
 
     def _stop_sharing(self, free: list[int]) -> None:
-        """Move from CPUs whose names others hold to such as have become free, which leave the list."""
+        """Replace CPUs that other links have locked by free ones, which are removed from the list."""
         for place, cpu in enumerate(self.used):
             if cpu in self._locks or self._lock(cpu):
                 continue
@@ -58,11 +58,11 @@ class Cpus:
 
     @property
     def shares(self) -> bool:
-        """Tell whether a CPU is in use whose name another link holds."""
+        """Return whether this link uses a CPU that another link has locked."""
         return len(self._locks) < len(self.used) and bool(self._directory)
 
     def release(self) -> None:
-        """Unlock every name."""
+        """Unlock every CPU."""
         while self.used:
             self._unlock(self.used.pop())
 
@@ -77,7 +77,7 @@ class Cpus:
             path = os.path.join(self._directory, b"cpu-%d" % cpu)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError:
-            return True  # no lock to be had: as without a directory
+            return True  # the file cannot be opened: as without a directory
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

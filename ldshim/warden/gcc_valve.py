@@ -5,6 +5,7 @@ make below lto-wrapper, which compiles the partitions, and WPA itself, which for
 token for every fork. Tokens taken at the start would lie idle through WPA and be too few when LTRANS begins. So the valve starts empty
 and feeds whichever of the two is at work, the client:
 
+- A third takes the place of make, or is lld's distributor: our own executor of backends (backends/), which runs one process a token.
 - While there is a client, one spare token lies in the private pipe. The client takes it when it has a job for it, and that is the demand
   signal: another is fetched from outside.
 - A spare that lies unused for 200 ms has no taker, and goes back outside; it is offered again ever more rarely. WPA looks for a token
@@ -48,6 +49,7 @@ CALM_SECONDS = 0.03  # and while none did for ten looks
 IDLE_SECONDS = 0.2
 _OFFER_AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds between offers of a spare that make did not take
 _WPA = b"lto1-wpa"  # its forks call themselves lto1-wpa-streaming
+_EXECUTOR = b"ldshim-backends"  # backends/feeder.py, in the place of make or as lld's distributor, while it has jobs
 _COMPILES = b"\0-f\0"  # `make -f TEMPORARY all`; before WPA lto-wrapper asks for the --version, to know that there is a make
 
 
@@ -59,8 +61,8 @@ class Valve:
     """
 
     __slots__ = (
-        "_began", "_client", "_confine", "_denied_since", "_idle_since", "_inside", "_is_wpa", "_lease", "_link", "_looked", "_make_names",
-        "_most", "_moved", "_offer_at", "_pipe", "_refused", "_writers", "peak", "wants",
+        "_began", "_client", "_confine", "_denied_since", "_idle_since", "_inside", "_is_ours", "_is_wpa", "_lease", "_link", "_looked",
+        "_make_names", "_most", "_moved", "_offer_at", "_pipe", "_refused", "_writers", "peak", "wants",
     )  # fmt: skip
 
     def __init__(
@@ -74,7 +76,7 @@ class Valve:
         self._confine = confine
         self._writers: Confinement | None = None  # a WPA that forked without asking
         self._client = 0  # pid, 0: none
-        self._is_wpa = False
+        self._is_wpa = self._is_ours = False
         self._looked = self._began = -1.0
         self._moved = 0.0  # when tokens last went in or out
         self._inside = 0  # tokens that are in the pipe or with the client
@@ -111,8 +113,8 @@ class Valve:
             self._idle_since = self._moved = now
         elif self._lease.surplus():
             self._back(waiting)  # another link waits for its share: what make has just put back is the first that can be had
-        elif now - self._idle_since >= IDLE_SECONDS and (self._is_wpa or processes.children(self._client)):
-            # The client has begun and does not want it: an idle make that is still reading its makefile would show no children.
+        elif now - self._idle_since >= IDLE_SECONDS and self._has_begun():
+            # The client does not want it.
             self._back(waiting)
             self._idle_since = self._denied_since = 0.0
             again = _OFFER_AGAIN[min(self._refused, len(_OFFER_AGAIN) - 1)]
@@ -164,6 +166,13 @@ class Valve:
         self._inside -= taken
         self._lease.shrink(taken)
 
+    def _has_begun(self) -> bool:
+        """Tell whether the client would have taken a token by now: a make that is still reading its makefile has no children.
+
+        Our executor has begun once it has its name, and has no children while all its jobs run elsewhere.
+        """
+        return self._is_wpa or self._is_ours or bool(processes.children(self._client))
+
     def _find_client(self) -> int:
         """Return the pid of what runs jobs side by side, now or in a moment; confine it if it is one that takes no tokens."""
         if self._client and self._is_client(self._client):
@@ -189,6 +198,9 @@ class Valve:
                 return True  # its forks inherit the mask only if it has one before them
             # It waits while its forks write: one token brings it nothing, the second is the first that does.
             return self._most > 1 and is_streaming(pid)
+        self._is_ours = name == _EXECUTOR
+        if self._is_ours:
+            return processes.stat_fields(pid)[:1] != [b"Z"]
         return name in self._make_names and processes.stat_fields(pid)[:1] != [b"Z"] and _COMPILES in processes.command_line(pid)
 
 

@@ -111,16 +111,17 @@ def reserve(
     lease: empty, its owner is the warden from here on; callers_fds: make's own descriptors in this process; gcc_major: of the GCC that
     compiles; epilogue: for the warden (reservation.Reservation).
     """
-    if not decision.number:
-        return Grant()
     avoid = named_descriptors(environment.get(name) for name in makeflags.VARIABLES)
-    most = decision.number - 1
+    most = max(0, decision.number - 1)
     if decision.policy == "enclose" and lease.source == "none":
-        lease = _kept(most)
-    order = Reservation(lease, most, decision.policy, environment, wpa_asks=gcc_major >= WPA_ASKS, epilogue=epilogue)
-    inherited = Inherited(lease, callers_fds if decision.lto == "gcc" else ())
+        lease = _kept(most, lease)
+    wpa_asks = decision.lto != "gcc" or gcc_major >= WPA_ASKS  # there is no WPA but GCC's
+    order = Reservation(lease, most, decision.policy, environment, wpa_asks=wpa_asks, epilogue=epilogue)
+    inherited = Inherited(lease, callers_fds if decision.private else ())
+    if not decision.number:
+        return Grant(inherited=_hold(order, inherited, avoid))
     try:
-        return _reserve_for_gcc(decision, order, inherited, avoid) if decision.lto == "gcc" else _reserve(decision, order, inherited, avoid)
+        return (_reserve_private if decision.private else _reserve)(decision, order, inherited, avoid)
     except BaseException:
         inherited.undo()
         raise
@@ -129,7 +130,7 @@ def reserve(
 def _reserve(decision: Decision, order: Reservation, inherited: Inherited, avoid: Collection[int]) -> Grant:
     """Leave a warden where something is to be taken, and return what it could take at once."""
     if decision.policy == "none":
-        return Grant(decision.number)
+        return Grant(decision.number, inherited=_hold(order, inherited, avoid))
     left = inherited.left = handover.leave_warden(order, avoid)
     if left is None:
         return Grant(1)
@@ -137,8 +138,8 @@ def _reserve(decision: Decision, order: Reservation, inherited: Inherited, avoid
     return Grant(number, 0, left.policy, left.reason, inherited)
 
 
-def _reserve_for_gcc(decision: Decision, order: Reservation, inherited: Inherited, avoid: Collection[int]) -> Grant:
-    """Fill GCC's private jobserver at once, or leave a warden that feeds it."""
+def _reserve_private(decision: Decision, order: Reservation, inherited: Inherited, avoid: Collection[int]) -> Grant:
+    """Fill the private jobserver at once, or leave a warden that feeds it."""
     try:
         pipe = inherited.pipe = private_jobserver.create(avoid, decision.make.name if decision.make is not None else b"")
     except OSError:
@@ -151,17 +152,26 @@ def _reserve_for_gcc(decision: Decision, order: Reservation, inherited: Inherite
         number = 1 + (left.taken if left is not None else 0)
     elif not order.wpa_asks and len(os.sched_getaffinity(0)) > number:
         # Nothing is held, but WPA would fork as many writers as it likes: the warden confines them to the number.
-        alone = Reservation(_kept(number - 1), number - 1, "fixed", order.environment, pipe)
+        alone = Reservation(_kept(number - 1, order.lease), number - 1, "fixed", order.environment, pipe)
         left = inherited.left = handover.leave_warden(alone, avoid)
+    else:
+        _hold(order, inherited, avoid)
     pipe.fill(number - 1)
     return Grant(number, 0, left.policy if left is not None else "none", "", inherited)
 
 
-def _kept(count: int) -> Lease:
-    """Return a lease on threads that nobody counts: its warden holds no token, and confines the link to them."""
+def _hold(order: Reservation, inherited: Inherited, avoid: Collection[int]) -> Inherited:
+    """Leave a warden that holds only the promise of memory, where there is one that others wait for."""
+    if order.lease.counted:
+        inherited.left = handover.leave_warden(Reservation(order.lease, 0, "hold", order.environment), avoid)
+    return inherited
+
+
+def _kept(count: int, lease: Lease) -> Lease:
+    """Return a lease on threads that nobody counts: its warden holds no token, and confines the link to them. lease: what else it holds."""
     from ..reserve.wrapped import Kept  # noqa: PLC0415  a pin, or a ceiling of one
 
-    return Kept(count)
+    return lease.holding(Kept(count))
 
 
 def foresee(decision: Decision, client: Jobserver | None) -> Grant:
@@ -173,7 +183,7 @@ def foresee(decision: Decision, client: Jobserver | None) -> Grant:
         number = 1 + min(client.available(), number - 1)
     if policy in ("fixed", "enclose"):
         policy = "fixed" if number > 1 else "none"
-    auth = b"R,W" if decision.lto == "gcc" else b""
+    auth = b"R,W" if decision.private else b""
     return Grant(number, decision.before_memory if policy == "valve" else 0, policy, auth=auth)
 
 

@@ -1,9 +1,9 @@
-"""What one link held from moment to moment, as the warden writes it down for the log's last line.
+"""The threads of one link over time, which the warden records for the last line of the log.
 
-A log that says 1 at the start and 8 at the most does not tell whether a link grew at once or had to beg for a minute, and that is what
-somebody who looks for slow links wants to know. So each change of what is held is a step, and the time in which the link wanted one
-more thread than there was is added up. A step costs nothing worth a switch to turn it off; a link of an hour under a nervous build
-could have thousands, so beyond STEPS every other one goes, again and again: the shape stays.
+A log with 1 at the start and 8 at the most does not show whether a link grew at once or waited for a minute, which a person who looks for
+slow links needs to know. So each change of the number held is a step, and the time in which the link wanted one more thread is added up. A
+step is too cheap to need a switch. A link of an hour could have thousands, so beyond STEPS every second one is removed, again and again:
+the shape stays.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ STEPS = 512
 
 
 class History:
-    """The course of one reservation.
+    """The threads of one link over time.
 
     steps: [seconds since the handover, threads held, the implicit one counted], one for each change; waited: seconds in which the link
-    wanted one more thread and none was free; peak: threads in use at once at most, the implicit one counted; failed: what was raised in
-    the warden first, "" for nothing. now: a monotonic clock.
+    wanted one more thread and none was free; peak: threads in use at once at most, the implicit one counted; failed: the first exception in
+    the warden, "" for none. now: a monotonic clock.
     """
 
     __slots__ = ("_began", "_noted", "_wanted", "failed", "peak", "steps", "waited")
@@ -31,7 +31,7 @@ class History:
         self.failed = ""
 
     def note(self, now: float, tokens: int, wants: bool) -> None:
-        """Write down what is held now: so many tokens beside the implicit thread. wants: one more, which nobody has to give."""
+        """Record the tokens held now, without the implicit thread. wants: the link wants one more, and none is free."""
         if self._wanted:
             self.waited += now - self._noted
         self._noted = now
@@ -42,11 +42,11 @@ class History:
                 del self.steps[1::2]
 
     def use(self, tokens: int) -> None:
-        """Count tokens that were in use at once."""
+        """Record the tokens in use at once, for the peak."""
         self.peak = max(self.peak, 1 + tokens)
 
     def fail(self, error: BaseException) -> None:
-        """Note what was raised, and where; the first counts, for the others may follow from it."""
+        """Record an exception and its place; only the first, because others may follow from it."""
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next

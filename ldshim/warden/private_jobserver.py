@@ -1,15 +1,14 @@
-"""The jobserver we show to GCC, so that N means N.
+"""The jobserver that GCC sees, which enforces N.
 
-GCC since 10 ignores the number in -flto=N as soon as MAKEFLAGS names a jobserver it likes, 12.2 takes the larger of it and what the
-objects recorded, GCC 11 with make 4.3 dies on a `fifo:` auth, and make 4.4.1 as a client loses its tokens on SIGTERM. The consequence: a
-GCC link sees one jobserver only, ours: an anonymous pipe, in the spelling that every GCC and every make understands, holding N-1 tokens.
-Whatever the objects recorded, lto-wrapper then runs make without -j, and make takes what is in the pipe.
+GCC since 10 ignores the number in -flto=N when MAKEFLAGS names a jobserver that it can use. 12.2 takes the larger of N and what the
+objects recorded, GCC 11 with make 4.3 fails on a `fifo:` auth, and make 4.4.1 as a client loses its tokens on SIGTERM. The consequence: a
+GCC link sees only our jobserver, an anonymous pipe with N-1 tokens, in the spelling that every GCC and every make understands. Whatever
+the objects recorded, lto-wrapper then runs make without -j, and make takes the tokens in the pipe.
 
-The read end is O_NONBLOCK: GCC 13 and later wait for ever on a blocking one (lto1 holds the tokens it waits for). Both ends are
-inheritable, and stand above 100, where no shell's `exec 3<` comes by.
+The read end is O_NONBLOCK: GCC 13 and later wait for ever on a blocking one (lto1 holds the tokens that it waits for). Both ends are
+inheritable, and above 100, where `exec 3<` in a shell does not replace them.
 
-How it is used: grant.py makes one, decide/rewrite.py names it in MAKEFLAGS, the warden feeds it (gcc_valve.py) or it is filled once and
-left alone.
+grant.py creates it, decide/rewrite.py names it in MAKEFLAGS, and either the warden moves its tokens (gcc_valve.py) or it is filled once.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class Private:
-    """An anonymous pipe that speaks jobserver.
+    """An anonymous pipe that is a jobserver.
 
-    read_fd is non-blocking; owner: the process tree of the link, which inherits both ends; make: the name of the make that will be its
+    read_fd is non-blocking; owner: the process tree of the link, which inherits both ends; make: the name of the make that is its
     client.
     """
 
@@ -38,23 +37,23 @@ class Private:
         self.make = make
 
     def fill(self, tokens: int) -> None:
-        """Put tokens in: N-1 for a link that may run N jobs. 4096 is far below any pipe's capacity, so this cannot block."""
+        """Write tokens: N-1 for a link that may run N jobs. Any pipe has room for 4096, so this cannot block."""
         os.write(self.write_fd, b"+" * min(tokens, 4096))
 
     def auth(self) -> bytes:
-        """Spell it for MAKEFLAGS: `R,W`."""
+        """Return the auth for MAKEFLAGS: `R,W`."""
         return b"%d,%d" % (self.read_fd, self.write_fd)
 
     def close(self) -> None:
-        """Close both ends: the link runs unedited after all."""
+        """Close both ends, when the link runs unedited."""
         os.close(self.read_fd)
         os.close(self.write_fd)
 
 
 def create(avoid: Collection[int] = (), make: bytes = b"") -> Private:
-    """Make the pipe. avoid: descriptor numbers that some *MAKEFLAGS names, so that nobody takes ours for theirs. Raises OSError.
+    """Create the pipe. avoid: descriptor numbers that some *MAKEFLAGS names, which ours must not have. Raises OSError.
 
-    make: as Private.
+    make: see Private.
     """
     read_fd, write_fd = pipe(avoid)
     os.set_blocking(read_fd, False)

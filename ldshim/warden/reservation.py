@@ -1,6 +1,6 @@
-"""What a warden is to hold, for which process, and what came of it.
+"""The values that ldshim and its warden share: what to hold, for which process, and what was taken.
 
-Apart from handover.py, which forks the warden, and watch.py, which is the warden, because both read these values.
+They are apart from handover.py, which forks the warden, and watch.py, which is the warden, because both use them.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 else:
     import _signal  # the signal module proper builds enums: 4 ms
 
-DISMISSED_SECONDS = 2.0  # a warden that is told to end needs about a millisecond; one that somebody stopped is not waited for
+DISMISSED_SECONDS = 2.0  # a dismissed warden ends within about a millisecond; a stopped one (SIGSTOP) is not waited for longer
 
 
 class Reservation:
-    """What a warden shall hold for one link.
+    """What a warden is to hold for one link.
 
-    lease: where tokens come from; most: tokens at most; policy: "fixed" takes once and keeps, "enclose" does, too, and confines the link
-    to so many CPUs, for threads that no number bounds (what a lease that nobody counts holds included), "valve" feeds GCC's private pipe,
-    "confine" follows the threads of a linker by the CPUs it may use; pipe: GCC's private pipe; wpa_asks: GCC's WPA takes a token for each
-    of its forks; environment: of the call, for our directory's name; epilogue: called by the warden when all is returned, with the
-    course of the link and the CPU seconds of the warden.
+    lease: the source of the tokens; most: tokens at most; policy: "hold" takes no token and
+    keeps what the lease holds besides (a promise of memory); "fixed" takes tokens once; "enclose" does the same and confines the link
+    to as many CPUs, for threads that no number limits; "valve" moves tokens to the private pipe of GCC; "confine" sets the CPUs of the
+    linker as its threads need them; pipe: the private pipe of GCC; wpa_asks: the WPA of GCC takes a token for each of its forks;
+    environment: of the call, to find our directory; epilogue: called by the warden after it has returned everything, with the history of
+    the link and the CPU seconds of the warden.
     """
 
     __slots__ = ("environment", "epilogue", "lease", "most", "pipe", "policy", "wpa_asks")
@@ -55,7 +56,7 @@ class Reservation:
 
 
 class Link:
-    """The process that make started, as it can be watched: pid, start time stamp, session, pidfd (-1: none), the life pipe's read end."""
+    """The process that make started, as the warden watches it: pid, start time, session, pidfd (-1: none), read end of the life pipe."""
 
     __slots__ = ("life_fd", "pid", "pidfd", "session", "stamp")
 
@@ -68,20 +69,20 @@ class Link:
         try:
             self.pidfd = raised(os.pidfd_open(self.pid))
         except (AttributeError, OSError):
-            self.pidfd = -1  # Linux before 5.3: the start time is compared now and then (warden/watch.py)
+            self.pidfd = -1  # Linux before 5.3: watch.py compares the start time at intervals
 
 
 class Left:
-    """A warden that was left behind.
+    """A running warden.
 
-    taken: tokens held for the link now; policy: what will move them, "valve" or "confine", or "fixed", or "none" where nothing is held;
-    reason: why they are fixed although something else was ordered, else ""; life_fd: the life pipe's write end, to be inherited.
+    taken: tokens held for the link now; policy: "valve" or "confine" if their number changes, "fixed", or "none" if nothing is held;
+    reason: why the policy is not the one of the reservation, else ""; life_fd: the write end of the life pipe, which the tool inherits.
     """
 
     __slots__ = ("_mask", "life_fd", "policy", "reason", "taken")
 
     def __init__(self, taken: int, policy: str, reason: str, life_fd: int, mask: set[int]) -> None:
-        """Describe a warden. mask: of this process before it could be confined."""
+        """Describe a warden. mask: the affinity of this process before the warden could confine it."""
         self.taken = taken
         self.policy = policy
         self.reason = reason
@@ -89,27 +90,27 @@ class Left:
         self._mask = mask
 
     def dismiss(self) -> None:
-        """Have the warden give everything back and end, since the call runs without it; wait for that, and undo what it did to us."""
+        """End the warden, because the call runs without it: it returns everything. Wait for that, and restore our affinity."""
         dismiss(self.life_fd, self._mask)
 
     @property
     def elastic(self) -> bool:
-        """Tell whether the tokens will follow the needs of the link."""
+        """Return whether the number of tokens changes with the needs of the link."""
         return self.policy in ("valve", "confine")
 
 
 def dismiss(life_fd: int, mask: set[int]) -> None:
-    """Tell a warden by its life pipe to end, wait until it has, and close the pipe; mask: to be this process's again.
+    """End a warden through its life pipe, wait for its end, and close the pipe. mask: the affinity to restore.
 
-    A warden that does not end in time (somebody stopped it) gives its tokens back when the link is over, as ever.
+    A warden that does not end in time (because of SIGSTOP) returns its tokens when the link is over.
     """
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)  # it may have ended already; replace_process sets the default again
     try:
         os.write(life_fd, b"-")
-        import select  # noqa: PLC0415  a call that runs as planned needs none of this
+        import select  # noqa: PLC0415  rarely needed
 
         poll = select.poll()
-        poll.register(life_fd, 0)  # POLLERR: nobody has the read end any more
+        poll.register(life_fd, 0)  # POLLERR: no process has the read end any more
         poll.poll(DISMISSED_SECONDS * 1000)
     except OSError:
         pass

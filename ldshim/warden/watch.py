@@ -28,6 +28,7 @@ import time
 from ..call import clock, processes
 from ..call.descriptors import nowhere
 from ..call.real_tool import kind_of, unversioned
+from ..reserve.lease import IDLE_SECONDS
 from .history import History
 
 TYPE_CHECKING = False
@@ -253,17 +254,15 @@ def watch(link: Link, lease: Lease, policy: Policy | None, history: History) -> 
         poll.register(link.pidfd, select.POLLIN)
     piped, alive, dismissed, missed = True, True, False, 0
     while (piped or alive) and not dismissed:
-        delay = WITHOUT_PIDFD_SECONDS if alive and link.pidfd < 0 else None
+        delay = min(_tend(lease, history), WITHOUT_PIDFD_SECONDS if link.pidfd < 0 else IDLE_SECONDS) if alive else HOLDERS_SECONDS
         if alive and policy is not None:
             now = clock.now()
             try:
-                delay = min(policy.tick(now), delay or 3600.0)
+                delay = min(policy.tick(now), delay)
                 history.note(now, lease.held, policy.wants)
             except Exception as error:
                 _let_go(policy, history, error)
                 policy = None
-        if not alive:
-            delay = HOLDERS_SECONDS
         for fd in _wait(poll, delay, lease, policy if alive else None):
             poll.unregister(fd)
             if fd == link.life_fd:
@@ -281,6 +280,15 @@ def watch(link: Link, lease: Lease, policy: Policy | None, history: History) -> 
     history.use(policy.peak if policy is not None else 0)
 
 
+def _tend(lease: Lease, history: History) -> float:
+    """Look after the lease: seconds until the next time; what fails there is noted, and tried again."""
+    try:
+        return lease.tend(clock.now())
+    except Exception as error:
+        history.fail(error)
+        return 1.0
+
+
 def _let_go(policy: Policy, history: History, error: Exception) -> None:
     """End a policy that failed, and note why."""
     history.fail(error)
@@ -288,14 +296,14 @@ def _let_go(policy: Policy, history: History, error: Exception) -> None:
     attempt(history, lambda: policy.end([]))
 
 
-def _wait(poll: select.poll, seconds: float | None, lease: Lease, policy: Policy | None) -> list[int]:
+def _wait(poll: select.poll, seconds: float, lease: Lease, policy: Policy | None) -> list[int]:
     """Wait until one of the registered descriptors is ready, and return those that are.
 
-    A policy that waits for a token is hurried when, after BLIND_SECONDS, one is seen. seconds: at most, None for no end.
+    A policy that waits for a token is hurried when, after BLIND_SECONDS, one is seen. seconds: at most.
     """
     tokens = lease.tokens_fd() if policy is not None and policy.wants else -1
-    if policy is None or tokens < 0 or seconds is None or seconds <= BLIND_SECONDS:
-        return [fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)]
+    if policy is None or tokens < 0 or seconds <= BLIND_SECONDS:
+        return [fd for fd, _ in poll.poll(seconds * 1000)]
     ready = [fd for fd, _ in poll.poll(BLIND_SECONDS * 1000)]
     if not ready:
         import select  # noqa: PLC0415  as above

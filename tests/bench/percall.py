@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 from tests.support.pool import Pool
+from tests.support.shim import lay_out
 from tests.support.tools import need
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -58,6 +59,7 @@ COMPILE = [
 DASH = "a compile: dash exec"
 VERSION = "version: dash exec"
 ISOLATED = "a link: python3 -IS, two lines, execv"  # what a launcher's own start costs, whatever it then does
+SHELL = "a link: sh, then that"
 USUAL = "a link: python3, two lines, execv"
 THOUSAND = "1000 objects: python3 -IS, two lines, execv"
 
@@ -81,11 +83,14 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.env = {"PATH": "/usr/bin:/bin", "HOME": str(root), "XDG_RUNTIME_DIR": str(root / "run")}
+        self.env = {"PATH": f"{root}/tools:{root}/installed/bin:/usr/bin:/bin", "HOME": str(root), "XDG_RUNTIME_DIR": str(root / "run")}
         (root / "run").mkdir(mode=0o700)
         (root / "tools").mkdir()
         for name, banner in BANNERS.items():
             self.compile(root / "tools" / name, TOOL, f'-DBANNER="{banner}"')
+        (root / "tools" / "ld").rename(root / "tools" / "ld.bfd")
+        (root / "tools" / "ld").symlink_to("ld.bfd")  # as binutils installs it
+        self.installed = lay_out(root / "installed")
         self.farm = self.make_farm()
         for name in ("ccache", "distcc", "icecc"):
             if shutil.which(name):
@@ -151,7 +156,12 @@ def cases(place: Place, jobserver_exec: str) -> list[Case]:
     real_dash = place.script("real-dash", need("dash"), f'exec {real} "$@"')
     execv = "import os, sys\nos.execv({0!r}, [{0!r}, *sys.argv[1:]])"
     isolated, usual = (place.script(f"py{flags}", f"{PYTHON}{flags}", execv.format(ld)) for flags in (" -IS", ""))
-    prefix = place.script("ldshim", PYTHON, f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom ldshim.__main__ import main\nmain()")
+    shell = place.script("sh-py", need("dash"), f'exec "{isolated}" "$@"')
+    prefix = str(place.installed)
+    (place.root / "links").mkdir()
+    links = str(place.root / "links") + "/"
+    for name in ("gcc", "ld"):
+        (place.root / "links" / name).symlink_to(place.installed)
     c = place.compile(place.root / "c-exec", f'#include <unistd.h>\nint main(int c, char **v) {{ v[0] = "{gcc}"; return execv(v[0], v); }}')
     link = ["-o", "out", *inputs["plain"]]
     lto = ["-flto=auto", "-o", "out", *inputs["slim"]]
@@ -161,6 +171,9 @@ def cases(place: Place, jobserver_exec: str) -> list[Case]:
         Case(DASH, [dash, *COMPILE]),
         Case("a compile: bash exec", [bash, *COMPILE], DASH),
         Case("a compile: ldshim", [farm + "gcc", *COMPILE], DASH, 1.25),
+        Case("a compile: ldshim, prefix form", [prefix, "gcc", *COMPILE], DASH, 1.25),
+        Case("a compile: ldshim, prefix form, path", [prefix, gcc, *COMPILE], DASH, 1.25),
+        Case("a compile: ldshim, symbolic link", [links + "gcc", *COMPILE], DASH, 1.25),
         Case("version: gcc", [real, "--version"]),
         Case(VERSION, [real_dash, "--version"]),
         Case("version: ldshim", [farm + "real-gcc", "--version"], VERSION, 1.25),
@@ -174,10 +187,12 @@ def cases(place: Place, jobserver_exec: str) -> list[Case]:
         Case("a link: the tool itself", [ld, *link]),
         Case(ISOLATED, [isolated, *link]),
         Case(USUAL, [usual, *link]),
-        Case("a link: ldshim, ld", [farm + "ld", *link], ISOLATED, 1.15),
-        Case("a link: ldshim, ld.lld", [farm + "ld.lld", *link], ISOLATED, 1.15),
-        Case("a link: ldshim, prefix form", [prefix, ld, *link], USUAL, 1.15),
-        Case("a link: ldshim, gcc (sh first)", [farm + "gcc", *link], ISOLATED),
+        Case(SHELL, [shell, *link]),
+        Case("a link: ldshim, ld", [farm + "ld", *link], SHELL, 1.15),
+        Case("a link: ldshim, ld.lld", [farm + "ld.lld", *link], SHELL, 1.15),
+        Case("a link: ldshim, gcc", [farm + "gcc", *link], SHELL, 1.15),
+        Case("a link: ldshim, prefix form", [prefix, "ld", *link], SHELL, 1.15),
+        Case("a link: ldshim, symbolic link", [links + "ld", *link], SHELL, 1.15),
         Case("LTO, nothing to reserve: ldshim, gcc", [farm + "gcc", "-flto-partition=none", *lto], ISOLATED),
         Case("LTO, host's slots: ldshim, gcc", [farm + "gcc", *lto], ISOLATED),
         Case("LTO with tokens: ldshim, gcc", [farm + "gcc", *lto], ISOLATED, 2.0, pool=True),

@@ -11,7 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from tests.support import packages, tools
-from tests.support.shim import ROOT
+from tests.support.shim import COMMAND, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,6 @@ mount --bind "$2" root/mnt
 exec chroot root sh -euc "cd /mnt; $3"
 """
 SYSTEM_PYTHON = "/usr/bin/python3"
-COMMAND = f"#!{SYSTEM_PYTHON}\nimport sys\nfrom ldshim.__main__ import main\nsys.exit(main())\n"
 TOOL = "#!/bin/sh\necho a new compiler\n"
 # What happens on a machine: each step leaves in a file what the directory then holds.
 STORY = """
@@ -94,7 +93,7 @@ def trees(place: Path) -> tuple[Path, Path]:
     """Lay out the files of two packages: ldshim's, and a compiler's."""
     modules = place / "ldshim" / python_place().lstrip("/") / "ldshim"
     shutil.copytree(ROOT / "ldshim", modules, ignore=shutil.ignore_patterns("__pycache__"))
-    write(place / "ldshim" / "usr/bin/ldshim", COMMAND)
+    write(place / "ldshim" / "usr/bin/ldshim", COMMAND.read_text())
     write(place / "tool" / "usr/bin/gcc-99", TOOL)
     return place / "ldshim", place / "tool"
 

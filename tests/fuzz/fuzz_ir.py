@@ -59,7 +59,7 @@ def traces_once(extent: Extent, found: gcc.Object) -> None:
     """Read what GCC left."""
     traces = gcc.read(extent, found)
     if traces is not None:
-        gcc.flto_words(traces.options)
+        gcc.flto_options(traces.options)
         assert traces.size <= extent.size
 
 

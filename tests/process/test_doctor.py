@@ -7,6 +7,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ldshim.call.real_tool import MARK
-from ldshim.cli import doctor, link_farm
-from ldshim.reserve import jobserver, makeflags, parent_make
+from ldshim.cli import doctor
+from ldshim.reserve import jobserver, makeflags, parent_make, promises
 from tests.process.test_slots import is_locked
 from tests.support import screen, surroundings, tools
 from tests.support.pool import Pool
@@ -145,7 +146,7 @@ def stale(place: Path, how: str) -> tuple[str, str]:
         os.mkfifo(fifo)
     return {
         "closed": (" -j4 --jobserver-auth=97,98", jobserver.CLOSED),
-        "unserved": (f" -j4 --jobserver-auth=fifo:{fifo}", jobserver.UNSERVED),
+        "unserved": (f" -j4 --jobserver-auth=fifo:{fifo}", jobserver.NO_SERVER),
         "missing": (f" -j4 --jobserver-auth=fifo:{fifo}", jobserver.MISSING),
         "withheld": (" -j4 --jobserver-auth=3,4 --jobserver-auth=-2,-2", makeflags.WITHHELD),
     }[how]
@@ -278,16 +279,33 @@ def test_slots_of_dead_links_are_free(here: Place) -> None:
     assert not any(each["shares"] for each in report["slots"]["links"])
 
 
+@contextlib.contextmanager
+def promised(here: Place, pid: int, *, waits: bool) -> Iterator[None]:
+    """Hold a promise of 8 GB in the name of a process, as its warden would."""
+    started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    with open(here.runtime / "ldshim" / f"memory-{pid}.{started}", "w+b") as book:
+        fcntl.flock(book, fcntl.LOCK_EX)
+        book.write(promises.render(waits, 1 << 33, 1 << 33, 0.0, ()))
+        book.flush()
+        yield
+
+
 def test_a_promise_of_memory_is_told(here: Place) -> None:
     """C17: what a living link was promised and does not use yet is part of the report."""
-    with link(here, 2, 1) as (pid, _):
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-        with open(here.runtime / "ldshim" / f"memory-{pid}.{started}", "w+b") as book:
-            fcntl.flock(book, fcntl.LOCK_EX)
-            book.write(b"%020d\n" % (1 << 33))
-            book.flush()
-            promised = here.ask()["memory"]["promised"]
-    assert (1 << 33) - (1 << 30) < promised <= 1 << 33
+    with link(here, 2, 1) as (pid, _), promised(here, pid, waits=False):
+        found = here.ask()["memory"]
+    assert (1 << 33, []) == (found["promised"], found["waiting"])
+
+
+def test_who_waits_for_memory_is_told(here: Place) -> None:
+    """C25: a waiter has been promised nothing; the report says who it is, for how much it waits, and how long it has."""
+    with link(here, 2, 1) as (pid, _), promised(here, pid, waits=True):
+        found = here.ask()["memory"]
+        text = subprocess.run([here.shim.command, "doctor"], env=here.env, capture_output=True, check=False, timeout=60).stdout.decode()
+    (waiter,) = found["waiting"]
+    assert (0, pid, 1 << 33) == (found["promised"], waiter["link"], waiter["wants"])
+    assert f"waits      pid {pid} " in text
+    assert "for 8.0 GB of memory" in " ".join(text.split())
 
 
 def test_a_farm_that_stands_too_far_back(here: Place) -> None:
@@ -319,11 +337,13 @@ def test_a_masquerade_in_front_comes_to_us(here: Place) -> None:
     assert ("masquerade", str(here.tools / "gcc"), True) == (tool(report, "gcc")["way"], tool(report, "gcc")["real"], report["ready"])
 
 
-@pytest.mark.parametrize(("name", "baked"), [("ld", link_farm.interpreter()), ("gcc", link_farm.interpreter()), ("gcc", bytes(ROOT))])
-def test_a_launcher_whose_interpreter_or_package_is_gone(name: str, baked: bytes, here: Place) -> None:
-    """C1: what is baked into a launcher and has gone is named, with the command that bakes it anew."""
+@pytest.mark.parametrize(("name", "what"), [("ld", "interpreter"), ("gcc", "interpreter"), ("gcc", "package")])
+def test_a_launcher_whose_interpreter_or_package_is_gone(name: str, what: str, here: Place) -> None:
+    """C1: a path in a launcher that does not exist any more is named, with the command that writes the launcher again."""
     launcher = here.farm / name
-    launcher.write_bytes(launcher.read_bytes().replace(baked, b"/nowhere"))
+    text = launcher.read_text()
+    written = re.findall(r"_ldshim_python='(.*)'" if what == "interpreter" else r"sys\.path \+= \['([^']*)'", text)[0]
+    launcher.write_text(text.replace(written, "/nowhere"))
     report = here.ask()
     assert ([name], f"run ldshim link-farm --refresh {here.farm}") == (about(report), report["attention"][0]["action"])
     assert "/nowhere" in tool(report, name)["problem"]
@@ -398,7 +418,8 @@ def test_compiled_files_that_nobody_can_write(here: Place) -> None:
     shutil.copytree(ROOT / "ldshim", package, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run([sys.executable, "-m", "compileall", "-q", "-f", str(package)], check=True)
     code = (
-        "from ldshim.cli import host; from ldshim.call import environment as e; print(host.installation(e.read_environment())['compiled'])"
+        "from ldshim.cli.doctor.surroundings import installation; from ldshim.call import environment as e; "
+        "print(installation(e.read_environment())['compiled'])"
     )
 
     def counts() -> dict[str, Any]:
@@ -477,7 +498,7 @@ def test_a_mark_alone_makes_no_way(here: Place) -> None:
 
 def test_no_make_among_the_ancestors_is_said(here: Place) -> None:
     """C11: outside a build the reason why nothing is recovered is the one that a link would log."""
-    assert candidate(here.ask(), "recovery")["reason"] in (parent_make.NO_MAKE, parent_make.OTHER_USER, parent_make.NO_WORDS)
+    assert candidate(here.ask(), "recovery")["reason"] in (parent_make.NO_MAKE, parent_make.OTHER_USER, parent_make.NO_MAKEFLAGS)
 
 
 # surroundings: the key of the report that says so, and what it says of a link.
@@ -501,11 +522,12 @@ def test_what_is_missing_around_a_link_is_named(name: str, here: Place, tmp_path
     surroundings.need((name,))
     key, source = MISSING[name]
     front = surroundings.command((name,), surroundings.build_preload(tmp_path, tools.need_c_library()))
-    done = subprocess.run([*front, here.shim.command, "doctor", "--json"], env=here.env, capture_output=True, check=False, timeout=60)
+    front += [sys.executable, "-m", "ldshim"]  # the installed command keeps LD_PRELOAD from Python
+    done = subprocess.run([*front, "doctor", "--json"], env=here.env, capture_output=True, check=False, timeout=60)
     report: dict[str, Any] = json.loads(done.stdout)
     lacking = [feature for feature, works in report["kernel"].items() if not works]
     assert (1, b"", [key]) == (done.returncode, done.stderr, lacking)
     assert doctor.FEATURES[key] in [point["problem"] for point in report["attention"]]
     assert (source is None, source or "none") == (report["next"]["threads"] is None, report["next"]["source"])
-    page = subprocess.run([*front, here.shim.command, "doctor"], env=here.env, capture_output=True, check=False, timeout=60)
+    page = subprocess.run([*front, "doctor"], env=here.env, capture_output=True, check=False, timeout=60)
     assert (1, True, b"") == (page.returncode, f"MISSING: {key}".encode() in page.stdout, page.stderr)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.shim import Shim
 
 COLUMNS = 80
-HOW_TO_SEE_ALL = "what … stands for: add --json, or `| cat`"
+HOW_TO_SEE_ALL = "to see the text in place of …: add --json, or `| cat`"
 MANY = 1000
 
 
@@ -80,9 +80,9 @@ def test_the_rows_stand_in_the_order_of_the_journey(explained: Explained) -> Non
     """The tool first, then the inputs, what follows from them, the number, and what is written down in the end."""
     seen = explained.on_terminal(explained.call)
     labels = [line.split()[0] for line in seen.lines if not line.startswith(" ")]
-    known = [label for label in ("tool", "family", "confirm", "lto", "granted", "reason", "words", "env") if label in labels]
+    known = [label for label in ("tool", "family", "confirm", "lto", "granted", "reason", "arguments", "env") if label in labels]
     assert known == [label for label in dict.fromkeys(labels) if label in known]
-    assert {"tool", "family", "lto", "granted", "reason", "words", "env"} <= set(labels)
+    assert {"tool", "family", "lto", "granted", "reason", "arguments", "env"} <= set(labels)
     assert 0 == seen.status
 
 
@@ -95,7 +95,7 @@ def test_added_words_stand_where_they_go(explained: Explained, tmp_path: Path) -
     for name in objects:
         subprocess.run([tools.clang_of(tools.LLD), "-flto=thin", "-c", str(source), "-o", name], check=True)
     seen = explained.on_terminal([tools.need(tools.LLD), "-r", *objects, "-o", "x"], 1000, NO_COLOR="1")
-    words = next(line for line in seen.lines if line.startswith("words"))
+    words = next(line for line in seen.lines if line.startswith("arguments"))
     assert ["-r", *objects, "-o", "x", "{+--threads=3+}", "{+--thinlto-jobs=3+}"] == words.split()[1:]
 
 
@@ -103,9 +103,10 @@ def test_a_long_line_is_cut_in_its_middle(explained: Explained) -> None:
     """Of a thousand objects the first and the last are shown, how many are not, every word that changes, and how to see the rest."""
     call = [*explained.call[:-1], *(f"object{number:04}.o" for number in range(MANY)), explained.call[-1]]
     seen = explained.on_terminal(call, 200, NO_COLOR="1")
-    shown = text(seen).partition(" words ")[2].partition(" env ")[0]
+    shown = text(seen).partition(" arguments [")[2].partition(" env ")[0]
+    shown = "[" + shown  # the row's label, not the word in a reason
     before, _, rest = shown.partition("… ")
-    count, _, after = rest.partition(" words … ")
+    count, _, after = rest.partition(" arguments … ")
     assert len(call) - 1 + 2 == len(before.split()) + int(count) + len(after.split())  # two words are there twice, before and after
     assert ("[--flto=auto-]", "object0999.o [--flto=8-] {+-flto=3+}") == (
         before.split()[0],
@@ -154,7 +155,7 @@ def test_json_is_the_same_everywhere(explained: Explained) -> None:
 def test_a_call_that_stays_as_it_is(explained: Explained) -> None:
     """A compile is shown with its words, none of them marked, and in words that nothing changes."""
     seen = explained.on_terminal([explained.call[0], "-c", "x.c"], NO_COLOR="1")
-    assert "-c x.c the same afterwards" in text(seen)
+    assert "-c x.c none of them changes" in text(seen)
 
 
 def test_a_long_variable_is_cut_in_its_middle(explained: Explained, tmp_path: Path) -> None:

@@ -55,10 +55,11 @@ def test_what_dash_changes_is_what_the_header_states(tmp_path: Path, dump: Path,
     assert [b"PWD=" + os.fsencode(tmp_path)] == bare
 
 
-def test_a_linkers_launcher_changes_nothing(tmp_path: Path, dump: Path) -> None:
-    """C3: a linker's launcher is Python from the first byte, and hands on what the kernel gave it, odd names and LC_CTYPE included."""
-    path = launcher(tmp_path / "farm", "ld", dump, PYTHON)
-    odd = {**USUAL, "a.b": "1", "BASH_FUNC_f%%": "() { :; }", "PWD": "/nowhere", "IFS": ":", "OPTIND": "7", "LC_ALL": ""}
-    del odd["LC_CTYPE"]
-    found = [entry for entry in entries(path, odd, tmp_path, "x.o") if not entry.startswith(OURS)]
-    assert sorted(f"{name}={value}".encode() for name, value in odd.items()) == found
+def test_python_adds_no_locale(tmp_path: Path, dump: Path) -> None:
+    """C3: where no variable names a locale, Python exports LC_CTYPE into its own environment, and the tool does not see it."""
+    for name in ("gcc", "ld"):
+        path = launcher(tmp_path / "farm", name, dump, PYTHON)
+        given = {**USUAL, "PWD": str(tmp_path), "LC_ALL": ""}
+        del given["LC_CTYPE"], given["LANG"]
+        found = [entry for entry in entries(path, given, tmp_path, "x.o") if not entry.startswith(OURS)]
+        assert sorted(f"{name}={value}".encode() for name, value in given.items()) == found

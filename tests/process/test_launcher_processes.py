@@ -41,7 +41,7 @@ def test_a_compile_is_one_process_and_two_execs(tmp_path: Path, dump: Path, line
 
 @pytest.mark.parametrize("family", ["bfd", ""])
 def test_a_plain_link_is_one_process_that_takes_no_token(tmp_path: Path, dump: Path, family: str) -> None:
-    """C23: a link without LTO executes Python and then the linker, by the short way and by the long one; no warden, no token."""
+    """C23: a link without LTO executes the shell, Python and then the linker, by the short way and by the long one; no warden, no token."""
     tool = dump
     if not family:
         tool = Path(need("ld.bfd"))
@@ -56,4 +56,4 @@ def test_a_plain_link_is_one_process_that_takes_no_token(tmp_path: Path, dump: P
             subprocess.run(words, env=env, check=True)  # asks the tool once for its --version
         pids, executed = traced(tmp_path, *words, env=env)
         assert 3 == pool.available()
-    assert (1, [str(path), os.fspath(tool)]) == (len(pids), executed)
+    assert (1, [str(path), PYTHON, os.fspath(tool)]) == (len(pids), executed)

@@ -17,6 +17,10 @@ import pytest
 
 from ldshim import __version__, record
 from ldshim.analysis import Analysis
+from ldshim.backends import feeder
+from ldshim.backends.job import Job, Result
+from ldshim.backends.progress import Progress
+from ldshim.backends.remote.settings import VARIABLES as REMOTE
 from ldshim.call import real_tool
 from ldshim.call.environment import VARIABLES, Environment
 from ldshim.cli import main as cli
@@ -50,7 +54,7 @@ def subparsers() -> dict[str, argparse.ArgumentParser]:
 
 def test_every_variable_stands_in_the_page() -> None:
     """Each LDSHIM_* variable that is read is explained."""
-    assert [] == [name for name, *_ in VARIABLES if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
+    assert [] == [name for name, *_ in (*VARIABLES, *REMOTE) if not re.search(rf"^(BI? )?{name.decode()}=", plain(), re.M)]
 
 
 @pytest.mark.parametrize("command", sorted(cli.MODULES))
@@ -62,14 +66,15 @@ def test_every_command_and_option_stands_in_the_page(command: str) -> None:
 
 
 def test_every_key_of_the_log_stands_in_the_page(tmp_path: Path) -> None:
-    """Each key of both lines of a link is named in the section LOG."""
+    """Each key of the lines of a link and of its jobs is named in the section LOG."""
     log = tmp_path / "log"
     call = real_tool.stand_in(b"sh", [], Environment([(b"PATH", os.fsencode(os.defpath))]))
     handover = record.record(call, Analysis(Decision(None, "")), Grant(), Edits(), "handover")
     record.epilogue(os.fsencode(log), 1)(History(0.0), 0.0)
+    feeder.Told(os.fsencode(log), 1, Progress(1, b""), failures=True).done(Job([], b"", [], []), Result(0))
     section = PAGE.read_text().partition(".SH LOG")[2].partition(".SH ")[0]
     named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"(?m)^\.TP\n\.BR? (.*)$", section))))
-    assert {*handover, *json.loads(log.read_text())} == named
+    assert {*handover, *(key for line in log.read_text().splitlines() for key in json.loads(line))} == named
 
 
 def test_the_page_is_of_this_version() -> None:

@@ -16,7 +16,7 @@ from ldshim.analysis import analyse
 from ldshim.call import real_tool
 from ldshim.call.environment import Environment, read_settings
 from ldshim.launcher import text
-from tests.support.launchers import Dump, build_dump, call, launcher
+from tests.support.launchers import ROOT, Dump, build_dump, call, launcher
 from tests.support.tools import CLANG, LLD, need
 
 PYTHON = getattr(sys, "_base_executable", sys.executable)
@@ -128,6 +128,43 @@ def test_a_pipe_is_not_read(inputs: Path) -> None:
 def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Provide the tool that tells what it was given."""
     return build_dump(tmp_path_factory.mktemp("dump"))
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "plain"),
+    [
+        ("ld.bfd", "plain.o", True), ("ld.bfd", "-plugin x plain.o", False), ("x86_64-linux-gnu-ld.bfd", "slim.o", True),
+        ("ld.gold", "thin.o", True), ("lld", "plain.o", True), ("lld", "thin.o", False), ("ld.lld-16", "plain.o -lc", False),
+        ("x86_64-linux-gnu-gcc-12", "plain.o", True), ("x86_64-linux-gnu-gcc-12", "slim.o", False), ("clang-16", "plain.o", True),
+        ("clang-16", "thin.o", False), ("ld", "plain.o", False), ("wild", "plain.o", False), ("ccache", "plain.o", False),
+    ],
+)  # fmt: skip
+def test_a_tool_that_was_not_asked_is_judged_by_its_file(
+    tmp_path: Path, inputs: Path, dump: Path, file: str, words: str, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C23: the installed command takes the short cut by the name of the tool's file, symbolic links resolved, and for no other name."""
+    (tmp_path / file).write_bytes(dump.read_bytes())
+    (tmp_path / file).chmod(0o755)
+    (tmp_path / "tool").symlink_to(file)
+    monkeypatch.chdir(inputs)
+    code = (
+        f"import sys; sys.path.append({str(ROOT)!r}); from ldshim.plain_link import link_found; link_found({str(tmp_path / 'tool')!r}, 0)"
+    )
+    said = subprocess.run([PYTHON, "-IS", "-c", code, *words.split()], env={"PATH": "/usr/bin"}, stdout=subprocess.PIPE, check=True).stdout
+    assert plain == bool(said)
+    assert not said or words.encode().split() == Dump(said).argv[1:]
+
+
+def test_the_rule_for_gcc_holds_for_clang(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C8: what is plain to the strictest rule for a driver is plain for each of them."""
+    monkeypatch.chdir(inputs)
+
+    @settings(max_examples=200, deadline=None, derandomize=True, database=None)
+    @given(st.lists(st.one_of(st.sampled_from([name.encode() for name in FILES]), st.sampled_from(OPTIONS)), max_size=4))
+    def agree(args: list[bytes]) -> None:
+        assert plain_link.is_plain("clang", args, []) or not plain_link.is_plain("gcc", args, [])
+
+    agree()
 
 
 @pytest.mark.parametrize("path", ["/usr/bin:/bin", "{farm}:/usr/bin", ":{farm}:/nowhere:", None])

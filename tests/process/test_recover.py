@@ -166,7 +166,7 @@ def test_a_fifo_that_a_driver_deleted_is_opened(tree: Tree) -> None:
         (parent_make.UNREADABLE, lambda tree: tree.remove("50/status")),  # hidepid
         (parent_make.UNREADABLE, lambda tree: tree.remove("50/exe")),
         (parent_make.UNREADABLE, lambda tree: tree.remove("50/environ")),
-        (parent_make.NO_WORDS, lambda tree: (tree.environment(50, None), tree.environment(tree.own, None))),
+        (parent_make.NO_MAKEFLAGS, lambda tree: (tree.environment(50, None), tree.environment(tree.own, None))),
         (recover.SERIAL, lambda tree: (tree.environment(50, b" -j1"), tree.environment(tree.own, WORDS))),
         (recover.SERIAL, lambda tree: tree.environment(50, b" -j4 --jobserver-auth=-2,-2")),
         (recover.SERIAL, lambda tree: tree.environment(50, b" -j4 --jobserver-auth=3,4 --jobserver-auth=named")),
@@ -249,7 +249,7 @@ def test_make_is_asked_whether_a_pair_is_its_own(tree: Tree, make_has: str, jobs
         if make_has == "another user":
             tree.process(40, 30, "/usr/bin/make", "0\t0\t0\t0")
         auth = makeflags.parse(b" -j%d --jobserver-auth=%d,%d" % (jobs, *numbers))
-        assert strangers is jobserver._is_strangers(auth, bytes(tree.root))
+        assert strangers is jobserver._is_other_pipe(auth, bytes(tree.root))
 
 
 def test_a_reason_is_a_sentence_of_its_own() -> None:

@@ -164,7 +164,7 @@ def test_a_link_keeps_the_start_and_the_end_of_a_long_command_line() -> None:
     (link,) = parsed(Log().handover(7, 0.0, argv=argv).bytes(), keep_command=True)
     assert link.command.startswith("gcc object0.o ")
     assert link.command.endswith(" object999.o -o prog")
-    assert " … 967 words … " in link.command
+    assert " … 967 arguments … " in link.command
 
 
 def check_trace(text: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.launchers import ROOT, launcher
-from tests.support.tools import LLD, need
+from tests.support.tools import LLD, beside, need
 
 PYTHON = getattr(sys, "_base_executable", sys.executable)
 
@@ -32,9 +32,9 @@ NOT_PLAIN = {
 }  # fmt: skip
 
 
-def imported(*words: str, cwd: Path) -> set[str]:
+def imported(*words: str, cwd: Path, **more: str) -> set[str]:
     """Run Python as a launcher's first line does, and return the modules that it imported before it became something else."""
-    place = {"XDG_RUNTIME_DIR": str(cwd), "PATH": "/usr/bin:/bin"}
+    place = {"XDG_RUNTIME_DIR": str(cwd), "PATH": "/usr/bin:/bin", **more}
     said = subprocess.run([PYTHON, "-IS", "-X", "importtime", *words], cwd=cwd, env=place, capture_output=True, check=True).stderr
     lines = [line for line in said.decode().splitlines() if line.startswith("import time:") and line.count("|") == 2]
     return {line.rpartition("|")[2].strip() for line in lines} - {"imported package"}
@@ -102,3 +102,17 @@ def test_a_compile_that_comes_to_python_stops_early(place: Path) -> None:
     assert (place / "again.o").is_file()
     assert COMPILE | {"ldshim", "ldshim.__main__"} == {module for module in found if module.startswith("ldshim")}
     assert set() == found - imported("-c", "pass", cwd=place) - COMPILE - {"ldshim", "ldshim.__main__"} - ALLOWED - BROUGHT
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_c33_a_link_that_does_not_ask_for_backends_imports_nothing_of_them(place: Path, asked: bool) -> None:
+    """C33: an LTO link with tokens to take imports what it did before there were any; one that asks imports the judge, and no executor."""
+    clang = need(beside(LLD, "ld.lld", "clang"))
+    for name in ("a", "b"):
+        (place / f"{name}.c").write_text(f"int {name}(void) {{ return 0; }}\n")
+        subprocess.run([clang, "-flto=thin", "-c", f"{name}.c"], cwd=place, check=True)
+    words = [str(place / "farm" / "ld.lld"), "-shared", "a.o", "b.o", "-o", "out"]
+    found = imported(*words, cwd=place, **({"LDSHIM_BACKENDS": "process"} if asked else {}))
+    assert "ldshim.warden.grant" in found
+    assert ("ldshim.decide.distributable" in found) is asked
+    assert set() == {module for module in found if module.startswith("ldshim.backends") or module == "ldshim.call.partner"}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from ldshim.command.argv import Facts, Table, Words
+    from ldshim.command.argv import Arguments, Facts, Table
 
 LLDS = llds()
 CLANGS = [clang_named(lld) for lld in LLDS]
@@ -46,9 +46,9 @@ def run(tool: str, *args: str | bytes, cwd: Path | None = None) -> tuple[int, st
     return done.returncode, done.stdout.decode(errors="surrogateescape")
 
 
-def plain(line: str) -> Words:
+def plain(line: str) -> Arguments:
     """Return the words of a line written for reading: separated by blanks."""
-    return argv.Words.plain(line.encode().split())
+    return argv.Arguments.plain(line.encode().split())
 
 
 def takes_next(table: Table) -> set[bytes]:
@@ -64,6 +64,6 @@ def inputs(facts: Facts) -> list[str]:
     return [name + (f" [{mark}]" if mark else "") for name, mark in zip(names, marks)]
 
 
-def values(said: Iterable[argv.Said]) -> list[bytes | None]:
+def values(said: Iterable[argv.Option]) -> list[bytes | None]:
     """Return the values said, in order."""
     return [each.value for each in said]

@@ -138,8 +138,8 @@ def parse(data: bytes) -> dict[str, Any]:
 
 
 def strangers(environ: list[bytes]) -> list[bytes]:
-    """Drop from an environment what ldshim may change: the rest must be the bare call's, in its order."""
-    return [entry for entry in environ if entry.partition(b"=")[0] not in MAY_DIFFER and not entry.startswith(b"_LDSHIM_")]
+    """Drop from an environment what ldshim may change: the rest must be the bare call's, in whatever order a shell writes it."""
+    return sorted(entry for entry in environ if entry.partition(b"=")[0] not in MAY_DIFFER and not entry.startswith(b"_LDSHIM_"))
 
 
 def without_links_pipes(record: dict[str, Any]) -> dict[str, Any]:

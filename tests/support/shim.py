@@ -1,8 +1,8 @@
 """The installed command, and a directory of links to it named like the tools it stands in for.
 
-The problem: tests must run what a user runs (a console script, started by its own interpreter, found through a symlink), and not a
-stale copy that an earlier `pip install` left in the environment. The consequence: the environment's own `ldshim` is taken when its
-package is file for file the one in this tree; otherwise a script of the same text as pip's is written, which imports from this tree.
+The problem: tests must run what a user runs (the installed command, which starts the interpreter beside it, found through a symlink), and
+not a stale copy that an earlier `pip install` left in the environment. The consequence: the environment's own `ldshim` is taken when it and
+its package are file for file those of this tree; otherwise the command is laid out as pip would, above the package of this tree.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import filecmp
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -22,13 +23,23 @@ from tests.support.program import bare_environment
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("gcc", "g++", "cc", "c++", "clang", "clang++", "ld", "ld.bfd", "ld.gold", "ld.lld", "ld.mold", "mold", "wild")
 
-SCRIPT = """#!{python}
-import sys
-sys.path.insert(0, {root!r})
-from ldshim.__main__ import main
-if __name__ == '__main__':
-    sys.exit(main())
-"""
+COMMAND = ROOT / "ldshim" / "launcher" / "ldshim"
+PYTHON = getattr(sys, "_base_executable", sys.executable)
+
+
+def lay_out(place: Path, package: Path = ROOT / "ldshim", python: str = PYTHON) -> Path:
+    """Lay the command, an interpreter and the package out below place, as in a virtual environment: the path of the command."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    site = place / "lib" / version / "site-packages"
+    for directory in (place / "bin", site):
+        directory.mkdir(parents=True)
+    (site / "ldshim").symlink_to(package)
+    elftools = importlib.util.find_spec("elftools")
+    if elftools is not None and elftools.origin:
+        (site / "elftools").symlink_to(Path(elftools.origin).parent)
+    (place / "bin" / "python3").symlink_to(python)
+    shutil.copy(COMMAND, place / "bin" / "ldshim")
+    return place / "bin" / "ldshim"
 
 
 def _same_package(python: str) -> bool:
@@ -53,11 +64,8 @@ class Shim:
         script = Path(sysconfig.get_path("scripts")) / "ldshim"
         if importlib.util.find_spec("ldshim.entry") is None:
             raise RuntimeError("ldshim is not importable: run the tests from the top of the source tree, or through tox")
-        if not script.is_file() or not _same_package(sys.executable):
-            script = place / "bin" / "ldshim"
-            script.parent.mkdir(parents=True)
-            script.write_text(SCRIPT.format(python=sys.executable, root=str(ROOT)))
-            script.chmod(0o755)
+        if not script.is_file() or not filecmp.cmp(script, COMMAND, shallow=False) or not _same_package(sys.executable):
+            script = lay_out(place / "installed")
         self.command = str(script)
         self.links = place / "links"
         self.links.mkdir(parents=True)

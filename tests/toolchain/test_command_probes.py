@@ -110,15 +110,15 @@ def test_probes_of_linkers(line: str, expected: bool) -> None:
 def test_no_link_of_a_driver_is_let_through(line: list[bytes]) -> None:
     """Whatever the quick scan calls a probe, the families' own readers do not call a link."""
     if probes.driver(line):
-        assert line[:1] == [b"-cc1"] or not gcc.facts(argv.Words.plain(line)).links
-        assert not clang.facts(argv.Words.plain(line)).links
+        assert line[:1] == [b"-cc1"] or not gcc.facts(argv.Arguments.plain(line)).links
+        assert not clang.facts(argv.Arguments.plain(line)).links
 
 
 @given(lines)
 def test_no_link_of_a_linker_is_let_through(line: list[bytes]) -> None:
     """Whatever the quick scan calls a probe, no linker's own reader calls a link."""
     if probes.linker(line):
-        words = argv.Words.plain(line)
+        words = argv.Arguments.plain(line)
         for facts in (
             lld.facts(words),
             mold.facts(words),

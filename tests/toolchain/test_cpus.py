@@ -39,14 +39,14 @@ def test_a_jobserver_is_bounded_by_the_cpus_and_a_pin_is_not() -> None:
     pinned.jobs = 16
     got = [budget.for_lto(decided, settings, Lease(source), bounds, 16) for source in ("jobserver", "recovered", "slots", "none")]
     assert [2, 2, 2, 2] == [each.number for each in got]
-    assert [2, 2, 2, 2] == [each.told for each in got]
+    assert [2, 2, 2, 2] == [each.before_memory for each in got]
     assert got[0].reason.endswith("at most 2 by 2 CPUs")
     assert 16 == budget.for_lto(decided, pinned, None, bounds, 16).number
 
 
 def test_ldshim_cpus_replaces_the_count() -> None:
     """C11: the number and its reason are the variable's, above the mask and below it."""
-    assert [(512, "LDSHIM_CPUS=512"), (1, "LDSHIM_CPUS=1")] == [cpus.counted(said=512), cpus.counted(said=1)]
+    assert [(512, "LDSHIM_CPUS=512"), (1, "LDSHIM_CPUS=1")] == [cpus.counted(replaced_by=512), cpus.counted(replaced_by=1)]
 
 
 # machine, SMT as the kernel has it, CPUs of the mask, threads of a core -> cores

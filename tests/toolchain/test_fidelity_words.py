@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests.support import golden_records, tools
 from tests.support.pool import Pool
 from tests.support.recorder import Recorder, banner
+from tests.support.shim import PYTHON, ROOT
 
 if TYPE_CHECKING:
     from tests.support.program import Program
@@ -136,7 +137,12 @@ def test_a_line_near_the_systems_limit_runs_unedited(lld: Recorder, program: Pro
         short = Path(place) / "ld.lld"
         short.symlink_to(lld.path)
         env = {"PATH": os.defpath, "LDSHIM_REAL_LD_LLD": str(short), "MAKEFLAGS": pool.makeflags, "XDG_RUNTIME_DIR": str(shim.runtime)}
-        command = [shim.named("ld.lld"), *thin, "-o", "out"]
+        # Without the shell in front, which leaves room for what is added.
+        script = Path(place) / "s" / "ld.lld"
+        script.parent.mkdir()
+        script.write_text(f"#!{PYTHON} -IS\nimport sys\nsys.path.append({str(ROOT)!r})\nfrom ldshim.__main__ import main\nmain()\n")
+        script.chmod(0o755)
+        command = [str(script), *thin, "-o", "out"]
         full = ["-L" + "x" * 100_000] * 30
         low, high = 0, 3_000_000
         while high - low > 1:

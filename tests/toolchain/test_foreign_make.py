@@ -15,7 +15,7 @@ from ldshim.analysis import find_make
 from ldshim.call import lto_make, tool_family
 from ldshim.call.banner import NEWEST
 from ldshim.call.environment import Environment
-from ldshim.command.argv import IN_FILE, Facts, Said
+from ldshim.command.argv import IN_FILE, Facts, Option
 from ldshim.decide import fixed_number, rewrite
 from ldshim.inputs.findings import Findings
 from tests.support import tools
@@ -201,7 +201,7 @@ def test_a_make_is_asked_once_and_a_script_each_time(tmp_path: Path, monkeypatch
 def gcc_line(*values: str | None, at: int = 0) -> Facts:
     """Make the facts of a link line with these -flto words."""
     facts = Facts()
-    facts.flto = [Said(None if value is None else value.encode(), at, b"-flto") for value in values]
+    facts.flto = [Option(None if value is None else value.encode(), at, b"-flto") for value in values]
     return facts
 
 
@@ -253,11 +253,11 @@ def test_objects_that_nobody_has_seen_may_have_recorded_anything() -> None:
 @pytest.mark.parametrize("word", [b"make", b"", b"a b", b"it's", b'"', b"back\\slash", b"tab\there"])
 def test_the_words_of_make_are_written_as_they_are_read(word: bytes) -> None:
     """C2, C19: what $MAKE said stands in it again, with -jN behind it, for both of libiberty's readers."""
-    from ldshim.command.rspfile import words  # noqa: PLC0415  the only test that needs it
+    from ldshim.command.rspfile import split  # noqa: PLC0415  the only test that needs it
 
     edits = rewrite.Edits()
     fixed_number.show_gcc_only(edits, b"101,102", 3, [b"make", word], Environment([(b"MFLAGS", b"-j4")]))
     value = edits.variables[b"MAKE"]
     assert value is not None
-    assert [[b"make", word, b"-j3"]] * 2 == [words(value, dialect) for dialect in ("gnu-old", "gnu-new")]
+    assert [[b"make", word, b"-j3"]] * 2 == [split(value, dialect) for dialect in ("gnu-old", "gnu-new")]
     assert {b"MFLAGS": b"", b"MAKEFLAGS": b"LDSHIM_JOBSERVER=--jobserver-auth=101,102", b"MAKE": value} == edits.variables

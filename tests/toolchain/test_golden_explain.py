@@ -58,7 +58,7 @@ def eligible(record: dict[str, Any]) -> bool:
         > 20
     ):
         return False  # a megabyte each
-    own_pool = "threads of the linker itself" in record["expect"]["reason"] or (
+    own_pool = "the linker's own threads" in record["expect"]["reason"] or (
         record["expect"]["family"] in ("lld", "mold", "clang") and record["expect"]["lto"] in ("none", "full")
     )
     handed_out = record.get("granted", ["slots"])[0] == "jobserver" or "LDSHIM_JOBS" in record.get("env", {})

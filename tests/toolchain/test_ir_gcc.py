@@ -233,4 +233,4 @@ def test_confirmation_names_the_sections(tmp_path: Path) -> None:
 )
 def test_recorded_words_are_split_by_gccs_quoting(options: bytes, expected: list[bytes]) -> None:
     r"""C8: words are quoted with apostrophes, an apostrophe inside is `'\''`, and a missing closing quote ends the string."""
-    assert expected == gcc.flto_words(options)
+    assert expected == gcc.flto_options(options)

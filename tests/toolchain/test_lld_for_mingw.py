@@ -9,7 +9,7 @@ import pytest
 
 from ldshim.call.banner import PE_EMULATIONS
 from ldshim.command import lld
-from ldshim.command.argv import Words
+from ldshim.command.argv import Arguments
 from tests.support import tools
 from tests.support.program import bare_environment
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def test_the_emulation_chooses_the_linker(form: str, emulation: bytes) -> None:
     """C20: with a PE emulation, spelled in one word or two, the line is not read as that of the ELF linker."""
     words = form.encode().replace(b"%b", emulation).split(b" ")
-    assert (emulation == b"elf_x86_64") == lld.facts(Words.plain([*words, b"a.o", b"-o", b"a.exe"])).links
+    assert (emulation == b"elf_x86_64") == lld.facts(Arguments.plain([*words, b"a.o", b"-o", b"a.exe"])).links
 
 
 @pytest.mark.parametrize("linker", tools.llds())

@@ -15,7 +15,7 @@ import pytest
 
 from ldshim.call.environment import Settings
 from ldshim.command import anyld, clang, gcc, gnuld, linkline, lld, mold
-from ldshim.command.argv import Facts, Said, Words
+from ldshim.command.argv import Arguments, Facts, Option
 from ldshim.decide import budget, mode
 from ldshim.decide.budget import Limits
 from ldshim.inputs.findings import Findings
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.support.shim import Shim
 
 PLUGIN = Path("/usr/lib/llvm-16/lib/LLVMgold.so")
-READERS: dict[str, Callable[[Words], Facts]] = {
+READERS: dict[str, Callable[[Arguments], Facts]] = {
     "lld": lld.facts,
     "mold": mold.facts,
     "gold": lambda words: gnuld.facts(words, gold=True),
@@ -72,7 +72,7 @@ SAID = [
 def test_the_number_of_partitions_is_read_as_the_tool_reads_it(tool: str, line: str, partitions: int) -> None:
     """C20: every spelling that reaches LLVM, the last one, in decimal; what the tool will refuse is no number."""
     words = [word.encode() for word in line.split()]
-    assert partitions == READERS[tool](Words.plain(words)).partitions
+    assert partitions == READERS[tool](Arguments.plain(words)).partitions
 
 
 def modules(thin: int = 0, full: int = 0) -> Findings:
@@ -85,7 +85,7 @@ def modules(thin: int = 0, full: int = 0) -> Findings:
 def test_partitions_are_demand_whatever_threads_says() -> None:
     """C9 C11 C20: the demand is a token a partition; --threads bounds ThinLTO's part alone; a pin and the CPUs bound what is held."""
     facts = Facts()
-    facts.partitions, facts.threads = 4, [Said(b"1", 0, b"--threads=")]
+    facts.partitions, facts.threads = 4, [Option(b"1", 0, b"--threads=")]
     full, thin, both = (mode.for_llvm(facts, modules(*counts)) for counts in ((0, 9), (9, 0), (9, 2)))
     assert [(4, 4, 4), (9, 1, 0), (9, 4, 4)] == [(each.demand, each.useful(), each.unbound) for each in (full, thin, both)]
     settings, pinned, lease = Settings(), Settings(), Lease("jobserver", "pipe 3,4")
@@ -193,7 +193,7 @@ def test_where_partitions_cannot_be_confined_the_reason_says_so(shim: Shim, prog
         said = explain(shim, program, pool, refusing(tmp_path))
         larger = explain(shim, program, pool, [], LDSHIM_CPUS="512")
     assert (2, "fixed", True) == (said["granted"], said["policy"], said["reason"].endswith(REFUSED))
-    assert "4 partitions, a thread each whatever the linker is told" in said["reason"]
+    assert "4 partitions, with a thread each that no option limits" in said["reason"]
     mask = len(os.sched_getaffinity(0))
     assert larger["reason"].endswith(f"; not confined: LDSHIM_CPUS=512, and its affinity mask has {mask}")
     assert [2, "fixed"] == [larger["granted"], larger["policy"]]

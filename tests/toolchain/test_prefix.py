@@ -73,15 +73,15 @@ def test_a_compiler_cache_is_not_given_another_compiler(line: str, at: int, inse
     ("line", "why"),
     [
         ("make -j4", "make: it is no compiler"), ("python3 -m ziglang cc a.o", "python3: it is no compiler"), ("zig cc a.o", "zig: it "),
-        ("nice make", "nice: the command behind it is no tool that ldshim knows by name: make"), ("nice", "nice: no command behind it"),
-        ("nice -z 5 gcc", "nice: an option that ldshim does not look behind: -z"), ("env -S gcc", "env: an option"),
-        ("env --help", "env: an option that ldshim does not look behind: --help"), ("taskset -p 1 gcc", "taskset: an option"),
+        ("nice make", "nice: it runs no tool that ldshim knows by name: make"), ("nice", "nice: no command follows"),
+        ("nice -z 5 gcc", "nice: an option that ldshim does not know: -z"), ("env -S gcc", "env: an option"),
+        ("env --help", "env: an option that ldshim does not know: --help"), ("taskset -p 1 gcc", "taskset: an option"),
         ("ionice -p 1", "ionice: an option"),
-        ("flock lock -c gcc", "flock: the command behind it is no tool that ldshim knows by name: -c"),
-        ("nice -n", "nice: no command behind it"), ("timeout 5", "timeout: no command behind it"), ("env A=1", "env: no command behind it"),
-        ("ccache -s", "ccache: its own option"), ("ccache", "ccache: no command behind it"), ("distcc -c x.c", "distcc: its own option"),
-        ("ccache nice gcc", "nice behind a compiler cache"), ("nice ldshim gcc", "nice: ldshim stands behind it"),
-        ("env A=1 /opt/bin/ldshim gcc", "env: ldshim stands behind it"), ("prlimit --bogus=1 gcc", "prlimit: an option"),
+        ("flock lock -c gcc", "flock: it runs no tool that ldshim knows by name: -c"),
+        ("nice -n", "nice: no command follows"), ("timeout 5", "timeout: no command follows"), ("env A=1", "env: no command follows"),
+        ("ccache -s", "ccache: an option"), ("ccache", "ccache: no command follows"), ("distcc -c x.c", "distcc: an option"),
+        ("ccache nice gcc", "nice after a compiler cache"), ("nice ldshim gcc", "nice: it runs ldshim"),
+        ("env A=1 /opt/bin/ldshim gcc", "env: it runs ldshim"), ("prlimit --bogus=1 gcc", "prlimit: an option"),
         ("nice --adj=5 gcc", "nice: an option"), ("nice -: gcc", "nice: an option"), ("hipcc x.o", "hipcc: it "),
         ("gnatmake x.adb", "gnatmake: it runs gcc for its links"), ("gnatlink-12 x.ali", "gnatlink-12: it runs gcc for its links"),
         ("flang-new-19 x.o", "flang-new-19: it "),
@@ -217,10 +217,10 @@ def test_explain_shows_the_call_behind_a_prefix(shim: Shim, lto_link: list[str],
 
     plain = told(GCC, *lto_link, "-o", "out")
     nice = told("nice", "-n", "1", GCC, *lto_link, "-o", "out").splitlines()
-    assert [f"prefix    nice: runs ldshim in front of {GCC}, and that decides; what it changes is not foreseen here"] == [
+    assert [f"prefix    nice: runs ldshim, which decides for {GCC}; the changes it makes are not shown here"] == [
         line for line in nice if line not in plain.splitlines()
     ]
     if shutil.which("ccache"):
         ccache = told("ccache", GCC, *lto_link, "-o", "out").splitlines()
-        assert ["prefix    ccache: runs the tool with the words decided on"] == [line for line in ccache if line not in plain.splitlines()]
+        assert ["prefix    ccache: runs the tool with the edited arguments"] == [line for line in ccache if line not in plain.splitlines()]
     assert "prefix " not in told("nice", GCC, "-c", "x.c")

@@ -102,7 +102,7 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
 )
 def test_a_plain_recipe_gets_every_token(build: Build, line: str) -> None:
     """C11, C14: without `+`, all three tokens of -j4 come and go, whatever the shell does with 3 and 4 and the environment."""
-    expected = "recovered 3" if line != "env -i ./client" else parent_make.NO_WORDS
+    expected = "recovered 3" if line != "env -i ./client" else parent_make.NO_MAKEFLAGS
     assert expected == build.run(line)
 
 
@@ -139,8 +139,8 @@ def test_a_strangers_pipe_on_the_same_numbers_is_not_read(build: Build) -> None:
 @pytest.mark.parametrize(
     ("variable", "words", "said"),
     [
-        ("MAKEFLAGS", "$(MAKEFLAGS)", f"MAKEFLAGS: {jobserver.STRANGERS}"),
-        ("MFLAGS", "$(MFLAGS)", f"MFLAGS: {jobserver.STRANGERS}"),
+        ("MAKEFLAGS", "$(MAKEFLAGS)", f"MAKEFLAGS: {jobserver.OTHER_PIPE}"),
+        ("MFLAGS", "$(MFLAGS)", f"MFLAGS: {jobserver.OTHER_PIPE}"),
         ("MAKEFLAGS", " -j9 --jobserver-auth=3,4", "pipe 3,4"),  # not make's words: a pool started in the recipe, with its own numbers
         ("CARGO_MAKEFLAGS", "$(MAKEFLAGS)", "pipe 3,4"),
     ],

@@ -17,7 +17,7 @@ from tests.support.commandline import inputs, run
 from tests.support.tools import CLANGS, GCCS, LLDS, gccs, need, version
 
 if TYPE_CHECKING:
-    from ldshim.command.argv import Words
+    from ldshim.command.argv import Arguments
 
 NEWEST_CLANG = CLANGS[max(CLANGS)]
 # tool, how it complains about a file that is missing; its dialect is the one that command/read.py gives to its version
@@ -78,7 +78,7 @@ def test_words_are_those_of_the_tool(tool: str, complaint: str, tmp_path: Path) 
 )
 def test_dialects_disagree_like_this(content: str, gnu_old: list[str], gnu_new: list[str], llvm: list[str]) -> None:
     """C7: the places where libiberty before and after 2024-07 and LLVM read the same file differently (gnu-new: GCC 16, ld 2.47)."""
-    read = [[word.decode() for word in rspfile.words(content.encode(), dialect)] for dialect in ("gnu-old", "gnu-new", "llvm")]
+    read = [[word.decode() for word in rspfile.split(content.encode(), dialect)] for dialect in ("gnu-old", "gnu-new", "llvm")]
     assert [gnu_old, gnu_new, llvm] == read
 
 
@@ -96,7 +96,7 @@ def test_dialects_disagree_like_this(content: str, gnu_old: list[str], gnu_new: 
 )
 def test_windows_quoting(content: str, expected: list[str]) -> None:
     """C7: with --rsp-quoting=windows a backslash means something only in front of a double quote."""
-    assert expected == [word.decode() for word in rspfile.words(content.encode(), "llvm-windows")]
+    assert expected == [word.decode() for word in rspfile.split(content.encode(), "llvm-windows")]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
@@ -125,7 +125,7 @@ def test_first_word_is_that_of_mold(tmp_path_factory: pytest.TempPathFactory, co
         assert "premature end of input" in said or b"" in read_words(path, "mold-old")[:1]
 
 
-def expand(line: str, dialect: str = "gnu-old", **content: str) -> Words:
+def expand(line: str, dialect: str = "gnu-old", **content: str) -> Arguments:
     """Unfold a line over pretended files."""
     return rspfile.expand(
         line.encode().split(), dialect, lambda path: content[path.decode()].encode() if path.decode() in content else None
@@ -179,7 +179,7 @@ def test_a_single_file_from_collect2_is_understood(tool: str, tmp_path: Path) ->
     for args in (line, ["@args"]):
         run(tool, f"-B{tmp_path}", *args, cwd=tmp_path)
         seen.append((tmp_path / "seen").read_bytes())
-    direct = gnuld.facts(argv.Words.plain(seen[0].rstrip(b"\0").split(b"\0")), gold=False)
+    direct = gnuld.facts(argv.Arguments.plain(seen[0].rstrip(b"\0").split(b"\0")), gold=False)
     unfolded = gnuld.facts(rspfile.expand([b"@seen"], "gnu-old", lambda _: seen[1]), gold=False)
     assert inputs(direct) == inputs(unfolded)
     assert "a b.o" in inputs(unfolded)
@@ -204,7 +204,7 @@ def test_ten_thousand_names_and_a_mebibyte() -> None:
     quoted = "\n".join(f'"{name}"' for name in names)
     escaped = "\n".join(name.replace(" ", "\\ ") for name in names)
     for dialect in ("gnu-old", "gnu-new", "llvm", "mold"):
-        assert [name.encode() for name in names] == rspfile.words(quoted.encode(), dialect) == rspfile.words(escaped.encode(), dialect)
+        assert [name.encode() for name in names] == rspfile.split(quoted.encode(), dialect) == rspfile.split(escaped.encode(), dialect)
 
 
 @given(st.lists(st.binary(max_size=8).filter(lambda word: b"\0" not in word), max_size=6))
@@ -213,5 +213,5 @@ def test_collect2s_own_files_come_back(words: list[bytes]) -> None:
     special = b" \t\n\v\f\r\\'\""
     lines = [b"".join(b"\\" * (byte in special) + bytes([byte]) for byte in word) or b'""' for word in words]
     written = b"".join(line + b"\n" for line in lines)
-    assert words == rspfile.words(written, "gnu-old")
-    assert [word.replace(b"\n", b"") for word in words] == rspfile.words(written, "gnu-new")
+    assert words == rspfile.split(written, "gnu-old")
+    assert [word.replace(b"\n", b"") for word in words] == rspfile.split(written, "gnu-new")

@@ -1,4 +1,4 @@
-"""Hazards of a banner: brackets that nest or stand last, a vendor's own numbers, another tool's words, half an entry of the cache.
+"""Hazards of a banner: nested parentheses, a vendor's version, another tool's text, an incomplete cache entry.
 
 fixtures/banners/banners.json holds banners that real tools print, first lines whole. family, version: what is to be read, "" for nothing
 certain; called: the name it was called by; seen: where; licence: whose notice follows (gcc's, binutils'); more: what else follows, where
@@ -21,7 +21,7 @@ from ldshim.analysis import Analysis
 from ldshim.call import tool_family
 from ldshim.call.banner import Tool
 from ldshim.call.environment import Environment, Settings
-from ldshim.command.argv import Facts, Said
+from ldshim.command.argv import Facts, Option
 from ldshim.command.read import DIALECTS, Command, rsp_dialect
 from ldshim.decide import budget, mode
 from ldshim.decide.budget import Decision
@@ -41,13 +41,13 @@ NOTICES = {
 
 
 def text(row: dict[str, str]) -> bytes:
-    """Return all that the tool of a row prints."""
+    """Return the complete banner of a row."""
     return f"{row['banner']}\n{row.get('more', '')}\n{NOTICES.get(row.get('licence', ''), '')}".replace("\n\n", "\n").encode()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row["banner"][:60] for row in ROWS])
 def test_a_real_banner_is_read(row: dict[str, str]) -> None:
-    """C20: a banner names its family, or none where the tool's options are not certain, and its version, or none where it is another's."""
+    """C20: a banner gives the family, none where the tool's options are not certain, and the version, none where that is another's."""
     tool = Tool(text(row))
     assert (row["family"], row["version"]) == (tool.family, ".".join(map(str, tool.numbers)))
 
@@ -69,7 +69,7 @@ mutated = st.builds(
 
 @given(st.one_of(st.binary(max_size=300), mutated))
 def test_no_banner_raises(banner: bytes) -> None:
-    """C1: whatever a tool prints, it is a family and a version, both of which can be compared and shown."""
+    """C1: any output gives a family and a version, which can be compared and printed."""
     tool = Tool(banner)
     assert tool.family in ("", "gcc", "clang", "lld", "bfd", "gold", "mold", "wild")
     assert 0 <= tool.major == tool.version[0]
@@ -91,7 +91,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("family", UNKNOWN)
 def test_an_unknown_version_quotes_like_the_newest(family: str) -> None:
-    """C7 C8: a response file is read as the newest version of the family reads it where the banner tells none."""
+    """C7 C8: where the banner has no version, a response file is read by the newest version's rules."""
     tool = Tool(UNKNOWN[family])
     assert (family, ()) == (tool.family, tool.numbers)
     assert rsp_dialect(tool, []) == next(dialect for name, _, dialect in DIALECTS if name == family)
@@ -112,20 +112,20 @@ def test_an_unknown_version_quotes_like_the_newest(family: str) -> None:
     ],
 )
 def test_a_known_version_quotes_like_itself(first: str, dialect: str) -> None:
-    """C7: brackets behind the version, or gold's own number beside its binutils', do not make an old tool of a new one, or the reverse."""
+    """C7: parentheses after the version, or gold's own number beside its binutils', do not change the version."""
     assert dialect == rsp_dialect(Tool(f"{first}\n{NOTICES['gcc']}".encode()), [])
 
 
 @pytest.mark.parametrize(("recorded", "asks", "partitions"), [(0, True, 512), (12, False, 128), (15, True, 128)])
 @pytest.mark.parametrize("tool", [UNKNOWN["gcc"], UNKNOWN["bfd"], b"GNU ld (GNU Binutils for Debian) 2.40\n"])
 def test_a_gcc_of_unknown_version_is_the_objects_or_the_newest(tool: bytes, recorded: int, asks: bool, partitions: int) -> None:
-    """C8 C19: the objects tell which GCC links them where no banner does, as below collect2; without them it has the newest one's rules."""
+    """C8 C19: without a banner, as below collect2, the objects give the version of GCC; without them the newest one's rules apply."""
     found = Findings()
     found.gcc_slim, found.gcc_bytes, found.gcc_major = 8, 1 << 40, recorded
     link = Analysis(Decision(None, ""), Tool(tool), None, found)
     assert asks == (link.gcc_major >= grant.WPA_ASKS)
     facts = Facts()
-    facts.plugins = [Said(b"/usr/libexec/liblto_plugin.so", 0, b"-plugin")]
+    facts.plugins = [Option(b"/usr/libexec/liblto_plugin.so", 0, b"-plugin")]
     command = Command(link.family, facts, facts)
     assert partitions == mode.decide(command, found, "", Tool(tool).gcc_major).demand
 
@@ -141,12 +141,12 @@ def test_a_gcc_of_unknown_version_is_the_objects_or_the_newest(tool: bytes, reco
     ],
 )
 def test_what_a_linker_obeys_is_known_by_its_version(linker: bytes, obeys: bool) -> None:
-    """C20 C21: mold 3 and a mold of unknown version may be confined, whether it was called or a driver runs it; mold 1 may not."""
+    """C20 C21: mold 3 and a mold of unknown version may be confined, called directly or by a driver; mold 1 may not."""
     assert obeys == budget.may_confine(Tool(linker), Settings())
 
 
 def entries(place: Path) -> dict[str, bytes]:
-    """Return what the cache of banners holds."""
+    """Return the contents of the banner cache."""
     return {path.name: path.read_bytes() for path in (place / "ldshim").glob("tool-*")}
 
 
@@ -164,7 +164,7 @@ print(tool_family.identify(sys.argv[3].encode(), environment).family)
 
 
 def identify(place: Path, limit: int) -> str:
-    """Ask in a process of its own what gcc is. limit: bytes that a file of this process may have, -1 for any number."""
+    """Identify gcc in a separate process. limit: bytes that a file of this process may have, -1 for any number."""
     done = subprocess.run(
         [sys.executable, "-c", IDENTIFY, str(limit), str(ROOT), need("gcc"), str(place)], stdout=subprocess.PIPE, check=True
     )
@@ -173,7 +173,7 @@ def identify(place: Path, limit: int) -> str:
 
 @pytest.mark.parametrize("limit", [0, 10])
 def test_a_full_disk_leaves_nothing_in_the_cache(limit: int, tmp_path: Path) -> None:
-    """C1: an entry that cannot be written, or only in part, is removed; the tool is known all the same, and the next call writes it."""
+    """C1: an entry that cannot be written completely is removed; the tool is still identified, and the next call writes the entry."""
     tmp_path.chmod(0o700)
     for _ in range(3):
         assert identify(tmp_path, limit) == "gcc"
@@ -182,8 +182,8 @@ def test_a_full_disk_leaves_nothing_in_the_cache(limit: int, tmp_path: Path) -> 
     assert len(entries(tmp_path)) == 1
 
 
-def test_half_an_entry_is_no_entry(tmp_path: Path) -> None:
-    """C1: a reader that meets an entry while it is being written asks the tool, and the entry is whole again afterwards."""
+def test_an_incomplete_entry_is_no_entry(tmp_path: Path) -> None:
+    """C1: where an entry is incomplete the tool is run, and the entry is complete afterwards."""
     tmp_path.chmod(0o700)
     assert identify(tmp_path, -1) == "gcc"
     name, whole = next(iter(entries(tmp_path).items()))

@@ -1,4 +1,4 @@
-"""COLLECT_GCC_OPTIONS: one word changed, every other byte kept, in the quoting of the real driver."""
+"""COLLECT_GCC_OPTIONS: one option changes, and no other byte, in the quoting of the real driver."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ words_of_lines = st.lists(st.binary(min_size=0, max_size=8).filter(lambda word: 
 
 
 def written(words: list[bytes]) -> bytes:
-    """Write words as the driver does."""
+    """Quote options as the driver does."""
     return b" ".join(b"'" + word.replace(b"'", b"'\\''") + b"'" for word in words)
 
 
 @given(words_of_lines)
 def test_splitting_undoes_the_drivers_quoting(words: list[bytes]) -> None:
-    """Whatever the words hold, they come back as they were."""
+    """Options of any bytes are the same after quoting and splitting."""
     assert words == collect.split(written(words))
 
 
 @given(words_of_lines.filter(bool), st.data())
-def test_replacing_moves_no_other_byte(words: list[bytes], data: st.DataObject) -> None:
-    """Replacing word i gives what the driver would have written with the other word, and replacing it back gives the original."""
+def test_replacing_changes_no_other_byte(words: list[bytes], data: st.DataObject) -> None:
+    """Replacing option i gives the value that the driver writes with the other option; replacing it back gives the original."""
     index = data.draw(st.integers(0, len(words) - 1))
     value = written(words)
     changed = collect.replace(value, [(index, b"-flto=2")])
@@ -43,13 +43,13 @@ def test_foreign_quoting_is_left_alone(value: bytes) -> None:
 
 
 def test_odd_spacing_survives() -> None:
-    """Blanks between and around the words stay where they are."""
+    """Spaces between and around the options stay."""
     assert b"  'a'  '-flto=2' " == collect.replace(b"  'a'  '-flto' ", [(1, b"-flto=2")])
 
 
 @pytest.mark.parametrize("tool", gccs())
-def test_the_driver_quotes_as_we_do(tool: str) -> None:
-    """The real driver's value, split and written again, is the same bytes, quotes inside words and all."""
+def test_the_driver_has_the_same_quoting(tool: str) -> None:
+    """The real driver's value, split and quoted again, is the same bytes, also with quotes inside options."""
     _, said = run(tool, "-###", "-flto=4", "-DX='a b'", "-o", "it's", "-I", "a\\b", "yyy.o")
     value = re.findall(r"^COLLECT_GCC_OPTIONS=(.*)$", said, re.MULTILINE)[0].encode()
     words = collect.split(value)

@@ -1,4 +1,4 @@
-"""The linkers' tables, asked of the real linkers: what takes the next word, which spelling of a number is taken and which refused."""
+"""The linkers' tables compared with the real linkers: which options take the next argument, and which spellings of a number they accept."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def table_of(tool: str) -> Table:
 
 
 def newer_only(tool: str) -> set[bytes]:
-    """List the spellings that only a newer mold than the installed one knows."""
+    """Return the spellings that only a newer mold than the installed one has."""
     return {name for row in mold.TABLE.rows if row.seen == "3.0" for name in row.spellings} if tool == "ld.mold" else set()
 
 
 def facts_of(tool: str, line: str) -> Facts:
-    """Read a line as the linker of that name would."""
+    """Read arguments as the linker of that name does."""
     words = plain(line)
     if tool.startswith("ld.lld"):
         return lld.facts(words)
@@ -42,8 +42,8 @@ def facts_of(tool: str, line: str) -> Facts:
 
 
 @pytest.mark.parametrize("tool", LINKERS)
-def test_options_take_the_next_word(tool: str) -> None:
-    """Every option that the table lets take the next word swallows a --version, or is none to this linker."""
+def test_options_take_the_next_argument(tool: str) -> None:
+    """Every option that takes the next argument by the table takes a --version, or is unknown to this linker."""
     wrong = []
     # gold looks for `-z --version` as for an option of that name.
     for option in sorted(takes_next(table_of(tool)) - newer_only(tool) - ({b"-z"} if tool == "ld.gold" else set())):
@@ -54,8 +54,8 @@ def test_options_take_the_next_word(tool: str) -> None:
 
 
 @pytest.mark.parametrize("recording", sorted(path.name for path in RECORDED.glob("takes-next-*.txt")))
-def test_recorded_options_take_the_next_word(recording: str) -> None:
-    """Every option that a real tool was recorded to miss an argument for takes the next word in our table."""
+def test_recorded_options_take_the_next_argument(recording: str) -> None:
+    """Every option for which a real tool was recorded to miss a value takes the next argument in the table."""
     tool = recording[len("takes-next-") : -len(".txt")]
     table = {"gcc": gcc.TABLE, "clang": clang.TABLE, "lld": lld.TABLE, "bfd": gnuld.BFD, "gold": gnuld.GOLD, "mold": mold.TABLE}[
         tool.split("-")[0]
@@ -85,8 +85,8 @@ def test_recorded_options_take_the_next_word(recording: str) -> None:
         *(("ld.bfd", line, False) for line in ("--threads=4", "--threads", "--thread-count=4", "--thinlto-jobs=4")),
     ],
 )
-def test_spellings_of_numbers_are_taken_or_refused(tool: str, line: str, taken: bool) -> None:
-    """C20: each linker takes its own spellings and refuses the others' in its own words, which is why nothing is added on a guess."""
+def test_spellings_of_numbers_are_accepted_or_rejected(tool: str, line: str, taken: bool) -> None:
+    """C20: each linker accepts its own spellings and rejects the others', so nothing is added where the linker is not certain."""
     _, said = run(tool, *line.split(), "/nonexistent.o")
     refused = REFUSED.search(said) or re.search(
         r"expected a positive integer|invalid job count|not a number|unrecognized|stoul|parse", said
@@ -109,8 +109,8 @@ def test_spellings_of_numbers_are_taken_or_refused(tool: str, line: str, taken: 
         ("ld.bfd", "-plugin /x/LLVMgold.so -plugin-opt=jobs=5 a.o", [], [(b"5", 2)]),
     ],
 )
-def test_numbers_said_to_a_linker(tool: str, line: str, threads: list[tuple[bytes, int]], jobs: list[tuple[bytes, int]]) -> None:
-    """C9: numbers are read unvalidated, in order, at the position of their spelling."""
+def test_numbers_for_a_linker(tool: str, line: str, threads: list[tuple[bytes, int]], jobs: list[tuple[bytes, int]]) -> None:
+    """C9: numbers are read without validation, in order, at the position of their spelling."""
     facts = facts_of(tool, line)
     assert (threads, jobs) == ([(said.value, said.at) for said in facts.threads], [(said.value, said.at) for said in facts.jobs])
 
@@ -140,20 +140,20 @@ def test_numbers_said_to_a_linker(tool: str, line: str, threads: list[tuple[byte
         ("-o --version a.o", "links", True),
     ],
 )
-def test_facts_of_an_lld_line(line: str, name: str, expected: object) -> None:
+def test_facts_of_lld_arguments(line: str, name: str, expected: object) -> None:
     """The facts that decide an lld link, in every spelling."""
     assert expected == getattr(lld.facts(plain(line)), name)
 
 
-def test_a_flavor_is_skipped_with_its_position_kept() -> None:
-    """`lld -flavor gnu` chose the linker: no input is called gnu, and positions still count it."""
+def test_a_flavor_is_skipped_and_still_counts_for_positions() -> None:
+    """`lld -flavor gnu` selects the linker: no input is called gnu, and positions include both arguments."""
     facts = lld.facts(plain("-flavor gnu --threads=4 a.o"))
     assert (["a.o"], [2], 4) == (inputs(facts), [said.at for said in facts.threads], facts.add_at)
 
 
 @pytest.mark.parametrize("tool", LINKERS)
-def test_inputs_in_order_and_what_holds_for_them(tool: str) -> None:
-    """Archives under --whole-archive, libraries under -Bstatic, saved and restored states: what each input is linked under."""
+def test_inputs_in_order_with_the_flags_in_force(tool: str) -> None:
+    """Archives after --whole-archive, libraries after -Bstatic, saved and restored states: each input has the flags in force."""
     line = "a.o --whole-archive b.a --push-state --no-whole-archive -Bstatic -lc -l d --pop-state e.a -lf -l:libg.a"
     line += " -T s.ld -e main -z now -m elf_x86_64"
     assert ["a.o", "b.a [w]", "-lc [s]", "-ld [s]", "e.a [w]", "-lf [w]", "-l:libg.a [w]"] == inputs(facts_of(tool, line))
@@ -166,26 +166,26 @@ def test_objects_in_a_library_region_are_lazy() -> None:
 
 @pytest.mark.parametrize("line", ["-run make a.o", "--run make --version", "--version a.o", "--help"])
 def test_a_linker_that_does_something_else(line: str) -> None:
-    """C5: mold that runs a build is no link, whatever the build's words look like."""
+    """C5: a mold that runs a build is no link, whatever the build's arguments are."""
     facts = mold.facts(plain(line))
     assert (False, True) == (facts.links, facts.why_not != "")
 
 
 @pytest.mark.parametrize("spelling", ["-plugin /p.so", "--plugin /p.so", "-plugin=/p.so", "--plugin=/p.so"])
 def test_plugins_are_found_where_their_options_must_follow(spelling: str) -> None:
-    """C7: a plugin's position is that of its option, and the spelling says whether the path is the next word."""
+    """C7: a plugin's position is that of its option, and the spelling shows whether the path is the next argument."""
     said = gnuld.facts(plain(f"a.o {spelling}"), gold=False).plugins
     assert [(b"/p.so", 1, spelling.partition("/")[0].strip().encode())] == [(each.value, each.at, each.spelling) for each in said]
 
 
 @pytest.mark.parametrize("line", ["--threads a.o", "--threads=4 a.o", "--thread-count 4 a.o", "--no-threads a.o"])
 def test_wild_is_read_like_the_others(line: str) -> None:
-    """Wild is a jobserver client unless a count is given, so every spelling of one must be seen."""
+    """C10: wild is a jobserver client unless a count is given, so every spelling of a count is recognized."""
     assert 1 == len(wild.facts(plain(line)).threads)
 
 
 def test_the_common_table_knows_every_linkers_arguments() -> None:
-    """What a driver forwards to an unnamed linker: each option takes the next word if it does in any of bfd, gold and lld."""
+    """For an unknown linker each option takes the next argument if it does so in any of bfd, gold and lld."""
     forgotten = [
         option
         for table in (gnuld.BFD, gnuld.GOLD, lld.TABLE)

@@ -1,4 +1,4 @@
-"""Hazards of the environment: what Python does to it, duplicates, and variables nobody can understand."""
+"""Hazards of the environment: changes by Python, duplicates, and malformed variables."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ldshim.call.environment import Environment, Settings, ceiling_from_builders
 
 
 def environment(**variables: str) -> Environment:
-    """Make an environment block."""
+    """Return an environment block."""
     return Environment([(name.encode(), value.encode()) for name, value in variables.items()])
 
 
 def test_block_is_the_kernels_not_pythons() -> None:
-    """C3: under LANG=C Python exports LC_CTYPE before our first line; what we hand on does not hold it."""
+    """C3: under LANG=C Python exports LC_CTYPE at its start; the tool's environment does not hold it."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from ldshim.call.environment import read_environment; print(read_environment().pairs)"
     )
@@ -27,7 +27,7 @@ def test_block_is_the_kernels_not_pythons() -> None:
 
 
 def test_duplicates_and_order_survive(tmp_path: Path) -> None:
-    """C3: execve hands on every entry in its place; getenv's rule, the first wins, holds for reading."""
+    """C3: every entry reaches the tool in its place; of several values getenv's, the first, is read."""
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "environ").write_bytes(b"B=1\0A=x=y\0B=2\0no equals sign\0E=\0")
     block = read_environment(str(tmp_path).encode())
@@ -36,7 +36,7 @@ def test_duplicates_and_order_survive(tmp_path: Path) -> None:
 
 
 def test_edits_keep_their_place() -> None:
-    """An edited variable stands where it stood, a dropped one is gone, a new one comes last, the original is untouched."""
+    """An edited variable stays in its place, a dropped one is removed, a new one comes last, and the original is not changed."""
     block = environment(A="1", B="2", C="3")
     edited = block.changed({b"B": b"x", b"A": None, b"D": b"4", b"E": None})
     assert [(b"B", b"x"), (b"C", b"3"), (b"D", b"4")] == edited.pairs
@@ -53,7 +53,7 @@ def test_edits_keep_their_place() -> None:
     ],
 )  # fmt: skip
 def test_settings_are_read(name: str, value: str, attribute: str, expected: object) -> None:
-    """Every variable reaches its setting; an empty value is none."""
+    """Every variable sets its attribute; an empty value counts as unset."""
     settings = read_settings(environment(**{name: value}))
     assert (expected, []) == (getattr(settings, attribute), settings.complaints)
 
@@ -68,7 +68,7 @@ def test_settings_are_read(name: str, value: str, attribute: str, expected: obje
     ],
 )  # fmt: skip
 def test_malformed_setting_is_one_line_and_the_default(name: str, value: str, accepted: str) -> None:
-    """The line names the variable, the value and what is accepted; the default holds."""
+    """The line names the variable, the value and what is accepted; the default is used."""
     settings = read_settings(environment(**{name: value}))
     assert [f"ldshim: {name}: not understood, the default is used: {value!a}; accepted: {accepted}"] == settings.complaints
     default = Settings()
@@ -76,7 +76,7 @@ def test_malformed_setting_is_one_line_and_the_default(name: str, value: str, ac
 
 
 def test_package_builders_set_ceilings() -> None:
-    """DEB_BUILD_OPTIONS and RPM_BUILD_NCPUS bound what we choose; the lower one counts, nonsense does not."""
+    """DEB_BUILD_OPTIONS and RPM_BUILD_NCPUS are ceilings: the lower one counts, a malformed one does not."""
     assert ceiling_from_builders(environment(DEB_BUILD_OPTIONS="nocheck parallel=6", RPM_BUILD_NCPUS="4")) == (
         4,
         "RPM_BUILD_NCPUS",

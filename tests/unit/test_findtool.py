@@ -1,4 +1,4 @@
-"""Hazards of looking for the real tool: finding ourselves, finding nothing, renaming what must keep its name."""
+"""Hazards of the search for the real tool: ldshim finds itself, finds nothing, or changes a name that matters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def script(path: Path, text: bytes = b"#!/bin/sh\n", mode: int = 0o755) -> bytes
 
 
 def on_path(*directories: Path | str, **more: str) -> Environment:
-    """Make an environment with that PATH."""
+    """Return an environment with that PATH."""
     block = {"PATH": ":".join(map(str, directories)), **more}
     return Environment([(name.encode(), value.encode()) for name, value in block.items()])
 
@@ -45,7 +45,7 @@ def on_path(*directories: Path | str, **more: str) -> Environment:
     ],
 )  # fmt: skip
 def test_names_with_prefix_and_suffix_tell_driver_from_linker(name: bytes, kind: str) -> None:
-    """A target prefix and a version suffix do not hide what a tool is; kin that neither compile nor link are none."""
+    """A name with a target prefix and a version suffix is a driver's or a linker's; names of similar programs are neither."""
     assert kind == real_tool.kind_of(name)
 
 
@@ -56,7 +56,7 @@ def test_variable_for_a_pinned_tool() -> None:
 
 @pytest.mark.parametrize("how", ["symlink", "hard link", "copy", "two symlinks"])
 def test_never_finds_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    """C6: a link to us, by whatever route, is passed over for the real tool behind it."""
+    """C6: a link to ldshim of any kind is skipped, and the real tool after it is found."""
     own = script(tmp_path / "bin" / "ldshim", OURS)
     monkeypatch.setattr("sys.argv", [os.fsdecode(own)])
     shim = tmp_path / "shim"
@@ -75,8 +75,8 @@ def test_never_finds_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how
     assert (real, b"gcc") == (call.real, call.argv0)
 
 
-def test_a_directory_of_ours_leaves_path_and_no_other_does(tmp_path: Path) -> None:
-    """C6: a directory with nothing but ldshim in it leaves the child's PATH; one that holds other tools stays."""
+def test_only_a_directory_of_launchers_leaves_path(tmp_path: Path) -> None:
+    """C6: a directory that holds only ldshim leaves the tool's PATH; one with other tools stays."""
     script(tmp_path / "farm" / "gcc", OURS)
     script(tmp_path / "farm" / "ld", OURS)
     script(tmp_path / "mixed" / "gcc", OURS)
@@ -88,8 +88,8 @@ def test_a_directory_of_ours_leaves_path_and_no_other_does(tmp_path: Path) -> No
     assert os.fsencode(f"{tmp_path}/mixed:{tmp_path}/real") == call.path
 
 
-def test_ccache_behind_us_is_the_real_tool(tmp_path: Path) -> None:
-    """C6: a masquerade directory behind ours is a tool like any other, and PATH no longer leads it back to us."""
+def test_ccache_after_ldshim_is_the_real_tool(tmp_path: Path) -> None:
+    """C6: a masquerade after ldshim on PATH is the tool, and its PATH no longer holds ldshim."""
     script(tmp_path / "farm" / "gcc", OURS)
     masquerade = script(tmp_path / "ccache" / "gcc")
     call = real_tool.stand_in(b"gcc", [], on_path(tmp_path / "farm", tmp_path / "ccache"))
@@ -97,7 +97,7 @@ def test_ccache_behind_us_is_the_real_tool(tmp_path: Path) -> None:
 
 
 def test_empty_and_relative_path_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C6: an empty entry is the current directory; what is found there is still run by its absolute path."""
+    """C6: an empty entry is the current directory; a tool there is execed by its absolute path."""
     script(tmp_path / "sub" / "ld")
     monkeypatch.chdir(tmp_path / "sub")
     assert os.fsencode(tmp_path / "sub" / "ld") == real_tool.stand_in(b"ld", [], on_path("/nonexistent", "")).real
@@ -106,22 +106,22 @@ def test_empty_and_relative_path_entries(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_lld_keeps_a_name_that_tells_its_flavor(tmp_path: Path) -> None:
-    """C6: lld reads its flavor from argv[0], so a pinned `lld` is called by the name we were called by."""
+    """C6: lld takes its flavor from argv[0], so LDSHIM_REAL_* with `lld` keeps the name of the call."""
     script(tmp_path / "bin" / "lld")
     call = real_tool.stand_in(b"ld.lld", [], on_path("/nonexistent", LDSHIM_REAL_LD_LLD=f"{tmp_path}/bin/lld"))
     assert (os.fsencode(tmp_path / "bin/lld"), os.fsencode(tmp_path / "bin/ld.lld")) == (call.real, call.argv0)
 
 
-def test_pinned_to_ourselves_is_refused_and_path_is_searched(tmp_path: Path) -> None:
-    """C6: LDSHIM_REAL_* that leads back to us costs one line, not the link."""
+def test_a_variable_that_leads_to_ldshim_is_rejected(tmp_path: Path) -> None:
+    """C6: LDSHIM_REAL_* that leads to ldshim causes one line, and PATH is searched."""
     ours = os.fsdecode(script(tmp_path / "farm" / "ld", OURS))
     real = script(tmp_path / "real" / "ld")
     call = real_tool.stand_in(b"ld", [], on_path(tmp_path / "real", LDSHIM_REAL_LD=ours))
     assert (real, [f"ldshim: LDSHIM_REAL_LD: leads back to ldshim, PATH is searched instead: {ours}"]) == (call.real, call.complaints)
 
 
-def test_missing_tool_says_where_it_looked(tmp_path: Path) -> None:
-    """Status 127 and one line with every directory searched; 126 when the tool is there and cannot be executed."""
+def test_a_missing_tool_ends_with_the_directories_searched(tmp_path: Path) -> None:
+    """Status 127 and one line with every directory searched; 126 where the tool is there and cannot be executed."""
     with pytest.raises(real_tool.UnfoundError) as missing:
         real_tool.stand_in(b"ld", [], on_path("/nonexistent", tmp_path))
     expected = f"ldshim: ld: real tool not found: looked in /nonexistent, {tmp_path}; set LDSHIM_REAL_LD"
@@ -133,7 +133,7 @@ def test_missing_tool_says_where_it_looked(tmp_path: Path) -> None:
 
 
 def test_same_process_same_tool_is_a_loop(tmp_path: Path) -> None:
-    """C6: exec keeps the pid, so a marker of this pid that names the same tool is a loop; another process's marker is not ours."""
+    """C6: exec keeps the pid, so a marker with this pid and the same tool is a loop; the marker of another process does not count."""
     script(tmp_path / "gcc")
     call = real_tool.stand_in(b"gcc", [], on_path(tmp_path))
     marker = real_tool.via(call, on_path(tmp_path), b"7.100")
@@ -145,7 +145,7 @@ def test_same_process_same_tool_is_a_loop(tmp_path: Path) -> None:
 
 
 def test_below_collect2_compiler_path_comes_first(tmp_path: Path) -> None:
-    """A cross linker stands in COMPILER_PATH only; PATH's native one would be the wrong tool."""
+    """A cross linker is in COMPILER_PATH only; the native one on PATH is the wrong tool."""
     cross = script(tmp_path / "cross" / "ld")
     script(tmp_path / "native" / "ld")
     below = on_path(tmp_path / "native", COLLECT_GCC="gcc", COMPILER_PATH=f"{tmp_path}/none:{tmp_path}/cross")
@@ -153,7 +153,7 @@ def test_below_collect2_compiler_path_comes_first(tmp_path: Path) -> None:
 
 
 def wrapper(place: Path, name: str = "gcc", how: str = "symlink") -> bytes:
-    """Write a wrapper of the user's under a compiler's name, as Buildroot's: a link to a program of another name."""
+    """Write a user's wrapper under a compiler's name, as Buildroot's: a link to a program of another name."""
     if how == "script":
         return script(place / name)
     script(place / "toolchain-wrapper")
@@ -162,8 +162,8 @@ def wrapper(place: Path, name: str = "gcc", how: str = "symlink") -> bytes:
 
 
 @pytest.mark.parametrize("how", ["symlink", "script"])
-def test_a_wrapper_in_front_of_us_runs_in_the_prefix_form(tmp_path: Path, how: str) -> None:
-    """C6: `ldshim gcc` runs what stands first on PATH, also where an entry of ours stands behind it."""
+def test_the_prefix_form_runs_a_wrapper_before_ldshim(tmp_path: Path, how: str) -> None:
+    """C6: `ldshim gcc` runs the first gcc on PATH, also where ldshim is in a later directory."""
     first = wrapper(tmp_path / "host", how=how)
     script(tmp_path / "farm" / "gcc", OURS)
     script(tmp_path / "real" / "gcc")
@@ -173,8 +173,8 @@ def test_a_wrapper_in_front_of_us_runs_in_the_prefix_form(tmp_path: Path, how: s
 
 @pytest.mark.parametrize("how", ["symlink", "script"])
 @pytest.mark.parametrize("slashes", ["/", "//"])
-def test_a_wrapper_that_called_us_is_not_called_again(tmp_path: Path, how: str, slashes: str) -> None:
-    """C6: met by name behind a wrapper (or ccache), our entry goes on from its own place on PATH: the wrapper has been run already."""
+def test_a_wrapper_that_called_ldshim_is_not_called_again(tmp_path: Path, how: str, slashes: str) -> None:
+    """C6: ldshim, called by name from a wrapper or ccache, searches PATH from its own place on: the wrapper has run already."""
     wrapper(tmp_path / "host", how=how)
     script(tmp_path / "ours" / "gcc", OURS)
     real = script(tmp_path / "real" / "gcc")
@@ -186,8 +186,8 @@ def test_a_wrapper_that_called_us_is_not_called_again(tmp_path: Path, how: str, 
 
 
 @pytest.mark.parametrize("how", ["symlink", "hard link", "copy"])
-def test_a_compiler_cache_is_known_however_it_was_put_there(tmp_path: Path, how: str) -> None:
-    """C6: ccache under a compiler's name is a link of either kind or a copy; a wrapper and a compiler are none."""
+def test_a_compiler_cache_is_recognized_as_link_and_as_copy(tmp_path: Path, how: str) -> None:
+    """C6: ccache under a compiler's name is a link of either kind or a copy; a wrapper and a compiler are not recognized as one."""
     cache = script(tmp_path / "bin" / "ccache", b"#!/bin/sh\n# a cache\n")
     masked = tmp_path / "masked" / "gcc"
     masked.parent.mkdir()
@@ -216,7 +216,7 @@ def test_a_compiler_cache_is_known_however_it_was_put_there(tmp_path: Path, how:
     ],
 )
 def test_argv0_is_the_bare_calls(tmp_path: Path, met: str, path: str, more: dict[str, str], expected: str) -> None:
-    """C6: the name where the tool's own search of PATH leads to the same file, else its path."""
+    """C6: argv[0] is the name where the tool's own search of PATH leads to the same file, else its path."""
     script(tmp_path / "ours" / "ld", OURS)
     script(tmp_path / "mixed" / "ld", OURS)
     script(tmp_path / "mixed" / "other")
@@ -229,7 +229,7 @@ def test_argv0_is_the_bare_calls(tmp_path: Path, met: str, path: str, more: dict
 
 
 def test_a_path_given_to_the_prefix_form_is_argv0_as_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C6: `ldshim ../bin/gcc` shows gcc `../bin/gcc`, as the bare call would; a path that leads back to us is not shown."""
+    """C6: `ldshim ../bin/gcc` passes `../bin/gcc` as argv[0], as the bare call does; a path that leads to ldshim is not passed."""
     real = script(tmp_path / "bin" / "gcc")
     ours = script(tmp_path / "ours" / "gcc", OURS)
     (tmp_path / "build").mkdir()
@@ -241,7 +241,7 @@ def test_a_path_given_to_the_prefix_form_is_argv0_as_it_was_typed(tmp_path: Path
 
 
 def test_a_linker_in_compiler_path_keeps_the_path_that_collect2_found(tmp_path: Path) -> None:
-    """C6: collect2 names a cross linker with `..` in it, and that is what the linker's messages begin with."""
+    """C6: collect2 names a cross linker with `..` in the path, and the linker's messages begin with that."""
     script(tmp_path / "bin" / "ld")
     (tmp_path / "lib").mkdir()
     below = on_path("/nonexistent", COLLECT_GCC="gcc", COMPILER_PATH=f"{tmp_path}/lib/../bin/")

@@ -1,9 +1,8 @@
-"""Golden records: for every real command line, the family, the mode, what is handed over and why, to the word.
+"""Golden records: for every real command line, the family, the mode, the edits and the reason.
 
-A failure here is a change of behaviour. If it is meant, `pytest tests/unit/test_golden.py --update-golden` writes it down, and the diff of
-tests/golden is what gets reviewed. The records are driven through the plan itself with the system's doors closed (golden_records.py);
-a sample is also asked of the installed command, with tools that print the record's banner and inputs made by real compilers
-(test_golden_explain.py).
+A failure here is a change of behaviour. If it is meant, `pytest tests/unit/test_golden.py --update-golden` writes the new records, and the
+diff of tests/golden is reviewed. The records run through the analysis without the system (golden_records.py). A sample also runs the
+installed command, with tools that print the record's banner and inputs made by real compilers (test_golden_explain.py).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ ADDED = ("--threads=", "--thinlto-jobs=", "--thread-count", "-plugin-opt=jobs=",
 
 @pytest.fixture(scope="session", autouse=True)
 def _update(request: pytest.FixtureRequest) -> None:
-    """Write every answer anew, where that was asked for, before anything is compared."""
+    """Write all results anew where that was asked for, before any comparison."""
     if not request.config.getoption("--update-golden"):
         return
     for path in golden_records.files():
@@ -34,21 +33,21 @@ def _update(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_the_answer_is_the_records(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C2 C8 C9 C10 C20: a real command line gets the answer that was reviewed: family, mode, number, words, variables and reason."""
+def test_the_result_is_the_records(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C2 C8 C9 C10 C20: a real command line has the reviewed result: family, mode, number, arguments, variables and reason."""
     record = RECORDS[name]
     assert record["expect"] == golden_records.answer(record, monkeypatch)
 
 
-def test_there_are_enough_and_each_says_where_it_comes_from() -> None:
-    """A record is evidence only with its origin, and a collection only with enough of them."""
+def test_there_are_enough_and_each_names_its_origin() -> None:
+    """Each record names its origin, and the collection has enough of them."""
     assert len(RECORDS) >= 150
     assert [] == [name for name, record in RECORDS.items() if len(record["from"]) < 10]
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_only_words_about_jobs_differ(name: str) -> None:
-    """C2 C4: taking out what the answer added or replaced gives the line back, in its order; every such word is about threads or jobs."""
+def test_only_arguments_about_jobs_differ(name: str) -> None:
+    """C2 C4: without the added and replaced arguments the call is the original, in its order; each such argument is about jobs."""
     record = RECORDS[name]
     left = list(record["argv"])
     for word in record["expect"]["argv"]:
@@ -61,6 +60,6 @@ def test_only_words_about_jobs_differ(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_only_make_and_collect_variables_differ(name: str) -> None:
-    """C3: nothing in the environment changes but what names a jobserver and what repeats the driver's options."""
+    """C3: only variables that name a jobserver or repeat the driver's options change."""
     changed = set(RECORDS[name]["expect"]["env"])
     assert set() == changed - {"MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS", "COLLECT_GCC_OPTIONS"}

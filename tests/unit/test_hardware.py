@@ -1,4 +1,4 @@
-"""How many CPUs and how much memory there really are: affinity, quotas and limits of both cgroup versions, on our own trees (C16, C17)."""
+"""The CPUs and the memory that a process may use: affinity, quotas and limits of both cgroup versions, on simulated trees (C16, C17)."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Machine:
         path.write_text(path.read_text() + line + "\n")
 
     def v2(self, path: str, shown: str = "/", point: str = "/sys/fs/cgroup") -> None:
-        """Put us into a cgroup of version 2."""
+        """Put this process into a cgroup of version 2."""
         self.member("0::" + path)
         self.mount(V2, shown=shown, point=point)
 
     def v1(self, controllers: str, path: str, shown: str = "/") -> None:
-        """Put us into a cgroup of version 1."""
+        """Put this process into a cgroup of version 1."""
         self.member(f"4:{controllers}:{path}")
         self.mount(V1, shown=shown, point="/sys/fs/cgroup/" + controllers, controllers=controllers)
 
@@ -58,11 +58,15 @@ class Machine:
         return bytes(self.root / "proc")
 
     def quota(self) -> float | None:
-        """Ask for the quota on this machine."""
+        """Return the quota on this machine."""
         return cpus.quota(self.proc, bytes(self.root))
 
+    def of_process(self) -> int | None:
+        """Ask for the limits of one process."""
+        return memory.of_process(self.proc)
+
     def available(self) -> int | None:
-        """Ask for the memory of this machine."""
+        """Return the memory of this machine."""
         return memory.available(self.proc, bytes(self.root))
 
 
@@ -93,7 +97,7 @@ def test_no_cgroup_means_no_quota(machine: Machine) -> None:
     ],
 )
 def test_the_tightest_level_of_version_2_counts(machine: Machine, leaf: str, parent: str, expected: float | None) -> None:
-    """C16: cpu.max on any level above us limits us, and words that are no quota limit nothing."""
+    """C16: cpu.max on any level above the process is a limit; text that is no quota limits nothing."""
     machine.v2("/user.slice/build.scope")
     machine.file("sys/fs/cgroup/user.slice/build.scope/cpu.max", leaf + "\n")
     machine.file("sys/fs/cgroup/user.slice/cpu.max", parent + "\n")
@@ -111,7 +115,7 @@ def test_the_tightest_level_of_version_2_counts(machine: Machine, leaf: str, par
 def test_the_tightest_level_of_version_1_counts(
     machine: Machine, leaf: tuple[str, str], parent: tuple[str, str], expected: float | None
 ) -> None:
-    """C16: cpu.cfs_quota_us on any level above us limits us; -1 is none."""
+    """C16: cpu.cfs_quota_us on any level above the process is a limit; -1 is none."""
     machine.v1("cpu,cpuacct", "/docker/abc")
     for place, (quota, period) in (("docker/abc", leaf), ("docker", parent)):
         machine.file(f"sys/fs/cgroup/cpu,cpuacct/{place}/cpu.cfs_quota_us", quota + "\n")
@@ -119,8 +123,8 @@ def test_the_tightest_level_of_version_1_counts(
     assert expected == machine.quota()
 
 
-def test_a_hybrid_host_is_asked_in_both(machine: Machine) -> None:
-    """C16: with version 1 and version 2 mounted side by side, either may hold the quota."""
+def test_a_hybrid_machine_has_quotas_in_both(machine: Machine) -> None:
+    """C16: with version 1 and version 2 mounted, either may hold the quota."""
     machine.v1("cpu", "/a")
     machine.v2("/b", point="/sys/fs/cgroup/unified")
     machine.file("sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "300000\n")
@@ -144,21 +148,21 @@ def test_a_cpuset_is_no_cpu_controller(machine: Machine) -> None:
     [("/docker/abc", "/docker/abc"), ("/", "/"), ("/../../host", "/"), ("/elsewhere", "/docker/abc"), ("/docker", "/docker/abc")],
 )
 def test_a_container_sees_its_own_limit_at_the_mount(machine: Machine, path: str, shown: str) -> None:
-    """C16: in a container the mount shows only our part of the hierarchy, with or without a cgroup namespace."""
+    """C16: in a container the mount shows only its part of the hierarchy, with or without a cgroup namespace."""
     machine.v2(path, shown)
     machine.file("sys/fs/cgroup/cpu.max", "200000 100000\n")
     assert 2.0 == machine.quota()
 
 
 def test_a_mount_with_blanks_in_its_name_is_found(machine: Machine) -> None:
-    """Mountinfo escapes blanks and backslashes as octal numbers."""
+    """The file mountinfo escapes spaces and backslashes as octal numbers."""
     machine.v2("/x y", "/", r"/my\040cg\134roups")
     machine.file("my cg\\roups/x y/cpu.max", "200000 100000\n")
     assert 2.0 == machine.quota()
 
 
-def test_the_mount_that_shows_us_is_the_one_looked_in(machine: Machine) -> None:
-    """C16: of two mounts of one hierarchy, the one that shows our own directory counts, whichever comes first."""
+def test_the_mount_that_shows_the_process_counts(machine: Machine) -> None:
+    """C16: of two mounts of one hierarchy, the one that shows the process's directory counts, in any order."""
     machine.mount(V2, shown="/other", point="/mnt/part")
     machine.v2("/mine")
     machine.file("mnt/part/cpu.max", "100000 100000\n")
@@ -170,8 +174,8 @@ def test_the_mount_that_shows_us_is_the_one_looked_in(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(("spend", "expected"), [("10000", 1), ("100000", 1), ("100001", 2), ("max", 2)])
-def test_a_broken_cpu_counts_as_one(machine: Machine, spend: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C16, C18: the quota is rounded up, never below one, and never above the affinity mask; the clause names what decided."""
+def test_a_fraction_of_a_cpu_counts_as_one(machine: Machine, spend: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C16, C18: the quota is rounded up, never below one, and never above the affinity mask; the clause names which decided."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 7})
     machine.v2("/")
     machine.file("sys/fs/cgroup/cpu.max", f"{spend} 100000\n")
@@ -190,8 +194,8 @@ def test_the_affinity_mask_counts() -> None:
     assert b"1\n" == said
 
 
-def test_memory_is_what_the_host_has(machine: Machine) -> None:
-    """C17: without a limit MemAvailable counts; without a /proc nothing is known, which is not zero."""
+def test_memory_is_what_the_machine_has(machine: Machine) -> None:
+    """C17: without a limit MemAvailable counts; without /proc the memory is unknown, which is not zero."""
     machine.file("proc/meminfo", "MemTotal:       9999 kB\nMemFree: 1 kB\nMemAvailable:   2048 kB\n")
     assert 2 * MB == machine.available()
     machine.file("proc/meminfo", "MemTotal:       9999 kB\n")
@@ -212,7 +216,7 @@ def test_memory_is_what_the_host_has(machine: Machine) -> None:
     ],
 )
 def test_version_2_limits_memory(machine: Machine, limit: str, high: str, use: int, inactive: int, active: int, expected: int) -> None:
-    """C17: limit minus use plus the cache that can be dropped, never below nothing, never above the host's."""
+    """C17: the limit less the use plus the cache that can be dropped, never below zero, never above the machine's."""
     machine.file("proc/meminfo", f"MemAvailable: {900 * 1024} kB\n")
     machine.v2("/a")
     machine.file("sys/fs/cgroup/a/memory.max", limit + "\n")
@@ -223,7 +227,7 @@ def test_version_2_limits_memory(machine: Machine, limit: str, high: str, use: i
 
 
 def test_version_1_limits_memory_on_every_level(machine: Machine) -> None:
-    """C17: the parent's limit counts as well, its cache by the totals of its whole subtree."""
+    """C17: the parent's limit counts as well, with the cache of its whole subtree."""
     machine.file("proc/meminfo", f"MemAvailable: {900 * 1024} kB\n")
     machine.v1("memory", "/a/b")
     for place, limit, use in (("a/b", NO_LIMIT, 1), ("a", f"{300 * MB}", 200 * MB), ("", NO_LIMIT, 5)):
@@ -234,7 +238,7 @@ def test_version_1_limits_memory_on_every_level(machine: Machine) -> None:
 
 
 def test_a_limit_without_meminfo_is_enough(machine: Machine) -> None:
-    """C17: each of the two sources alone gives an answer."""
+    """C17: each of the two sources alone gives a result."""
     machine.v2("/")
     machine.file("sys/fs/cgroup/memory.max", f"{7 * MB}\n")
     machine.file("sys/fs/cgroup/memory.current", f"{MB}\n")
@@ -242,6 +246,38 @@ def test_a_limit_without_meminfo_is_enough(machine: Machine) -> None:
 
 
 def test_this_machine_has_memory() -> None:
-    """C17: on the machine itself the answer is a number between nothing and all there is."""
+    """C17: on the real machine the result is between zero and all its memory."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 < (memory.available() or 0) <= total
+
+
+LIMITS = """Limit                     Soft Limit           Hard Limit           Units
+Max cpu time              unlimited            unlimited            seconds
+Max data size             {data:<21}unlimited            bytes
+Max resident set          100                  unlimited            bytes
+Max address space         {space:<21}unlimited            bytes
+"""
+
+
+@pytest.mark.parametrize(
+    ("data", "space", "expected"),
+    [("unlimited", "unlimited", None), ("1000", "unlimited", 1000), ("unlimited", "2000", 2000), ("3000", "2000", 2000)],
+)
+def test_a_process_may_be_limited_by_itself(machine: Machine, data: str, space: str, expected: int | None) -> None:
+    """C17: RLIMIT_DATA and RLIMIT_AS bound the jobs that are threads of one process; without /proc nobody can tell."""
+    machine.file("proc/self/limits", LIMITS.format(data=data, space=space))
+    assert expected == machine.of_process()
+    assert memory.of_process(bytes(machine.root / "nowhere")) is None
+
+
+def test_every_ceiling_has_a_name_that_others_know(machine: Machine) -> None:
+    """C17: the machine, and each level with a limit by device and inode, the same for whoever looks."""
+    machine.file("proc/meminfo", "MemTotal: 64 kB\nMemAvailable: 32 kB\n")
+    machine.v2("/build/one")
+    for level, limit in (("build", "max"), ("build/one", "40960")):
+        machine.file(f"sys/fs/cgroup/{level}/memory.max", limit)
+        machine.file(f"sys/fs/cgroup/{level}/memory.current", "10240")
+    host, inner = memory.ceilings(machine.proc, bytes(machine.root))
+    place = (machine.root / "sys/fs/cgroup/build/one").stat()
+    assert (memory.HOST, 32 * 1024, 64 * 1024) == (host.identity, host.left, host.total)
+    assert (b"%d:%d" % (place.st_dev, place.st_ino), 30720, 40960) == (inner.identity, inner.left, inner.total)

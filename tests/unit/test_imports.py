@@ -1,4 +1,4 @@
-"""Hazard: a room that imports from above it or in a circle, a pure one that touches the system, a description of the house that lies."""
+"""Hazards: a package that imports from one above it, or in a circle; a pure one that uses the system; a wrong list of packages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LAW: dict[str, set[str]] = {
     "plain_link": {"reserve"},
     "fallback": set(),
     "launcher": {"call", "command"},
-    "analysis": {"call", "command", "inputs", "decide", "reserve", "warden"},
+    "analysis": {"call", "command", "inputs", "decide", "reserve", "warden", "plain_link"},
     "record": {"call", "command", "inputs", "decide", "analysis", "warden"},
     "entry": {"call", "command", "decide", "reserve", "warden", "backends", "analysis", "record", "plain_link", "fallback"},
     "cli": {
@@ -47,7 +47,7 @@ LAW: dict[str, set[str]] = {
 
 
 def modules() -> dict[str, Path]:
-    """List our modules by their dotted names."""
+    """Return our modules by their dotted names."""
     found = {}
     for path in PACKAGE.rglob("*.py"):
         parts = list(path.relative_to(PACKAGE.parent).with_suffix("").parts)
@@ -59,7 +59,7 @@ MODULES = modules()
 
 
 def imports(name: str) -> set[str]:
-    """List what a module imports anywhere in it: modules of ours, and top names of others."""
+    """Return everything that a module imports, anywhere in it: our modules, and top names of others."""
     path = MODULES[name]
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     found = set()
@@ -75,19 +75,19 @@ def imports(name: str) -> set[str]:
 
 
 def room(name: str) -> str:
-    """Name the room of one of our modules."""
+    """Return the package of one of our modules."""
     return [*name.split("."), "__init__"][1]
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_a_module_imports_from_the_rooms_that_the_law_allows(name: str) -> None:
-    """Nothing imports upwards."""
+def test_a_module_imports_only_what_the_table_allows(name: str) -> None:
+    """No module imports from a package above its own."""
     theirs = {room(each) for each in imports(name) if each.split(".")[0] == "ldshim"} - {room(name), "__init__"}
     assert set() == theirs - LAW[room(name)]
 
 
-def test_the_law_has_no_circle() -> None:
-    """Every room stands above those that it imports from."""
+def test_the_table_has_no_circle() -> None:
+    """Every package is above those that it imports from."""
     left = {name: set(below) - {"__version__"} for name, below in LAW.items()}
     while left:
         lowest = {name for name, below in left.items() if not below & set(left)}
@@ -95,8 +95,8 @@ def test_the_law_has_no_circle() -> None:
         left = {name: below for name, below in left.items() if name not in lowest}
 
 
-def test_no_module_stands_in_a_circle() -> None:
-    """A module can be read from the bottom up, its own room included; imports for types alone are left out."""
+def test_no_modules_import_each_other() -> None:
+    """No module imports itself through others; imports for types alone do not count."""
     graph = {name: {each for each in imports(name) if each in MODULES} - types_only(name) - {name} for name in MODULES}
     left = dict(graph)
     while left:
@@ -106,7 +106,7 @@ def test_no_module_stands_in_a_circle() -> None:
 
 
 def types_only(name: str) -> set[str]:
-    """List what a module imports under TYPE_CHECKING."""
+    """Return what a module imports under TYPE_CHECKING."""
     tree = ast.parse(MODULES[name].read_bytes())
     blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"]
     package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
@@ -120,8 +120,8 @@ def types_only(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("pure", ["command", "decide"])
-def test_a_pure_room_touches_nothing(pure: str) -> None:
-    """No file, no process and no clock: what decides is decided by values alone."""
+def test_a_pure_package_uses_no_system(pure: str) -> None:
+    """The pure packages use no file, no process and no clock."""
     for name in MODULES:
         if room(name) == pure:
             foreign = {each for each in imports(name) if each.split(".")[0] != "ldshim"}
@@ -130,8 +130,8 @@ def test_a_pure_room_touches_nothing(pure: str) -> None:
             assert set() == calls & {"open", "exec", "eval", "__import__"}, name
 
 
-def test_the_package_describes_the_house() -> None:
-    """Every thing at the top of the package has its line in the docstring, in at most sixteen things, and no other line is there."""
+def test_the_package_lists_its_parts() -> None:
+    """The docstring has one line for everything at the top of the package, at most sixteen, and no other."""
     said = re.findall(r"^    (\w+) {2,}\S", ldshim.__doc__ or "", re.MULTILINE)
     things = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path.is_dir() and (path / "__init__.py").exists())}
     assert things - {"__init__", "__main__"} == set(said)

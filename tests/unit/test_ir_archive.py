@@ -1,4 +1,4 @@
-"""Archives, libraries and linker scripts lead to the same members that ar and the linkers find there."""
+"""Archives, libraries and linker scripts lead to the same members that ar and the linkers find."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def objects(tmp_path: Path) -> list[Path]:
 
 
 def names(path: Path) -> list[bytes]:
-    """List the members of an archive as our reader finds them."""
+    """Return the members of an archive by inputs/archive.py."""
     extent = open_regular(os.fsencode(path), path.stat().st_size, Meter(1 << 30, 1 << 30))
     try:
         return [member.name for member in archive.members(extent)]
@@ -71,7 +71,7 @@ def test_sixty_four_bit_symbol_tables(objects: list[Path], tmp_path: Path, monke
 
 @pytest.mark.parametrize("tool", [["ar", "rcsT"], [llvm("llvm-ar"), "rcs", "--thin"]])
 def test_thin_archives_name_files_beside_them(tool: list[str], objects: list[Path], tmp_path: Path) -> None:
-    """C8: members of a thin archive are files, found relative to the archive and not to the directory we are in."""
+    """C8: members of a thin archive are files relative to the archive, not to the current directory."""
     (tmp_path / "deep" / "er").mkdir(parents=True)
     path = tmp_path / "deep" / "er" / "lib.a"
     run(*tool, path.relative_to(tmp_path), *[each.name for each in objects], cwd=tmp_path)
@@ -96,7 +96,7 @@ def test_archives_inside_thin_archives(objects: list[Path], tmp_path: Path) -> N
 
 
 def test_an_archive_named_twice_counts_once(objects: list[Path], tmp_path: Path) -> None:
-    """C8: build systems repeat libraries on the line to please the linker's order; that makes no more modules."""
+    """C8: build systems repeat libraries because of the linker's order; each module still counts once."""
     path = tmp_path / "libtwice.a"
     run("ar", "rcs", path, *objects)
     assert ALL == counts(look(path, path, "-ltwice", dirs=[tmp_path]))
@@ -127,7 +127,7 @@ def test_cyclic_thin_archives_end(tmp_path: Path) -> None:
     ],
 )
 def test_libraries_are_searched_in_order(word: bytes, static: bool, expected: bytes | None, tmp_path: Path) -> None:
-    """C8: each directory is asked for the shared library first, -Bstatic leaves that out, and the first directory wins."""
+    """C8: in each directory the shared library comes first, with -Bstatic only the archive counts, and the first directory wins."""
     for name in ("one/libx.so", "one/libx.a", "two/libx.so", "one/liby.a", "two/liby.so", "two/z.o"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -137,7 +137,7 @@ def test_libraries_are_searched_in_order(word: bytes, static: bool, expected: by
 
 
 def test_library_inputs_reach_the_counts(objects: list[Path], tmp_path: Path) -> None:
-    """C8: -l follows to an archive or a shared library; without -L nothing is guessed, and the caller may leave libraries out."""
+    """C8: -l leads to an archive or a shared library; without -L nothing is searched, and the caller may skip libraries."""
     (tmp_path / "lib").mkdir()
     run("ar", "rcs", tmp_path / "lib" / "libfoo.a", *objects)
     run(tools.GCCS[GCC], "-shared", "-nostdlib", "-o", tmp_path / "lib" / "libbar.so", objects[3])
@@ -148,8 +148,8 @@ def test_library_inputs_reach_the_counts(objects: list[Path], tmp_path: Path) ->
     assert counts(scan([Input(b"foo", library=True)], [os.fsencode(tmp_path / "lib")], want_libraries=False)) == {}
 
 
-def test_linker_scripts_that_name_inputs_are_followed(objects: list[Path], tmp_path: Path) -> None:
-    """C8: libfoo.so may be a script; INPUT and GROUP are followed, by path, beside the script and along -L, with -l too."""
+def test_linker_scripts_that_name_inputs_are_read(objects: list[Path], tmp_path: Path) -> None:
+    """C8: libfoo.so may be a script; INPUT and GROUP are read, with paths, names beside the script, names in -L, and -l."""
     (tmp_path / "lib").mkdir()
     run("ar", "rcs", tmp_path / "lib" / "libreal.a", *objects[:2])
     script = '/* GNU ld script */ OUTPUT_FORMAT(elf64-x86-64)\nGROUP ( libreal.a AS_NEEDED ( -lnothing ) ) INPUT("%s", %s)\n'
@@ -158,8 +158,8 @@ def test_linker_scripts_that_name_inputs_are_followed(objects: list[Path], tmp_p
     assert {**ALL, "other": 1} == counts(look("-lfoo", dirs=[tmp_path / "lib"]))
 
 
-def test_linker_scripts_that_do_more_are_not_followed(objects: list[Path], tmp_path: Path) -> None:
-    """C8: a script with SECTIONS is a program for the linker and says nothing about LTO; a script that names itself ends."""
+def test_linker_scripts_that_do_more_are_not_read(objects: list[Path], tmp_path: Path) -> None:
+    """C8: a script with SECTIONS does not matter for LTO; a script that names itself is read once."""
     program = tmp_path / "vmlinux.lds"
     program.write_text(f"INPUT({objects[0]})\nSECTIONS {{ .text : {{ *(.text) }} }}\n")
     assert counts(look(program)) == {"other": 1}
@@ -186,5 +186,5 @@ def test_linker_scripts_that_do_more_are_not_followed(objects: list[Path], tmp_p
     ],
 )
 def test_broken_scripts_name_nothing(text: bytes) -> None:
-    """C8: what is no whole script of inputs names none."""
+    """C8: an incomplete script names no inputs."""
     assert libraries.script_inputs(text) is None or libraries.script_inputs(text) == []

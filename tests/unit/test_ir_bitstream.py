@@ -1,4 +1,4 @@
-"""A bitstream written against us is skipped in bounded time, and what follows is still found."""
+"""A crafted bitstream is skipped in bounded time, and the blocks after it are still found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Bits:
-    """Write a bitstream, the way LLVM's BitstreamWriter does."""
+    """Write a bitstream as LLVM's BitstreamWriter does."""
 
     def __init__(self) -> None:
         self.value = int.from_bytes(bitcode.MAGIC, "little")
@@ -38,7 +38,7 @@ class Bits:
         self.fixed(value, width)
 
     def align(self) -> None:
-        """Go on to the next 32-bit boundary."""
+        """Move to the next 32-bit boundary."""
         self.length = (self.length + 31) & ~31
 
     def enter(self, block: int, words: int, outer: int = 2) -> None:
@@ -50,12 +50,12 @@ class Bits:
         self.fixed(words, 32)
 
     def bytes(self, padding: int = 0) -> bytes:
-        """Return what was written, and zeros behind it."""
+        """Return what was written, and zeros after it."""
         return self.value.to_bytes((self.length + 7) // 8 + padding, "little")
 
 
 def test_abbreviations_that_expand_without_end(tmp_path: Path) -> None:
-    """C8: an array of 2^32 elements of no width, used again and again, costs no time and no memory."""
+    """C8: an array of 2^32 elements of no width, used many times, takes no time and no memory."""
     bits = Bits()
     bits.enter(8, 5000)
     for literal in (False, True):
@@ -81,7 +81,7 @@ def test_abbreviations_that_expand_without_end(tmp_path: Path) -> None:
 
 
 def test_abbreviations_of_many_empty_operands(tmp_path: Path) -> None:
-    """C8: an abbreviation of thirty thousand operands without bits, used a hundred thousand times, is one step each time."""
+    """C8: an abbreviation of thirty thousand operands without bits, used a hundred thousand times, is one step for each use."""
     bits = Bits()
     bits.enter(8, 200_000)
     bits.fixed(2, 3)
@@ -103,7 +103,7 @@ def test_abbreviations_of_many_empty_operands(tmp_path: Path) -> None:
 
 
 def test_numbers_without_end(tmp_path: Path) -> None:
-    """C8: a number whose every chunk says that another follows is malformed."""
+    """C8: a number in which every chunk has the continuation bit is malformed."""
     bits = Bits()
     bits.enter(8, 250_000)
     bits.fixed(3, 3)
@@ -120,7 +120,7 @@ def test_numbers_without_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["records", "blocks", "modules"])
 def test_items_without_end(what: str, tmp_path: Path) -> None:
-    """C8: records without operands, blocks without content and modules without anything are counted too, and stop at the bound."""
+    """C8: records without operands, blocks without content and empty modules count as steps, and reading ends at the bound."""
     head, item = Bits(), Bits()
     item.value = item.length = 0
     if what == "records":
@@ -150,7 +150,7 @@ RECORDS = bytes.fromhex("a304ca500120aa00")  # version and flags, as clang 19 wr
 
 @pytest.mark.parametrize("said", range(40))  # 22 and 27 lead to the table and to the end, as a real one's length does
 def test_what_only_looks_like_a_summary_is_none(said: int, tmp_path: Path) -> None:
-    """C8: the head and records of a ThinLTO summary among the data of another block, whatever the length, do not make a module thin."""
+    """C8: the head and records of a ThinLTO summary inside the data of another block do not make a module thin."""
 
     def head(block: int, words: int, inside: int = 4) -> bytes:
         return struct.pack("<II", 1 | block << 3 | inside << 11, words)

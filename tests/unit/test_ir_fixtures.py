@@ -1,4 +1,4 @@
-"""The kept files of fixtures/ir: each real one is what it is called, each corruption is an answer."""
+"""The files of fixtures/ir: each real one has the kind in its name, each corruption has a result."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ EXPECTED: dict[str, dict[str, int]] = {
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_kept_files(name: str) -> None:
-    """C8: real files are told apart, corrupt ones are not LTO and leave a note, and none is read much beyond its size."""
+def test_stored_files(name: str) -> None:
+    """C8: real files are classified, corrupt ones are not LTO and leave a note, and hardly more than the size of each is read."""
     path = FIXTURES / name
     found = look(path)
     assert EXPECTED[name] == counts(found)
@@ -96,12 +96,12 @@ def test_kept_files(name: str) -> None:
     ],
 )
 def test_what_coff_objects_recorded(name: str, recorded: list[bytes]) -> None:
-    """C8: GCC's version and the -flto words of its objects are read from COFF as from ELF."""
+    """C8: GCC's version and the -flto options of its objects are read from COFF as from ELF."""
     found = look(FIXTURES / name)
     assert (12, recorded) == (found.gcc_major, found.recorded)
 
 
 def test_every_file_is_expected() -> None:
-    """C8: no fixture lies about unused."""
+    """C8: every fixture is used by a test."""
     there = {path.name for path in FIXTURES.iterdir() if path.suffix in (".o", ".a", ".bc")}
     assert set(EXPECTED) == there

@@ -1,4 +1,4 @@
-"""Whatever lies in a build tree, the scan answers: bounded, without blocking, without an exception."""
+"""Any file in a build tree gives a result: bounded, without blocking, without an exception."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_is_no_regular_file_is_never_opened(
 
 
 def test_a_path_that_becomes_a_fifo_does_not_block(tmp_path: Path) -> None:
-    """C8: should a FIFO take the place of the file between stat and open, the open returns and the read fails."""
+    """C8: where a FIFO replaces the file between stat and open, the open returns and the read fails."""
     path = os.fsencode(tmp_path / "late")
     os.mkfifo(path)
     with pytest.raises(OSError, match="Illegal seek"):
@@ -58,7 +58,7 @@ def test_a_path_that_becomes_a_fifo_does_not_block(tmp_path: Path) -> None:
 
 
 def test_unreadable_files_are_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C8: a file that may not be opened is `other`, with the reason (root may open anything, so the refusal is played)."""
+    """C8: a file that may not be opened is `other`, with the reason (the refusal is simulated, because root may open anything)."""
     path = tmp_path / "secret.o"
     path.write_bytes(b"\x7fELF")
 
@@ -73,7 +73,7 @@ def test_unreadable_files_are_other(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("start", [b"", b"\x7fELF\2\1\1", b"BC\xc0\xde", b"!<arch>\n", b"!<thin>\n", b"\xde\xc0\x17\x0b", b"INPUT("])
 def test_huge_sparse_files_cost_little(start: bytes, tmp_path: Path) -> None:
-    """C8: five gigabytes of nothing behind any magic are answered from a few kilobytes."""
+    """C8: five gigabytes of zeros after any magic need a few kilobytes of reads."""
     path = tmp_path / "sparse.o"
     with path.open("wb") as stream:
         stream.write(start)
@@ -84,7 +84,7 @@ def test_huge_sparse_files_cost_little(start: bytes, tmp_path: Path) -> None:
 
 
 def elf_object(count: int, names: int, name: bytes = b".gnu.lto_.symtab.1", *, shnum: int | None = None, type_: int = 1) -> bytes:
-    """Build an ELF64 object of `count` sections that all bear one name, the names in section `names`, extended numbering where needed."""
+    """Build an ELF64 object of `count` sections with one name, the names in section `names`, with extended numbering where needed."""
     strings = b"\0" + name + b"\0"
     table = 64 + len(strings)
     extended = count >= 0xFF00
@@ -99,8 +99,8 @@ def elf_object(count: int, names: int, name: bytes = b".gnu.lto_.symtab.1", *, s
 
 
 @pytest.mark.parametrize("count", [3, 0xFEFF, 0xFF00, 70_000])
-def test_more_sections_than_the_header_can_say(count: int, tmp_path: Path) -> None:
-    """C8: from 65 280 sections on, their number and the index of the names stand in the first section header (SHN_XINDEX)."""
+def test_more_sections_than_the_header_can_hold(count: int, tmp_path: Path) -> None:
+    """C8: from 65 280 sections on, their number and the index of the names are in the first section header (SHN_XINDEX)."""
     path = tmp_path / "many.o"
     path.write_bytes(elf_object(count, count - 1))
     assert b"Number of section headers" in run("readelf", "-h", path)
@@ -108,7 +108,7 @@ def test_more_sections_than_the_header_can_say(count: int, tmp_path: Path) -> No
 
 
 def test_a_real_object_of_seventy_thousand_sections(tmp_path: Path) -> None:
-    """C8: the assembler's own extended numbering is understood, with IR behind section 65 280."""
+    """C8: the assembler's extended numbering is read, with IR after section 65 280."""
     lines = [f'.section .text.f{n},"ax",@progbits\n.byte 0' for n in range(66_000)]
     lines.append('.section .gnu.lto_.symtab.abc,"e",@progbits\n.byte 1')
     source = tmp_path / "t.s"
@@ -131,7 +131,7 @@ def test_a_real_object_of_seventy_thousand_sections(tmp_path: Path) -> None:
         ("a core file", lambda data: data[:16] + b"\4\0" + data[18:], "gcc_slim"),
     ],
 )
-def test_lying_elf_headers(what: str, patch: Callable[[bytes], bytes], expected: str, tmp_path: Path) -> None:
+def test_contradictory_elf_headers(what: str, patch: Callable[[bytes], bytes], expected: str, tmp_path: Path) -> None:
     """C8: a header that contradicts the file is `other` with a note, never an exception, never a large read."""
     path = tmp_path / "lie.o"
     path.write_bytes(patch(elf_object(4, 3)))
@@ -142,7 +142,7 @@ def test_lying_elf_headers(what: str, patch: Callable[[bytes], bytes], expected:
 
 
 def test_names_larger_than_any_compiler_writes(tmp_path: Path) -> None:
-    """C8: of section names of a gigabyte only those are read that could matter."""
+    """C8: of a gigabyte of section names only those are read that can matter."""
     data = bytearray(elf_object(3, 2))
     struct.pack_into("<Q", data, len(data) - 32, 1 << 30)
     path = tmp_path / "names.o"
@@ -154,7 +154,7 @@ def test_names_larger_than_any_compiler_writes(tmp_path: Path) -> None:
 
 
 def test_the_bound_on_records_is_one_for_the_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C8: a link of very many modules that must be walked stops at the bound and says that it is not complete."""
+    """C8: a link of very many modules that must be parsed stops at the bound, and its result is not complete."""
     path = clang(CLANG, tmp_path, "-emit-llvm")
     copies = []
     for index in range(8):
@@ -168,7 +168,7 @@ def test_the_bound_on_records_is_one_for_the_link(tmp_path: Path, monkeypatch: p
 
 
 def test_the_bound_on_bytes_is_one_for_the_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C8: no link makes us read more than the bound, however many files it has."""
+    """C8: no link reads more than the bound, however many files it has."""
     path = compile_gcc(GCC, tmp_path, "-flto")
     copies = []
     for index in range(8):
@@ -181,8 +181,8 @@ def test_the_bound_on_bytes_is_one_for_the_link(tmp_path: Path, monkeypatch: pyt
     assert found.bytes_read <= 20_000
 
 
-def test_a_failure_of_ours_is_an_answer_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C1: an exception nobody thought of ends the reading, not the link."""
+def test_an_internal_error_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C1: an unexpected exception ends the scan, not the link."""
     path = compile_gcc(GCC, tmp_path)
 
     def broken(_: object) -> None:
@@ -195,7 +195,7 @@ def test_a_failure_of_ours_is_an_answer_too(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
-    """C8: a size that was true at the stat and is no longer is a truncated file."""
+    """C8: a file that is shorter than its stat is a truncated file."""
     path = compile_gcc(GCC, tmp_path, "-flto")
     data = path.read_bytes()
     extent = open_regular(os.fsencode(path), len(data), Meter(1 << 30, 1))
@@ -208,14 +208,14 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
 
 
 def test_no_descriptor_stays_open(tmp_path: Path) -> None:
-    """C8: whatever the files were, every descriptor is closed again."""
+    """C8: every descriptor is closed, for any kind of file."""
     before = sorted(os.listdir("/proc/self/fd"))
     look(*FIXTURES.iterdir(), tmp_path, "-lnothing", dirs=[tmp_path])
     assert before == sorted(os.listdir("/proc/self/fd"))
 
 
 def test_strange_names_do_not_matter() -> None:
-    """C8: empty names, names with NUL or invalid UTF-8, absurd lengths: all just files that are not there."""
+    """C8: empty names, names with NUL or invalid UTF-8, and very long names are files that do not exist."""
     names = [b"", b"\0", b"a\0b", b"\xff\xfe", b"x" * 5000, b"/" * 5000, b"-"]
     found = scan.scan([Input(name) for name in names] + [Input(name, library=True) for name in names], [b"", b"\0", b"\xff"], b"\0")
     assert found.complete
@@ -223,7 +223,7 @@ def test_strange_names_do_not_matter() -> None:
 
 
 def test_notes_are_few(tmp_path: Path) -> None:
-    """C8: ten thousand broken objects make a handful of notes."""
+    """C8: ten thousand invalid objects cause a few notes."""
     for index in range(100):
         (tmp_path / f"{index}.o").write_bytes(b"\x7fELF")
     found = look(*tmp_path.iterdir())

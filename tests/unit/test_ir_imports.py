@@ -1,4 +1,4 @@
-"""Hazard: pyelftools takes 32 ms to import, and only the explanation of a link may spend them. Each interpreter imports in its own way."""
+"""Hazard: pyelftools takes 32 ms to import, and only `ldshim explain` may use it. Each test runs a new interpreter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.ir_objects import gcc as compile_gcc
 
 
 def test_plain_links_do_not_import_pyelftools(tmp_path: Path) -> None:
-    """C24: native objects, GCC's and LLVM's are told apart without pyelftools, whose import costs 32 ms."""
+    """C24: native objects, GCC's and LLVM's are classified without pyelftools."""
     paths = [compile_gcc(GCC, tmp_path, *flags, name=f"n{n}") for n, flags in enumerate([[], ["-flto"], ["-flto=2", "-ffat-lto-objects"]])]
     program = (
         "import sys; before = set(sys.modules); from ldshim.inputs.scan import scan; from ldshim.command.argv import Input;"
@@ -27,7 +27,7 @@ def test_plain_links_do_not_import_pyelftools(tmp_path: Path) -> None:
 
 
 def modules_imported(*words: str | Path, cwd: Path) -> tuple[str, str]:
-    """Run our own command; returns its stdout, and the part of stderr that -X importtime wrote: one line for each module."""
+    """Run one of ldshim's commands; returns its stdout, and the output of -X importtime: one line for each module."""
     root = str(Path(elf.__file__).parents[2])
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": root, "HOME": str(cwd), "XDG_RUNTIME_DIR": str(cwd)}
     command = [sys.executable, "-X", "importtime", "-m", "ldshim", *map(str, words)]
@@ -35,8 +35,8 @@ def modules_imported(*words: str | Path, cwd: Path) -> tuple[str, str]:
     return done.stdout.decode(), done.stderr.decode()
 
 
-def test_only_explain_asks_pyelftools(tmp_path: Path) -> None:
-    """C24: a plain link and the explanation of one import no pyelftools; `explain` of objects with IR has its opinion, in one line."""
+def test_only_explain_uses_pyelftools(tmp_path: Path) -> None:
+    """C24: a plain link and its explanation import no pyelftools; `explain` of objects with IR has its result, in one line."""
     native = compile_gcc(GCC, tmp_path, name="native")
     slim = compile_gcc(GCC, tmp_path, "-flto", name="slim", text="int other(void) { return 1; }")
     lld = tools.need(tools.LLD)

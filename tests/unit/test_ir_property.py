@@ -1,4 +1,4 @@
-"""No bytes make the scan raise, block, or read without bound: real files, mutated, cut, joined, and plain noise."""
+"""No bytes make the scan raise, block, or read without bound: real files, mutated, truncated, joined, and random bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ edits = st.lists(
 
 
 def check(data: bytes) -> None:
-    """Scan the bytes as an object, and hold the answer to its promises."""
+    """Scan the bytes as an object, and check the promises of the result."""
     with tempfile.NamedTemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as stream:
         stream.write(data)
         stream.flush()
@@ -43,7 +43,7 @@ def check(data: bytes) -> None:
 @settings(max_examples=600, deadline=None)
 @given(st.sampled_from(sorted(REAL)), edits, st.one_of(st.none(), st.integers(0, 1 << 16)))
 def test_mutated_files(name: str, changes: list[tuple[int, bytes]], keep: int | None) -> None:
-    """C8: a real file with some bytes overwritten, and perhaps cut, is answered."""
+    """C8: a real file with some bytes overwritten, and perhaps truncated, has a result."""
     data = bytearray(REAL[name])
     for at, replacement in changes:
         start = at % len(data)
@@ -55,7 +55,7 @@ def test_mutated_files(name: str, changes: list[tuple[int, bytes]], keep: int | 
     "name", ["thin.o", "slim.o", "gnu.a", "bsd.a", "wrapped.bc", "fat-thin.o", "native-powerpc.o", "coff-slim.o", "coff-big.o", "coff.a"]
 )
 def test_every_truncation(name: str) -> None:
-    """C8: a file cut at any byte is answered."""
+    """C8: a file truncated at any byte has a result."""
     data = REAL[name]
     for length in range(0, len(data), 7):
         check(data[:length])
@@ -68,15 +68,15 @@ def test_every_truncation(name: str) -> None:
     ),
     st.binary(max_size=400),
 )
-def test_noise_behind_a_magic(magic: bytes, noise: bytes) -> None:
-    """C8: noise behind any magic is answered."""
+def test_random_bytes_after_a_magic(magic: bytes, noise: bytes) -> None:
+    """C8: random bytes after any magic have a result."""
     check(magic + noise)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(sorted(REAL)), min_size=2, max_size=4))
 def test_joined_files(names: list[str]) -> None:
-    """C8: real files one behind the other are answered."""
+    """C8: several real files in one have a result."""
     check(b"".join(REAL[name] for name in names))
 
 
@@ -87,10 +87,10 @@ words = st.lists(st.binary(max_size=12).filter(lambda word: b"\0" not in word), 
 @given(st.lists(words, max_size=3))
 @example([[b"-flto=3", b"'-flto=4'"], [b"-flto"]])
 def test_quoted_options_are_read_back(units: list[list[bytes]]) -> None:
-    """C8: what GCC's quoting writes, flto_words reads: exactly the words that are -flto or -flto=X."""
+    """C8: flto_options reads what GCC's quoting writes: exactly the options -flto and -flto=X."""
     quoted = b"".join(b" ".join(b"'" + word.replace(b"'", b"'\\''") + b"'" for word in unit) + b"\0" for unit in units)
     expected = [word for unit in units for word in unit if word == b"-flto" or word.startswith(b"-flto=")]
-    assert expected == gcc.flto_words(quoted)
+    assert expected == gcc.flto_options(quoted)
 
 
 @settings(max_examples=300, deadline=None)
@@ -110,7 +110,7 @@ def cursor(data: bytes) -> Cursor:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(0, (1 << 64) - 1), min_size=1, max_size=80), st.integers(2, 32), st.integers(0, 31))
 def test_skipping_numbers_is_reading_them(numbers: list[int], width: int, lead: int) -> None:
-    """C8: skip_vbrs, which counts bits, lands where reading the numbers one by one lands, for every width."""
+    """C8: skip_vbrs ends at the position where reading the numbers one by one ends, for every width."""
     value, length = 0, lead
     top = 1 << (width - 1)
     for number in numbers:
@@ -132,7 +132,7 @@ def test_skipping_numbers_is_reading_them(numbers: list[int], width: int, lead: 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 1 << 40), st.integers(1, 32))
 def test_skipping_beyond_the_end_is_an_error(data: bytes, count: int, width: int) -> None:
-    """C8: however many numbers a record claims, skipping them ends at the end of the file."""
+    """C8: however many numbers a record claims, skipping ends at the end of the file."""
     here = cursor(data)
     try:
         here.skip_vbrs(count, width)

@@ -1,4 +1,4 @@
-"""The warden's verbs move somebody else's tokens: as many as they say, and the same ones back (C14, C18)."""
+"""The warden's methods take and return exactly as many tokens as they report, and the same bytes (C14, C18)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from tests.process.test_jobserver import TOKENS, client
 from tests.support.pool import Pool
 
 
-def test_a_lease_speaks_for_its_jobserver() -> None:
-    """C14: the warden's verbs move the same tokens, and releasing twice gives back once."""
+def test_a_lease_returns_the_tokens_that_it_took() -> None:
+    """C14: grow, shrink and release move the same tokens, and a second release returns nothing."""
     with Pool(TOKENS) as pool:
         lease = JobserverLease(client(pool), "recovered")
         assert ("recovered", lease.jobserver.name) == (lease.source, lease.name)
@@ -21,7 +21,7 @@ def test_a_lease_speaks_for_its_jobserver() -> None:
 
 
 def test_a_lease_on_nothing_takes_nothing() -> None:
-    """C18: without a source there is only the implicit thread, and every verb is harmless."""
+    """C18: without a source there is only the implicit slot, and every method has no effect."""
     lease = Lease()
     assert 0 == lease.grow(8)
     lease.shrink(8)

@@ -1,4 +1,4 @@
-"""Hazard: two sides that tell compiles from links, in two languages, and come to disagree."""
+"""Hazard: the shell launcher and Python classify compiles and links differently."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ PLAIN = [
 HOT = b"-c -E --version --help -o -Xlinker @file -- x.c -Wall".split()  # where mistakes hide: in how these stand beside each other
 
 
-def words(name: str) -> st.SearchStrategy[list[bytes]]:
-    """Make command lines that are crowded with what the two sides look at."""
+def arguments(name: str) -> st.SearchStrategy[list[bytes]]:
+    """Return command lines with many arguments that both sides check."""
     known, prefixes, takes_next, _, _ = LISTS[name]
     one = st.one_of(
         *[st.sampled_from(HOT)] * 5,
@@ -47,7 +47,7 @@ def words(name: str) -> st.SearchStrategy[list[bytes]]:
 
 
 def expected(name: str, args: list[bytes]) -> bool:
-    """Say what the launcher's header promises: straight, unless each word that looks like a probe stands behind one that may take it."""
+    """Return the result that the launcher's header promises: straight, unless each probe follows an argument that may take it."""
     known, prefixes, takes_next, first, _ = LISTS[name]
     if not args or args[0] in first or (len(args) == 1 and args[0] in probes.NO_INPUT):
         return True
@@ -64,7 +64,7 @@ def expected(name: str, args: list[bytes]) -> bool:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Provide launchers for a driver and a linker whose tool and interpreter only say which of them it was."""
+    """Provide launchers for a driver and a linker whose tool and interpreter print which of them ran."""
     root = tmp_path_factory.mktemp("agreement")
     tool, python = script(root / "tool", "echo straight"), script(root / "blank in name" / "python", "echo python")
     for name in LISTS:
@@ -75,11 +75,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 def test_both_sides_agree(place: Path, shell: tuple[str, ...], name: str) -> None:
-    """C5, C22: what goes straight is a probe by Python's lists, and every probe goes straight but those behind a word that may take it."""
+    """C5, C22: a call that goes straight is a probe by Python's lists, and every probe goes straight, unless an argument may take it."""
     run = [os.fsencode(word) for word in (need(shell[0]), *shell[1:], str(place / "farm" / name))]
 
     @settings(max_examples=250, deadline=None, derandomize=True, database=None)
-    @given(words(name))
+    @given(arguments(name))
     def agree(args: list[bytes]) -> None:
         said = subprocess.run([*run, *args], env={"PATH": "/nonexistent"}, stdout=subprocess.PIPE, check=True).stdout
         straight = said == b"straight\n"
@@ -91,7 +91,7 @@ def test_both_sides_agree(place: Path, shell: tuple[str, ...], name: str) -> Non
 
 @pytest.mark.parametrize("name", LISTS)
 def test_every_spelling_is_known_to_the_shell(place: Path, name: str) -> None:
-    """C5: each probe alone goes straight, and behind any word that takes a value goes to Python: the shell's shortcuts hide none."""
+    """C5: each probe alone goes straight, and goes to Python after an argument that takes a value."""
     known, prefixes, takes_next, _, _ = LISTS[name]
     lines = {(b"-Wall", word): b"straight\n" for word in [*known, *(prefix + b"x" for prefix in prefixes)]}
     lines.update({(word, b"--version"): b"python\n" for word in takes_next})

@@ -14,7 +14,7 @@ import pytest
 
 from ldshim.call import processes
 from ldshim.decide.memory_estimate import Footprint
-from ldshim.reserve import memory, memory_ledger
+from ldshim.reserve import memory, memory_ledger, promises
 from ldshim.reserve.lease import Lease
 from ldshim.reserve.memory_ledger import GuardedLease, Promise
 
@@ -31,7 +31,7 @@ sys.path.insert(0, sys.argv[1])
 from ldshim.decide.memory_estimate import Footprint
 from ldshim.reserve import memory
 from ldshim.reserve import memory_ledger as ledger
-memory.available = lambda: int(sys.argv[3]) << 30
+memory.ceilings = lambda: [memory.Ceiling(memory.HOST, int(sys.argv[3]) << 30, 1 << 40)]
 ledger.LOCK_SECONDS = 60.0
 promise = ledger.Promise(os.fsencode(sys.argv[2]), Footprint(0, 1 << 30), os.getpid())
 sys.stdin.readline()
@@ -80,8 +80,13 @@ def place(tmp_path: Path) -> Iterator[Path]:
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Provide a machine whose free memory the test sets, in GB."""
     said = {"GB": 20}
-    monkeypatch.setattr(memory, "available", lambda: said["GB"] * GB)
+    monkeypatch.setattr(memory, "ceilings", lambda: [memory.Ceiling(memory.HOST, said["GB"] * GB, 64 * GB)])
     return said
+
+
+def written_needs(path: Path) -> int:
+    """Read what a promise says is still to come, in bytes."""
+    return promises.parse(b"", path.read_bytes()).needs
 
 
 def test_sixteen_links_starting_together_do_not_count_the_same_memory(place: Path) -> None:
@@ -113,7 +118,7 @@ def test_a_promise_is_written_down_in_bytes_and_shrinks(place: Path, machine: di
     first, second = Promise(bytes(place), Footprint(GB, 2 * GB), os.getpid()), Promise(bytes(place), NEED, os.getppid())
     assert 4 == first.resize(4)
     (written,) = place.glob("memory-*")
-    assert (9 * GB, processes.stamp(os.getpid())) == (int(written.read_text()), os.fsencode(written.name)[7:])
+    assert (9 * GB, processes.stamp(os.getpid())) == (written_needs(written), os.fsencode(written.name)[7:])
     machine["GB"] = 12
     assert 3 == second.resize(8)
     assert 1 == first.resize(1)
@@ -134,6 +139,7 @@ def test_what_a_link_uses_already_is_not_counted_twice(place: Path, machine: dic
     eater.stdout.readline()
     theirs = Promise(bytes(place), NEED, eater.pid)
     theirs.resize(1)
+    theirs.look()
     mine = Promise(bytes(place), NEED, os.getpid())
     left = mine.available()
     own = memory_ledger.used(os.getpid())
@@ -162,7 +168,7 @@ def test_a_stopped_holder_of_the_lock_stops_nobody(place: Path, monkeypatch: pyt
 
 def test_where_nobody_can_tell_nothing_is_limited(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """C17: without /proc/meminfo and without a cgroup limit the number stands."""
-    monkeypatch.setattr(memory, "available", lambda: None)
+    monkeypatch.setattr(memory, "ceilings", list)
     mine = Promise(bytes(place), NEED, os.getpid())
     assert (None, 50) == (mine.available(), mine.resize(50))
     mine.close()
@@ -243,7 +249,7 @@ def test_a_link_without_a_token_is_in_the_book_as_well(place: Path) -> None:
     """C17: the implicit thread needs memory too; growing by nothing writes it down."""
     guarded = GuardedLease(Tokens(0), Promise(bytes(place), NEED, os.getpid()))
     guarded.grow(0)
-    assert [GB] == [int(path.read_text()) for path in place.glob("memory-*")]
+    assert [GB] == [written_needs(path) for path in place.glob("memory-*")]
     guarded.release()
 
 

@@ -45,11 +45,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_names_asked_for_get_launchers_that_run(machine: Machine) -> None:
-    """C6: each name asked for stands in the farm and leads to the tool that was on PATH, compilers by sh, linkers by Python."""
+    """C6: each name asked for stands in the farm and leads to the tool that was on PATH, by a shell script."""
     assert 0 == machine.link_farm("gcc", "ld.lld-16")
     assert {"gcc", "ld.lld-16"} == machine.entries()
-    assert b"#!/bin/sh\n" == (machine.farm / "gcc").read_bytes()[:10]
-    assert b" -IS\n# " + real_tool.MAGIC in (machine.farm / "ld.lld-16").read_bytes()
+    assert {b"#!/bin/sh"} == {(machine.farm / name).read_bytes()[:9] for name in machine.entries()}
     for name in machine.entries():
         for line in ("--version", "-o x x.o"):
             assert f"{name}\n".encode() == call(machine.farm / name, *line.split(), env={"PATH": "/usr/bin:/bin"}).stdout
@@ -102,7 +101,7 @@ def test_a_directory_of_others_is_refused(machine: Machine, capsys: pytest.Captu
     before = sorted(os.listdir(machine.tools))
     assert (1, 1) == (machine.link_farm("gcc"), machine.link_farm(refresh=True))
     assert before == sorted(os.listdir(machine.tools))
-    assert "is not empty and was not made by link-farm" in capsys.readouterr().err
+    assert "is not empty and was not created by link-farm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["file", "symlink to a launcher", "directory", "dangling link"])
@@ -118,7 +117,7 @@ def test_files_of_others_are_never_overwritten_or_removed(machine: Machine, kind
         theirs.symlink_to(machine.farm / "ld" if kind.startswith("symlink") else "/nonexistent/ld")
     before = os.lstat(theirs)
     assert (1, {"gcc", "ld", "clang++"}) == (machine.link_farm("gcc", "clang++"), machine.entries())
-    assert "/gcc: is no launcher of ours, it stays" in capsys.readouterr().err
+    assert "/gcc: is no launcher of ours, and is left as it is" in capsys.readouterr().err
     (machine.tools / "gcc").unlink()
     machine.link_farm(refresh=True)
     assert (before.st_ino, before.st_mtime_ns) == (os.lstat(theirs).st_ino, os.lstat(theirs).st_mtime_ns)
@@ -177,18 +176,9 @@ def test_a_farm_never_leads_into_another(machine: Machine, tmp_path: Path) -> No
     assert (machine.farm / "gcc").read_text() == theirs
 
 
-@pytest.mark.parametrize("python", [b"/a b/python3", b"/" + b"x" * 130 + b"/python3"])
-def test_an_interpreter_that_fits_behind_no_shebang_is_called_by_sh(python: bytes) -> None:
-    """The kernel cuts a first line at blanks and at 127 bytes, so such a linker's launcher is a shell script."""
-    tool = (b"/usr/bin/ld", b"/usr/bin/ld")
-    made = text.Launcher(b"ld", "linker", tool, python, [str(ROOT)])
-    assert made.text((ROOT / "ldshim" / "launcher" / "launcher.sh").read_bytes()).startswith(b"#!/bin/sh\n")
-    assert not text.Launcher(b"ld", "linker", tool, b"/usr/bin/python3", [str(ROOT)]).text(b"").startswith(b"#!/bin/sh")
-
-
 def test_paths_of_any_bytes_are_baked_as_they_are(tmp_path: Path) -> None:
     """C2: quotes, blanks, `@NAME@`, and bytes that are no UTF-8 in the path of the tool or the package are only bytes."""
-    for number, odd in enumerate(["it's", 'a "b" c', "@NAME@ @REAL@", "$(x)\\", "\udcff", "nl\nx"]):
+    for number, odd in enumerate(["it's", "'''", 'a "b" c', "\\N\\x \\", "@NAME@ @REAL@", "$(x)\\", "\udcff", "nl\nx"]):
         place = tmp_path / str(number) / odd
         dump = build_dump(place)
         (place / "ldshim").symlink_to(ROOT / "ldshim")

@@ -1,4 +1,4 @@
-"""MAKEFLAGS lies, repeats itself and ends in text of the user's: what is believed of it, spelling by spelling (C12)."""
+"""MAKEFLAGS repeats options and ends in the user's text: which parts count, spelling by spelling (C12)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_last_pair_before_the_variables_counts(text: bytes, pair: tuple[int,
     ],
 )
 def test_a_fifo_keeps_its_name_whatever_is_in_it(text: bytes, path: bytes) -> None:
-    """C12: a path ends at an unescaped blank, and make's backslashes are taken off."""
+    """C12: a path ends at an unescaped space, and make's backslashes are removed."""
     auth = makeflags.parse(text)
     assert ("fifo", path, "") == (auth.kind, auth.path, auth.reason)
 
@@ -90,8 +90,8 @@ def test_a_withheld_jobserver_keeps_its_numbers(text: bytes) -> None:
         (b" --jobserver-auth=3,4 --jobserver-auth=x", STYLE),
     ],
 )
-def test_what_names_no_jobserver_says_why(text: bytes, reason: str) -> None:
-    """C12: a text without a usable auth gives kind none and one sentence of the closed set, and is not called withheld."""
+def test_text_without_a_jobserver_has_a_reason(text: bytes, reason: str) -> None:
+    """C12: a text without a usable auth gives kind none and one sentence of the closed set, and does not count as withheld."""
     auth = makeflags.parse(text)
     assert ("none", reason, False) == (auth.kind, auth.reason, auth.withheld)
 
@@ -120,13 +120,13 @@ def test_only_an_n_among_the_first_flags_means_dry_run(text: bytes, dry_run: boo
 
 @pytest.mark.parametrize("text", [b" -j99999999999", b" -jx", b" -j-1", b" --jobs=", b"j"])
 def test_an_unreadable_number_of_jobs_is_none(text: bytes) -> None:
-    """A -j without a sensible number gives 0, which is no ceiling."""
+    """A -j without a valid number gives 0, which is no ceiling."""
     assert makeflags.parse(text).jobs == 0
 
 
 @given(st.lists(st.sampled_from([b" ", b"\\", b"--", b"--jobserver-auth=", b"3,4", b"-2,-2", b"fifo:", b"n", b"-j", b"7", b"=", b"\xff"])))
 def test_no_text_makes_the_parser_fail(pieces: list[bytes]) -> None:
-    """C12: whatever stands there, parsing gives an auth whose kind fits its fields."""
+    """C12: any text gives an auth whose kind fits its fields."""
     auth = makeflags.parse(b"".join(pieces))
     assert (auth.kind == "none") is bool(auth.reason)
     assert (auth.kind == "fifo") is bool(auth.path)
@@ -146,10 +146,10 @@ def test_no_text_makes_the_parser_fail(pieces: list[bytes]) -> None:
     ],
 )
 @pytest.mark.parametrize("variable", ["MAKEFLAGS", "MFLAGS"])
-def test_what_make_really_says_is_understood(
+def test_the_makeflags_of_real_makes_are_parsed(
     finder: Callable[[], str], options: list[str], kind: str, jobs: int, variable: str, tmp_path: Path
 ) -> None:
-    """C12: make 4.3 and 4.4.1 themselves, with a blank in TMPDIR and text of the user's that looks like an auth."""
+    """C12: make 4.3 and 4.4.1 themselves, with a space in TMPDIR and text of the user's that looks like an auth."""
     (tmp_path / "Makefile").write_text(f'all:\n\t@printf %s "$${variable}" > said\n')
     odd = tmp_path / "a b"
     odd.mkdir()

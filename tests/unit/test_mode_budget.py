@@ -1,4 +1,4 @@
-"""Hazards of deciding: -flto that is none, LTO that nobody asked for, and numbers from three sources at once."""
+"""Hazards of the decision: -flto without LTO, LTO without -flto, and numbers from three sources at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from ldshim import analysis
 from ldshim.call.banner import NEWEST, Tool
 from ldshim.call.environment import Environment, Settings
-from ldshim.command.argv import Facts, Said
+from ldshim.command.argv import Facts, Option
 from ldshim.command.read import Command
 from ldshim.decide import budget, mode
 from ldshim.decide.budget import Limits
@@ -16,13 +16,13 @@ from ldshim.inputs.findings import Findings
 from ldshim.reserve.lease import Lease
 
 
-def flto(*values: str | None) -> list[Said]:
-    """Make -flto options: None is a bare one."""
-    return [Said(None if value is None else value.encode(), 0, b"-flto") for value in values]
+def flto(*values: str | None) -> list[Option]:
+    """Return -flto options: None is a bare one."""
+    return [Option(None if value is None else value.encode(), 0, b"-flto") for value in values]
 
 
 def gcc_objects(*recorded: str, **more: int) -> Findings:
-    """Make the findings of eight slim GCC objects."""
+    """Return the findings of eight slim GCC objects."""
     found = Findings()
     found.gcc_slim, found.gcc_major = 8, 12
     found.gcc_bytes = found.seen_bytes = 64 << 20
@@ -52,7 +52,7 @@ ASKED = [
 
 @pytest.mark.parametrize(("line", "recorded", "asked", "serial"), ASKED)
 def test_what_gcc_is_asked_for(line: tuple[str | None, ...], recorded: tuple[str, ...], asked: int, serial: bool) -> None:
-    """C9, C19: the last -flto=X of the link line decides; without one the objects do, auto over numbers, then the larger number."""
+    """C9, C19: the last -flto=X of the arguments decides; without one the objects do: auto before numbers, then the largest number."""
     facts = Facts()
     facts.flto = flto(*line)
     assert (asked, serial) == mode.gcc_asked(facts, gcc_objects(*recorded))[:2]
@@ -86,7 +86,7 @@ def test_what_a_gcc_link_gets(asked: str | None, jobserver: int, cpus: int, pinn
     assert [(jobserver, "jobserver"), (cpus, "slots" if cpus > 1 else "none"), (pinned, "pin")] == [(one.number, one.source) for one in got]
 
 
-def test_gcc_links_that_run_nothing_side_by_side() -> None:
+def test_gcc_links_that_run_nothing_in_parallel() -> None:
     """One partition, IR in and IR out, no make, no plugin: a demand of one, each with its reason."""
     facts = Facts()
     facts.partition = b"none"
@@ -105,7 +105,7 @@ def test_gcc_links_that_run_nothing_side_by_side() -> None:
 
 
 def test_a_gcc_scan_may_stop_when_nothing_can_change() -> None:
-    """C24: enough is as much IR as fills all partitions; never where `-r`, sources or one partition an object need the whole count."""
+    """C24: the scan ends once the IR fills all partitions; never where `-r`, sources or one partition for each object need every input."""
     facts = Facts()
     facts.flto = flto("auto")
     size, asked = mode.enough_for_gcc(facts, 12)
@@ -130,7 +130,7 @@ def test_a_gcc_scan_may_stop_when_nothing_can_change() -> None:
 
 @pytest.mark.parametrize(("major", "partitions"), [(8, 32), (9, 128), (15, 128), (16, 512)])
 def test_partitions_by_gcc_version(major: int, partitions: int) -> None:
-    """The default of lto-partitions grew twice; a --param on the line decides over it."""
+    """The default of lto-partitions grew twice; a --param overrides it."""
     facts = Facts()
     assert partitions == mode.for_gcc(facts, gcc_objects(), major).demand
     facts.params = {b"lto-partitions": 7}
@@ -138,7 +138,7 @@ def test_partitions_by_gcc_version(major: int, partitions: int) -> None:
 
 
 def llvm(thin: int = 0, full: int = 0, **more: object) -> Findings:
-    """Make the findings of LLVM modules."""
+    """Return the findings of LLVM modules."""
     found = Findings()
     found.thin, found.full = thin, full
     for name, value in more.items():
@@ -147,7 +147,7 @@ def llvm(thin: int = 0, full: int = 0, **more: object) -> Findings:
 
 
 def test_llvm_modes() -> None:
-    """Thin modules are the demand, full LTO is serial, unified bitcode follows --lto=, fat objects count when they are asked for."""
+    """Thin modules are the demand, full LTO is serial, unified bitcode follows --lto=, fat objects count with --fat-lto-objects."""
     facts = Facts()
     assert (mode.for_llvm(facts, llvm(thin=9)).lto, mode.for_llvm(facts, llvm(thin=9)).demand) == ("thin", 9)
     assert (mode.for_llvm(facts, llvm(full=9)).lto, mode.for_llvm(facts, llvm(full=9)).demand) == ("full", 1)
@@ -159,7 +159,7 @@ def test_llvm_modes() -> None:
     assert mode.for_llvm(facts, llvm(thin=9)).lto == "thin"
 
 
-def test_links_whose_backends_run_elsewhere_are_left_alone() -> None:
+def test_links_whose_backends_run_elsewhere_are_not_changed() -> None:
     """C10: index-only and distributed links reserve nothing."""
     facts = Facts()
     facts.index_only = True
@@ -171,18 +171,18 @@ def test_links_whose_backends_run_elsewhere_are_left_alone() -> None:
 
 @pytest.mark.parametrize(("value", "ceiling"), [(b"3", 3), (b"all", 0), (b"0", 0), (b"0x4", 0), (b"", 0), (None, 0)])
 def test_explicit_numbers_are_ceilings(value: bytes | None, ceiling: int) -> None:
-    """C9: a number bounds what is granted; all, 0 and what the tool will refuse do not."""
+    """C9: a number bounds what is granted; all, 0 and a value that the tool rejects do not."""
     facts = Facts()
-    facts.threads = [Said(b"9", 0, b"--threads")]
-    facts.jobs = [Said(b"7", 1, b"--thinlto-jobs")]
+    facts.threads = [Option(b"9", 0, b"--threads")]
+    facts.jobs = [Option(b"7", 1, b"--thinlto-jobs")]
     assert mode.explicit(facts) == 7
     facts.jobs = []
-    facts.threads = [Said(value, 0, b"--threads")]
+    facts.threads = [Option(value, 0, b"--threads")]
     assert ceiling == mode.explicit(facts)
 
 
 def test_ceilings_of_builders_apply_without_a_jobserver() -> None:
-    """C11: DEB_BUILD_OPTIONS and the like bound our own choice, the CPUs and LDSHIM_MAX_JOBS bound everything but the pin."""
+    """C11: DEB_BUILD_OPTIONS and the like are ceilings without a jobserver; the CPUs and LDSHIM_MAX_JOBS bound everything but the pin."""
     decided = mode.Mode("thin", 100, "")
     limits = Limits(8, "8 CPUs", [(3, "DEB_BUILD_OPTIONS")])
     settings = Settings()
@@ -194,8 +194,8 @@ def test_ceilings_of_builders_apply_without_a_jobserver() -> None:
     assert budget.for_lto(decided, settings, Lease("slots", "8 slots"), limits, 0).number == 50
 
 
-def test_plain_links_keep_their_own_choice_within_bounds() -> None:
-    """C23: without LTO the linker's own default stands, unless the quota, a pin or a ceiling is lower."""
+def test_plain_links_have_the_linkers_default_within_bounds() -> None:
+    """C23: without LTO the linker's default stays, unless the quota, a pin or a ceiling is lower."""
     settings = Settings()
     assert budget.for_plain(8, 0, settings, Limits(8, "8 CPUs", [])) is None
     quota = budget.for_plain(8, 0, settings, Limits(2, "a quota", []))
@@ -206,8 +206,8 @@ def test_plain_links_keep_their_own_choice_within_bounds() -> None:
     assert (3, "pin") == ((pinned.number, pinned.source) if pinned else (0, ""))
 
 
-def test_small_plain_links_are_told_a_small_number() -> None:
-    """C23: where a number must be said, it is no more than the input is worth; where some input was not seen, its size says nothing."""
+def test_small_plain_links_get_a_small_number() -> None:
+    """C23: where a number must be passed, it is at most what the size of the input is worth; with unread input the size does not count."""
     small, large, unseen, inert = llvm(native_bytes=1 << 20), llvm(native_bytes=1 << 30), llvm(other=1), llvm(gcc_fat=1)
     assert [budget.lld_useful(found) for found in (small, large, unseen, inert)] == [1, 513, budget.UNLIMITED, budget.UNLIMITED]
     quota, settings = Limits(4, "a quota", []), Settings()
@@ -219,21 +219,21 @@ def test_small_plain_links_are_told_a_small_number() -> None:
     assert (explicit.number if explicit else 0) == 4
 
 
-def test_the_reason_names_what_governs_a_mixed_link() -> None:
-    """C8: with both kinds of IR among the inputs, the reason says which one the linker compiles, and that the other is inert."""
+def test_the_reason_names_the_ir_that_a_mixed_link_compiles() -> None:
+    """C8: with both kinds of IR among the inputs, the reason names the one that is compiled, and the one that is ignored."""
     facts = Facts()
     both = llvm(thin=3, gcc_slim=2, fat_full=1)
-    assert "3 ThinLTO modules; 2 objects with GCC IR are inert: LLVM does not read it; 1 FatLTO objects are linked as native code" in (
+    assert "3 ThinLTO modules; 2 objects with GCC IR are ignored: LLVM does not read it; 1 FatLTO objects are linked as native code" in (
         mode.for_llvm(facts, both).reason
     )
     assert (
         mode.for_llvm(facts, llvm(gcc_fat=2)).reason
-        == "no input holds LLVM bitcode; 2 objects with GCC IR are inert: LLVM does not read it"
+        == "no input holds LLVM bitcode; 2 objects with GCC IR are ignored: LLVM does not read it"
     )
-    assert "GCC's plugin governs: 3 modules of LLVM bitcode are nothing to it" in mode.for_gcc(facts, both, 12).reason
-    assert "beside 2 of full LTO" in mode.for_llvm(facts, llvm(thin=3, full=2)).reason
+    assert "GCC's plugin ignores 3 modules of LLVM bitcode" in mode.for_gcc(facts, both, 12).reason
+    assert "and 2 modules of full LTO" in mode.for_llvm(facts, llvm(thin=3, full=2)).reason
     facts.lto_kind = b"full"
-    assert "--lto=full decides for unified bitcode" in mode.for_llvm(facts, llvm(thin=3, unified=True)).reason
+    assert "--lto=full applies to unified bitcode" in mode.for_llvm(facts, llvm(thin=3, unified=True)).reason
 
 
 @pytest.mark.parametrize(
@@ -241,8 +241,8 @@ def test_the_reason_names_what_governs_a_mixed_link() -> None:
     [
         ("bfd", "relocatable", True, False),
         ("mold", "relocatable", True, False),
-        ("bfd", "plugins", [Said(b"/x/liblto_plugin.so", 0, b"-plugin")], False),  # not below collect2: its -flto is unknown
-        ("bfd", "plugins", [Said(b"/x/LLVMgold.so", 0, b"-plugin")], True),
+        ("bfd", "plugins", [Option(b"/x/liblto_plugin.so", 0, b"-plugin")], False),  # not below collect2: its -flto is unknown
+        ("bfd", "plugins", [Option(b"/x/LLVMgold.so", 0, b"-plugin")], True),
         ("lld", "relocatable", True, True),
         ("lld", "index_only", True, False),
         ("clang", "distributed", True, False),
@@ -255,7 +255,7 @@ def test_the_reason_names_what_governs_a_mixed_link() -> None:
 def test_inputs_that_decide_nothing_are_not_read(
     family: str, fact: str, value: object, reads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C23: where the mode is the same whatever the inputs are, none is opened, and the mode is indeed the one of an empty scan."""
+    """C23: where the mode does not depend on the inputs, none is opened, and the mode is that of an empty scan."""
     seen = gcc_objects("-flto=9", thin=50, native=3)
     asked: list[object] = []
 

@@ -1,4 +1,4 @@
-"""Hazards between the rooms: the -j of one make taken for the jobserver of another."""
+"""Hazard between packages: the -j of one make counts for the jobserver of another."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.pool import Pool
         ({}, 0),
     ],
 )
-def test_the_size_of_the_pool_is_known_only_if_every_variable_tells(variables: dict[str, str], expected: int) -> None:
+def test_the_size_of_the_pool_is_known_only_if_every_variable_has_it(variables: dict[str, str], expected: int) -> None:
     """C11: cargo's jobserver under `make -j1` is not one job wide."""
     environment = Environment([(name.encode(), value.encode()) for name, value in variables.items()])
     assert expected == makeflags.pool_size(environment)
 
 
-def test_a_client_knows_the_j_of_its_own_variable() -> None:
-    """C11: the ceiling that goes with a jobserver is the one written beside it."""
+def test_the_ceiling_is_the_j_beside_the_jobserver() -> None:
+    """C11: the ceiling of a jobserver is the -j in the same variable."""
     with Pool(b"abc") as pool:
         cargo = pool.makeflags.replace("-j4", "-j").encode()
         found = source.find_jobserver([("CARGO_MAKEFLAGS", cargo), ("MAKEFLAGS", b" -j1")], may_recover=False)

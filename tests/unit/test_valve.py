@@ -43,13 +43,17 @@ class Below:
     """The process tree below a link, as the test says it is."""
 
     def __init__(self) -> None:
-        self.make = self.wpa = False
+        self.make = self.wpa = self.executor = False
         self.words = b"make\0-f\0/tmp/x.mk\0all\0"
         self.jobs = 1
 
     def comms(self) -> dict[int, bytes]:
         """Name the processes by pid."""
-        return {**({11: b"make"} if self.make else {}), **({12: b"lto1-wpa"} if self.wpa else {})}
+        return {
+            **({11: b"make"} if self.make else {}),
+            **({12: b"lto1-wpa"} if self.wpa else {}),
+            **({13: b"ldshim-backends"} if self.executor else {}),
+        }
 
 
 @pytest.fixture
@@ -98,6 +102,19 @@ def test_one_spare_is_offered_and_the_next_follows_when_it_is_taken(below: Below
         now += 0.01
     assert [1, 2, 3, 3, 3, 3] == held
     assert feeding.peak == 3
+
+
+def test_c31_an_executor_whose_jobs_all_run_elsewhere_is_left_no_spare(below: Below, pipe: private_jobserver.Private) -> None:
+    """C31: it is a client from its first moment, also without a child, and what it does not take goes back outside."""
+    lease = Counted(1)
+    below.executor, below.jobs = True, 0
+    feeding = gcc_valve.Valve(10, pipe, lease, 3)
+    held = []
+    for step in range(60):
+        feeding.tick(step * 0.01)
+        held.append(lease.held)
+    assert held[0] == 1
+    assert held[-1] == 0
 
 
 def test_a_spare_that_nobody_takes_is_outside_most_of_the_time(below: Below, pipe: private_jobserver.Private) -> None:

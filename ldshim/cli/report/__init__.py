@@ -1,10 +1,10 @@
-"""`ldshim report LOG…`: what the links of a build did, from the log that LDSHIM_LOG names.
+"""`ldshim report LOG…`: show the links of a build, from the log that LDSHIM_LOG names.
 
-A log tells it in order of time, two lines for a link, and nobody can read that. The report joins the lines (links), adds up what was held
-(usage) and shows it: as a table, as JSON lines, as a page with a timeline (page, picture), as a trace for Perfetto (trace).
+A log has two lines for each link, in order of time, which is hard to read. The report joins the two lines (links), adds up the threads
+held (usage) and shows the result: as a table, as JSON lines, as a page with a timeline (page, picture), as a trace for Perfetto (trace).
 
-It reads what is there: a line that is none of ours is named on stderr and skipped. Exit status: 0; 2 for a wrong command line, and when a
-log cannot be read; 100 when an output cannot be written.
+A line that is not ours is reported on stderr and skipped. Exit status: 0; 2 for a wrong command line, and when a log cannot be read; 100
+when an output cannot be written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...call.environment import Environment
     from .links import Link, Reader
 
-_NAMED = 20  # bad lines that are named; the sum counts all
+_NAMED = 20  # bad lines that are reported; the sum counts all
 UNREAD = 2
 UNWRITTEN = 100
 
@@ -43,12 +43,12 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def run(options: argparse.Namespace, call: list[bytes], environment: Environment) -> int:  # noqa: ARG001  one signature for all
-    """Read the logs and write what was asked for; return the exit status."""
+    """Read the logs and write the output; return the exit status."""
     job = Job(environment)
     try:
         return job.run(options)
     except BrokenPipeError:
-        # `ldshim report log | head`: nobody reads on, and Python must not try to flush at its end.
+        # `ldshim report log | head`: the reader is gone, and Python must not flush stdout at its exit.
         os.dup2(descriptors.nowhere(), 1)
         return 0
     finally:
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace, call: list[bytes], environment: Environment
 
 
 class Job:
-    """One run of the command. failed: the exit status, 0 as long as all that was asked for could be read and written."""
+    """One run of the command. failed: the exit status, 0 as long as everything could be read and written."""
 
     def __init__(self, environment: Environment) -> None:
         from . import links  # noqa: PLC0415  json, which the other commands do not need
@@ -68,7 +68,7 @@ class Job:
         self._make_reader = links.Reader
 
     def run(self, options: argparse.Namespace) -> int:
-        """Do it."""
+        """Read the logs, write the output, and return the exit status."""
         wants_page = bool(options.html or options.trace)
         self.reader = self._make_reader(self.complain, keep_command=wants_page, keep_raw=options.json)
         if options.json and not wants_page:
@@ -94,7 +94,7 @@ class Job:
                 stream = open(0, "rb", closefd=False) if log == "-" else open(log, "rb")  # noqa: SIM115  closed by the with below
                 with stream:
                     size = os.fstat(stream.fileno()).st_size
-                    yield from self.reader.read(stream, name, lambda done: self.say_progress(name, done, size))  # noqa: B023  used up here
+                    yield from self.reader.read(stream, name, lambda done: self.show_progress(name, done, size))  # noqa: B023  used up here
             except OSError as error:
                 self.fail(UNREAD, name, "cannot be read", error)
 
@@ -111,7 +111,7 @@ class Job:
         sys.stdout.flush()
 
     def write_table(self, found: list[Link]) -> None:
-        """Print the table, or say that there is nothing."""
+        """Print the table, or a line when there is no link."""
         from . import table  # noqa: PLC0415
 
         self.progress.erase()
@@ -148,22 +148,22 @@ class Job:
 
         return "standard input" if path == "-" else links.text(path)
 
-    def say_progress(self, name: str, done: int, size: int) -> None:
-        """Say how far we are in a log; size is 0 for a pipe."""
+    def show_progress(self, name: str, done: int, size: int) -> None:
+        """Show how much of a log was read. size: 0 for a pipe."""
         part = f"{100 * done // size} %" if size else f"{done >> 20} MB"
         self.progress.say(f"reading {name}: {part}")
 
     def complain(self, where: str, what: str) -> None:
-        """Name a bad line."""
+        """Report a bad line."""
         if self.reader.bad <= _NAMED:
             self.say(f"ldshim: {where}: skipped, this is no line of an ldshim log: {what}")
 
     def fail(self, status: int, name: str, problem: str, error: OSError) -> None:
-        """Say what could not be done; the first failure is the exit status."""
+        """Report a failure; the first one sets the exit status."""
         self.failed = self.failed or status
         self.say(f"ldshim: {name}: {problem}: {error.strerror or error}")
 
     def say(self, line: str) -> None:
-        """Write a line to stderr, past the progress."""
+        """Write a line to stderr, and erase the progress line."""
         self.progress.erase()
         print(line, file=sys.stderr)

@@ -1,14 +1,14 @@
-"""The links that a log tells of: each handover with its end, read from files that may hold anything.
+"""The links in a log: each handover with its end, read from files that may contain anything.
 
-LDSHIM_LOG is written by many processes over days, each line in one write: a link's line when it is handed over, its warden's when every
-token is back. What follows from that:
+Many processes write to LDSHIM_LOG over days, each line in one write: a line of the link when its tool is executed, and one of its warden
+when every token is back. The consequences:
 
-- The two halves of a link stand apart, joined by a pid; pids come round again. So an end belongs to the latest handover of its pid above
-  it in the same file, and a pid that is handed over anew leaves a link that never ended (its warden was killed).
-- A link that holds nothing has no warden, and no end will come: it is complete at once.
-- A full disk cuts a line, somebody's editor adds one, an older ldshim wrote fewer keys: a line that is no record of ours costs one
-  complaint, never the report; a key that is not there is a value that is not known.
-- A log may hold a hundred thousand links of a thousand words each. Links are read as a stream, and keep what is shown of them.
+- The two lines of a link are apart and are joined by the pid, and pids are used again. So an end belongs to the latest handover of its pid
+  above it in the same file. A second handover of a pid means that the first link never ended (its warden was killed).
+- A link that holds nothing has no warden and no end line: it is complete at once.
+- A full disk truncates a line, an editor adds one, an older ldshim wrote fewer keys. A line that is no record of ours is reported and
+  skipped; a missing key is an unknown value.
+- A log may hold a hundred thousand links of a thousand arguments each. Links are read as a stream, and store only what is shown.
 
 Used as:
     reader = Reader(complain)
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 LONGEST_LINE = 32 << 20  # bytes; execve takes 2 MiB of argv, and JSON spells a byte with at most six
-_LATEST = 4e10  # seconds since the epoch; beyond it localtime gives up on some systems
+_LATEST = 4e10  # seconds since the epoch; localtime fails beyond it on some systems
 _MOST_THREADS = 1 << 16
-_FIRST_WORDS, _LAST_WORDS, _LONGEST_WORD = 24, 12, 160  # of a command line, as it is shown
+_FIRST, _LAST, _LONGEST = 24, 12, 160  # arguments at the start and end of a command line, and characters of one, that are shown
 
 
 class BadLineError(ValueError):
-    """A line that is no record of ours; its text says why."""
+    """A line that is no record of ours; the text has the reason."""
 
 
 class Link:
     """One link.
 
-    start: seconds since the epoch; output: base name of what is linked; command: "" unless kept; asked: "" where an older ldshim did not
-    say; ended: the warden said so; wall: seconds, None without an end; peak: threads, the implicit one counted; waited, cpu: seconds, None
-    where not said; at, held: the steps, threads held from that many seconds on (both empty where not said); raw: both records, if kept.
+    start: seconds since the epoch; output: base name of the output file; command: "" unless keep_command; asked: "" when unknown; ended:
+    there is an end line; wall: seconds, None without an end; peak: threads, the implicit one counted; waited, cpu: seconds, None when
+    unknown; at, held: the steps, threads held from that many seconds on (both empty when unknown); raw: both records, if keep_raw.
     """
 
     __slots__ = (
@@ -54,7 +54,7 @@ class Link:
     )  # fmt: skip
 
     def __init__(self, record: Record, *, keep_command: bool = False, keep_raw: bool = False) -> None:
-        """Take a handover's record; raise BadLineError when it lacks what a link is known by."""
+        """Read the record of a handover; raise BadLineError without a time or a pid."""
         start, pid = number(record.get("time"), _LATEST), number(record.get("pid"), 1 << 32)
         if start is None or pid is None:
             raise BadLineError("a handover without time or pid")
@@ -74,9 +74,9 @@ class Link:
         self.pool_size = int(number(record.get("pool_size"), _MOST_THREADS) or 0)
         self.cwd = text(record.get("cwd"))
         argv = record.get("argv")
-        words = [word for word in argv if isinstance(word, str)] if isinstance(argv, list) else []
-        self.output = output_name(words)
-        self.command = shown_command(words) if keep_command else ""
+        strings = [argument for argument in argv if isinstance(argument, str)] if isinstance(argv, list) else []
+        self.output = output_name(strings)
+        self.command = shown_command(strings) if keep_command else ""
         self.ended = False
         self.wall: float | None = None
         self.peak = self.granted
@@ -90,31 +90,31 @@ class Link:
 
     @property
     def may_end(self) -> bool:
-        """Tell whether a warden was left, so that an end is to be expected: not for a pin, and not where nothing is held."""
+        """Return whether the link has a warden, which writes an end line: not with a pin, and not when nothing is held."""
         return self.policy != "none" and self.source not in ("none", "pin")
 
     @property
     def first(self) -> int:
-        """Threads held at the start: what the first step says, else what the tool was told."""
+        """Threads held at the start: by the first step, else the number granted."""
         return self.held[0] if self.held else self.granted
 
     @property
     def most(self) -> int:
-        """Threads held at most: what the steps say, else the peak of those in use."""
+        """Most threads held at once: by the steps, else the peak of those in use."""
         return max(self.held, default=self.peak)
 
     @property
     def name(self) -> str:
-        """What the link is called where there is room for one word."""
+        """A short name of the link."""
         return self.output or self.tool.rpartition("/")[2] or "?"
 
     def finish(self, record: Record) -> None:
-        """Take the warden's record."""
-        said = number(record.get("time"), _LATEST)
+        """Read the record of the warden."""
+        time = number(record.get("time"), _LATEST)
         self.ended = True
         self.wall = number(record.get("wall"), 1e9)
         if self.wall is None:
-            self.wall = max(0.0, (self.start if said is None else said) - self.start)
+            self.wall = max(0.0, (self.start if time is None else time) - self.start)
         self.waited, self.cpu = number(record.get("waited"), 1e9), number(record.get("cpu"), 1e9)
         steps = record.get("steps")
         for step in steps if isinstance(steps, list) else []:
@@ -129,7 +129,7 @@ class Link:
 
 
 class Reader:
-    """Joins the lines of logs to links. complain: told of each bad line, as `FILE:LINE`, what is wrong; bad: how many there were."""
+    """Joins the lines of logs to links. complain: called for each bad line with `FILE:LINE` and the reason; bad: their count."""
 
     def __init__(self, complain: Callable[[str, str], None], *, keep_command: bool = False, keep_raw: bool = False) -> None:
         self.complain = complain
@@ -138,7 +138,7 @@ class Reader:
         self._keep_raw = keep_raw
 
     def read(self, stream: BinaryIO, name: str, progress: Callable[[int], None] = lambda _: None) -> Iterator[Link]:
-        """Yield the links of one log as they are complete; those without an end last. progress: told how many bytes are behind us."""
+        """Yield the links of one log as they are complete; those without an end last. progress: called with the number of bytes read."""
         running: dict[int, Link] = {}
         done = 0
         for at, line in enumerate(lines(stream), 1):
@@ -156,7 +156,7 @@ class Reader:
         yield from running.values()
 
     def _take(self, line: bytes, running: dict[int, Link]) -> Link | None:
-        """Take one line; return the link that it completes."""
+        """Read one line; return the link that it completes."""
         if not line.strip():
             return None
         record = parse(line)
@@ -176,11 +176,13 @@ class Reader:
                 raise BadLineError("an end whose handover is not above it")
             ended.finish(record)
             return ended
+        if event in ("job", "backends"):
+            return None  # of backends that ran as processes: what they are to the link, its end sums up
         raise BadLineError("neither a handover nor an end")
 
 
 def lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield lines; of one that is longer than any record yield a part that is no record."""
+    """Yield lines; of a line that is longer than any record, yield a part that is no record."""
     while True:
         line = stream.readline(LONGEST_LINE)
         if not line:
@@ -204,8 +206,8 @@ def _float(digits: str) -> float:
     raise BadLineError("a number that is too large")
 
 
-def _constant(word: str) -> float:
-    raise BadLineError(f"{word} is no number")
+def _constant(name: str) -> float:
+    raise BadLineError(f"{name} is no number")
 
 
 _DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_constant)
@@ -234,7 +236,7 @@ def number(value: object, most: float) -> float | None:
 
 
 def text(value: object) -> str:
-    r"""Return a string as it can be printed: a byte that was no UTF-8 as `\xff`, whatever is not printable escaped; "" for no string."""
+    r"""Return a printable string: a byte that is not UTF-8 as `\xff`, control characters escaped; "" for any other type."""
     if not isinstance(value, str):
         return ""
     return value if value.isprintable() else "".join(map(_printable, value))
@@ -248,27 +250,27 @@ def _printable(character: str) -> str:
     return ascii(character)[1:-1]
 
 
-def output_name(words: list[str]) -> str:
-    """Find what a command line links: the base name of the last -o; the response file that may hold it; a.out. "" for no words."""
+def output_name(argv: list[str]) -> str:
+    """Find the output of a link: the base name of the last -o, else the response file that may contain it, else a.out. "" for no argv."""
     found = ""
-    for word, following in zip(words[1:], [*words[2:], ""]):
-        if word[:1] != "-":
+    for argument, following in zip(argv[1:], [*argv[2:], ""]):
+        if argument[:1] != "-":
             continue
-        if word in ("-o", "--output"):
+        if argument in ("-o", "--output"):
             found = following or found
-        elif word.startswith("--output="):
-            found = word[9:]
-        elif word.startswith("-o") and word != "-omagic":
-            found = word[2:]
-    if not found and words:
-        found = next((word for word in words if word.startswith("@")), "a.out")
+        elif argument.startswith("--output="):
+            found = argument[9:]
+        elif argument.startswith("-o") and argument != "-omagic":
+            found = argument[2:]
+    if not found and argv:
+        found = next((argument for argument in argv if argument.startswith("@")), "a.out")
     return text(os.path.basename(found.rstrip("/")) or found)
 
 
-def shown_command(words: list[str]) -> str:
-    """Return a command line for reading: blanks between the words, the middle of a long one left out."""
-    left_out = len(words) - _FIRST_WORDS - _LAST_WORDS
+def shown_command(argv: list[str]) -> str:
+    """Return a command line for people: blanks between the arguments, the middle of a long one left out."""
+    left_out = len(argv) - _FIRST - _LAST
     if left_out > 1:
-        words = [*words[:_FIRST_WORDS], f"… {left_out} words …", *words[-_LAST_WORDS:]]
-    shown = (text(word) or "''" for word in words)
-    return " ".join(word if len(word) <= _LONGEST_WORD else word[:_LONGEST_WORD] + "…" for word in shown)
+        argv = [*argv[:_FIRST], f"… {left_out} arguments …", *argv[-_LAST:]]
+    shown = (text(argument) or "''" for argument in argv)
+    return " ".join(argument if len(argument) <= _LONGEST else argument[:_LONGEST] + "…" for argument in shown)

@@ -1,11 +1,11 @@
-r"""The report as one page: totals, the picture, and a table with every link's reason and command line.
+r"""The report as one HTML page: totals, the picture, and a table with the reason and command line of each link.
 
-It is opened on a machine without network, sent by mail, kept beside a build log: so it is one file that fetches nothing, and says so to the
-browser (a Content-Security-Policy that allows our own script by its hash, and no other). What a log holds was chosen by a build, perhaps
-by somebody who means harm: every word of it is escaped, none comes into a script, and a byte that was no UTF-8 stands as `\xff`.
+The page is opened on machines without network, sent by mail and stored beside build logs. So it is one file that loads no other, and a
+Content-Security-Policy in it permits only our own script, by its hash. A build, perhaps a malicious one, chose the content of the log: all
+of it is escaped, none of it is part of a script, and a byte that is not UTF-8 is shown as `\xff`.
 
-Without JavaScript the page is complete; with it, it zooms, filters and sorts. Bars and rows are bounded by DRAWN: a browser is slow with a
-hundred thousand of them, nobody reads them, and the totals and the upper chart count all.
+Without JavaScript the page is complete; with it, it can zoom, filter and sort. The number of bars and rows is at most DRAWN, because
+browsers are slow with a hundred thousand; the totals and the upper chart count all links.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DRAWN = 2000
 HEADS = ("start", "output", "lto", "family", "asked", "threads", "over time", "wall s", "waited s", "source")
 _NUMBERS = ("wall s", "waited s")
-_PASSED_ON = "A thread that goes from one link to another may stand with both for a moment: each warden notes it in its own time."
+_OVERLAP = "A thread that moves from one link to another may count for both for a moment, because each warden records it separately."
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -51,14 +51,14 @@ def markup(links: Sequence[Link], logs: Sequence[str]) -> str:
         "note": _note(links, drawn, totals),
         "heads": "".join(f'<th scope="col"{_class(head)}>{head}</th>' for head in HEADS),
         "rows": "\n".join(_row(name, link, tallest) for name, link in drawn),
-        "footer": f"ldshim {__version__}. Times are local. The threads of a link count its implicit one. {_PASSED_ON}",
+        "footer": f"ldshim {__version__}. Times are local. The threads of a link count its implicit one. {_OVERLAP}",
     }
-    # In one pass: a mark inside a value is text.
+    # In one pass: a `@@` inside a value is text.
     return re.sub("@@([a-z-]+)@@", lambda found: parts[found.group(1)], _read("page.html"))
 
 
 def largest(links: Sequence[Link]) -> list[Link]:
-    """Return the links to show, in their order: all, or those that held the most."""
+    """Return the links to show, in their order: all, or those with the most thread seconds."""
     if len(links) <= DRAWN:
         return list(links)
     by_size = sorted(range(len(links)), key=lambda index: -(links[index].wall or 0.0) * links[index].peak)
@@ -109,11 +109,11 @@ def _note(links: Sequence[Link], drawn: Sequence[tuple[str, Link]], totals: usag
     if len(drawn) < len(links):
         notes.append(f"The {len(drawn)} largest links are shown; the upper chart and the totals count all {len(links)}.")
     if not totals.exact:
-        notes.append("Some links have no steps in the log (an older ldshim): they count with their peak, and the numbers are bounds.")
+        notes.append("Some links have no steps in the log (an older ldshim): they count with their peak, so the numbers are upper bounds.")
     if totals.lost:
-        notes.append("A link without an end still runs, or its warden was killed; the upper chart does not count it.")
+        notes.append("A link without an end is running, or its warden was killed; the upper chart does not count it.")
     if totals.free:
-        notes.append("The marks at the bottom are links that held no token: when they started is all that is known.")
+        notes.append("The marks at the bottom are links that held no token: only their start is known.")
     return f'<p class="note">{" ".join(notes)}</p>' if notes else ""
 
 
@@ -122,7 +122,7 @@ def _class(head: str) -> str:
 
 
 def _row(name: str, link: Link, most: int) -> str:
-    """Return a link's two rows in the table: its numbers, and why, which opens to the command line."""
+    """Return the two rows of a link in the table: its numbers, and its reason, which opens to the command line."""
     wall = "no end" if link.may_end else ""
     cells = [
         f'<td data-key="{link.start}">{time.strftime("%H:%M:%S", time.localtime(link.start))}</td>',

@@ -1,9 +1,10 @@
-"""The picture in the page: threads held by all links as a stacked area, and below it a bar for each link, on one time axis.
+"""The picture in the page: the threads of all links as a stacked area, and below it a bar for each link, on one time axis.
 
-Everything is placed in percent of the axis, so that the browser lays it out at any width without a script, text keeps its size, and
-zooming is no more than a wider plot. The shapes are SVG stretched to their place; the words are HTML, which can be cut with an ellipsis.
+All positions are percentages of the axis, so the browser lays the picture out at any width without a script, text keeps its size, and
+zooming makes the plot wider. The shapes are stretched SVG; the labels are HTML, which can be cut with an ellipsis.
 
-A band of the upper chart is one link while there are few, so that a bar below can be found in it; beyond BANDS it is a family.
+A band of the upper chart is one link while there are few, so that the bar of a link can be found in it; with more than BANDS links it is a
+family.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 FAMILIES = ("gcc", "lld", "clang", "mold", "gold", "bfd", "wild")  # the page has a colour for each; all else is "other"
 BANDS = 60
-_POINTS = 1500  # of the upper chart: more are not seen
+_POINTS = 1500  # of the upper chart: more are not visible
 _SCALE = 100000  # units of the picture's width
-_LABELLED = 60  # up to so many links, each gets a lane's room for its name
-_LOW_LANES = 40  # beyond it lanes are low
-_NAME_ROOM = 0.06  # of the width: below it a name would be cut to nothing
+_LABELLED = 60  # up to so many links, each gets room for its name
+_LOW_LANES = 40  # with more lanes, each is low
+_NAME_ROOM = 0.06  # of the width: below it there is no room for a name
 _CUT_ROOM = 0.01
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
 _DAYS = tuple(86400 * scale * count for scale in (1, 10, 100, 1000, 10000) for count in (1, 2, 5))
@@ -37,14 +38,14 @@ def colour(link: Link) -> str:
 
 
 def threads(link: Link) -> str:
-    """Say what a link held, at its start and at most."""
+    """Return the threads that a link held, at its start and at most."""
     if not link.ended:
         return str(link.granted)
     return f"{link.first} → {link.most}" if link.first != link.most else str(link.most)
 
 
 def spark(link: Link, most: int, style: str = "") -> str:
-    """Draw what a link held, as an SVG that fills its place; the full height is most threads."""
+    """Draw the threads of a link as an SVG that fills its box; the full height is `most` threads."""
     steps = usage.steps_of(link)
     if not steps or not link.wall:
         return ""
@@ -62,7 +63,7 @@ class Picture:
         self.drawn = drawn
         self.latest = max(usage.end_of(link) for link in links)
         clock = self.clock = usage.Clock([(link.start, self._until(link)) for link in links])
-        # A little room at the right, for the name of what ends last.
+        # Room at the right, for the name of the link that ends last.
         self.length = clock.length * 1.02
         self.most = usage.tallest(links)
         self.sizes: dict[str, tuple[int, float, float]] = {}
@@ -75,7 +76,7 @@ class Picture:
         return usage.end_of(link) if link.ended else self.latest if link.may_end else link.start
 
     def part(self, at: float) -> float:
-        """Return where a moment stands, from 0 at the left edge to 1 at the right."""
+        """Return the position of a moment, from 0 at the left edge to 1 at the right."""
         return self.clock.place(at) / self.length
 
     def markup(self) -> str:
@@ -96,7 +97,7 @@ class Picture:
         )
 
     def _axis(self) -> str:
-        """Return the ticks in three finenesses, the page shows the next when it is zoomed, and the cuts."""
+        """Return the ticks at three levels of detail, which the page shows as it is zoomed, and the cuts."""
         out = []
         parts = self.clock.parts
         for (start, end, place), (following, _, onward) in zip(parts, parts[1:]):
@@ -120,7 +121,7 @@ class Picture:
         out = []
         for start, end, _ in self.clock.parts:
             by_the_clock = len(self.clock.parts) > 1
-            # Whole minutes and hours are those of the clock on the wall.
+            # Ticks are at whole minutes and hours of local time.
             origin = start - (start + time.localtime(start).tm_gmtoff) % coarse if by_the_clock else start
             for index in range(int((end - origin) / steps[2]) + 1):
                 at = origin + index * steps[2]
@@ -138,7 +139,7 @@ class Picture:
         groups: list[tuple[str, str, str, list[Link]]]
         names = {id(link): name for name, link in self.drawn}
         if len(ended) <= BANDS:
-            # The longest at the bottom: what ends above it does not move it.
+            # The longest at the bottom: a shorter link above does not move it.
             order = sorted(ended, key=lambda link: (colour(link), -(link.wall or 0.0)))
             groups = [(colour(link), names.get(id(link), ""), link.name, [link]) for link in order]
         else:
@@ -193,7 +194,7 @@ class Picture:
         return f'<a class="{classes}" href="#{name}" title="{title}" style="{place}">{bar}{label}</a>'
 
     def _free(self) -> str:
-        """Return a mark for each link that held no token: when it started is all that is known."""
+        """Return a mark for each link that held no token: only its start is known."""
         marks = [
             f'<i class="{colour(link)}" style="left:{_percent(self.part(link.start))}" title="{html.escape(link.name)}"></i>'
             for _, link in self.drawn
@@ -203,10 +204,10 @@ class Picture:
 
 
 def facts(link: Link) -> list[str]:
-    """Say about a link what there is to say, a line each."""
+    """Describe a link, a line for each fact."""
     asked = ", no number asked for" if link.asked == "default" else f", asked for {link.asked}" if link.asked else ""
     lto = "no LTO" if link.lto == "none" else "LTO" if link.lto == link.family else f"{link.lto} LTO"
-    out = [f"{link.family or 'unknown tool'}, {lto}{asked}, could use {link.demand}, was told {link.granted}"]
+    out = [f"{link.family or 'unknown tool'}, {lto}{asked}, demand {link.demand}, granted {link.granted}"]
     if link.ended:
         held = usage.total([link])
         used = sum(count * (until - at) for (at, count), (until, _) in zip(held, held[1:]))
@@ -216,13 +217,13 @@ def facts(link: Link) -> list[str]:
         one = "thread" if link.most == 1 else "threads"
         out.append(f"{threads(link)} {one}{busy}, {bound}{used:.1f} thread seconds in {usage.seconds(link.wall or 0)}{waited}")
     elif link.may_end:
-        out.append("no end in the log: it still runs, or its warden was killed")
+        out.append("no end in the log: it is running, or its warden was killed")
     out.append(f"from {link.source}" + (f": {link.pool}" if link.pool else ""))
     return [*out, link.reason] if link.reason else out
 
 
 def sampled(times: list[float]) -> list[float]:
-    """Thin moments out to what can be seen."""
+    """Reduce a list of moments to as many as are visible."""
     if len(times) <= _POINTS:
         return times
     return [times[index * (len(times) - 1) // (_POINTS - 1)] for index in range(_POINTS)]
@@ -266,7 +267,7 @@ def _percent(part: float) -> str:
 
 
 def clock_time(at: float, step: float) -> str:
-    """Spell a moment in local time, as fine as a step of the axis asks for."""
+    """Format a moment in local time, as precise as a step of the axis needs."""
     return time.strftime("%H:%M:%S", time.localtime(at)) + (f"{at % 1:.2f}"[1:] if step < 1 else "")
 
 
@@ -276,7 +277,7 @@ def _divides(step: float, value: float) -> bool:
 
 
 def _elapsed(value: float, step: float, length: float) -> str:
-    """Spell a time since the start, on an axis of that many seconds."""
+    """Format a time since the start. length: of the axis, in seconds."""
     if length < 120:
         return f"{round(value, 2):g} s"
     hours, rest = divmod(value + 1e-6, 3600)

@@ -1,7 +1,7 @@
-"""The report as a table for a terminal: a line for each link, and what all of them come to.
+"""The report as a table for a terminal: a line for each link, and the totals.
 
-At 80 columns there is no room for everything, so columns shrink in an order: the output's name first, it is the longest and its beginning
-tells most. In a pipe nothing is cut. A terminal whose locale is not UTF-8 gets the same table in ASCII.
+A line of 80 columns has no room for everything, so columns shrink in a fixed order. The name of the output is first, since it is the
+longest and its start is the most useful part. In a pipe nothing is cut. A terminal whose locale is not UTF-8 gets the table in ASCII.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HEADS = ("start", "output", "lto", "family", "asked", "threads", "over time", "wall s", "waited", "source")
 OUTPUT, LTO, FAMILY, ASKED, SPARK, SOURCE = 1, 2, 3, 4, 6, 9
 _NUMBERS = (7, 8)
-# column, the least it is cut to: in the order of cutting.
+# (column, its least width), in the order in which they are cut
 _CUT = ((SPARK, 9), (OUTPUT, 12), (LTO, 4), (ASKED, 5), (OUTPUT, 6), (FAMILY, 4), (SOURCE, 6))
 _WIDEST_SPARK = 24
 _BARS = "▁▂▃▄▅▆▇█"
@@ -30,7 +30,7 @@ _PLAIN_BARS = ".:-=+*#@"
 
 
 class Spelling:
-    """How the table is written. unicode: the terminal's locale is UTF-8; else everything is ASCII."""
+    """The characters of the table. unicode: the locale is UTF-8; else everything is ASCII."""
 
     def __init__(self, unicode: bool) -> None:
         self.unicode = unicode
@@ -50,7 +50,7 @@ class Spelling:
 
 
 def speaks_utf8(environment: Environment) -> bool:
-    """Tell whether the locale is UTF-8: LC_ALL, LC_CTYPE or LANG, the first that is set."""
+    """Return whether the locale is UTF-8, by the first of LC_ALL, LC_CTYPE and LANG that is set."""
     for name in (b"LC_ALL", b"LC_CTYPE", b"LANG"):
         if environment.get(name):
             return environment.get(name).lower().replace(b"-", b"").partition(b".")[2].startswith(b"utf8")
@@ -62,7 +62,7 @@ def _cells(text: str) -> int:
 
 
 def spark(link: Link, width: int, most: int, bars: str) -> str:
-    """Draw what a link held from its start to its end, in width characters; the tallest bar is most threads. "" where nobody knows."""
+    """Draw the threads of a link over time, in `width` characters; the tallest bar is `most` threads. "" when unknown."""
     if not link.wall or not link.at:
         return ""
     out, step = "", 0
@@ -97,7 +97,7 @@ def cells(link: Link, spelling: Spelling, most: int) -> list[str]:
 
 
 def widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Return each column's width, cut in order until a line fits into width; 0: nothing is cut."""
+    """Return the width of each column, cut in order until a line fits into `width`; 0: nothing is cut."""
     out = [max(_cells(row[column]) for row in rows) for column in range(len(HEADS))]
     if width:
         for column, least in _CUT:

@@ -1,11 +1,11 @@
-"""The report as a trace in Chrome's trace event format, for ui.perfetto.dev, chrome://tracing and their kin.
+"""The report as a trace in Chrome's trace event format, for ui.perfetto.dev, chrome://tracing and similar viewers.
 
-Those show what a page cannot: the links beside the phases of a build that somebody else traced, searched and queried with SQL. A process
-of the trace is a pool (a jobserver, the host's slots, or none), a thread of it is a link, and a counter of the process is what its links
-held together. Times are microseconds since the first link; `otherData` says when that was.
+A viewer shows the links beside the phases of a build from another trace, and can search them and query them with SQL. A process of the
+trace is a pool (a jobserver, the slots of the host, or none), a thread of it is a link, and a counter of the process is the threads that
+its links hold together. Times are microseconds since the first link; `otherData` has the time of that.
 
-The format: "Trace Event Format", docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU, its JSON object form. `ph` is
-X for a link that ended, B for one that did not, i for one that holds nothing, C for the counter, M for the names.
+The format: "Trace Event Format", docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU, its JSON object form. `ph` is X
+for a link that ended, B for one that did not, i for one that holds nothing, C for the counter, M for the names.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _slice(link: Link, process: int, lane: int, origin: float) -> Event:
         "lto": link.lto,
         "asked": link.asked,
         "demand": link.demand,
-        "told": link.granted,
+        "granted": link.granted,
         "source": link.source,
         "reason": link.reason,
         "tool": link.tool,

@@ -1,11 +1,10 @@
-"""How many threads all links held together, over time; and where each link stands in a picture of it.
+"""The threads that all links held together, over time; and the layout of the links in a picture.
 
-One link's steps say little: whether the machine was used, and whether anybody took more than there was, shows in the sum. So the steps
-of every link become changes of one sum on the wall clock. A link whose log has no steps (an older ldshim) counts with its peak from start
-to end, which is the most that it can have held, and the sums say that they are a bound. A link without an end counts nothing:
-nobody knows what it held, or until when.
+The sum shows whether the machine was used, and whether the links took more threads than there were. So the steps of every link become
+changes of one sum on the wall clock. A link without steps in the log (an older ldshim) counts with its peak from start to end, which is an
+upper bound, and the totals say so. A link without an end does not count: what it held, and until when, is unknown.
 
-A log may hold builds that are hours apart, and a picture to scale would be empty. `Clock` cuts the hours in which no link ran.
+A log may contain builds that are hours apart, and a picture to scale would be nearly empty. `Clock` cuts the time in which no link ran.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ if TYPE_CHECKING:
 
     Step = tuple[float, int]  # epoch seconds, threads from then on
 
-# A warden notes what it takes, gives and ends with a delay of some milliseconds (70 were seen on a busy machine): a thread that went from
-# one link to another stands with both for that long.
-BRIEF = 0.1
+# A warden records its steps and its end some milliseconds late (70 were seen on a busy machine). A thread that moves from one link to
+# another counts for both during that time.
+SHORTEST_PEAK = 0.1  # seconds
 _SHORT_BREAK = 20.0  # seconds without a link that are always drawn
-_LONG_BREAK = 0.15  # part of the time in which links ran, beyond which a break is cut
-_CUT = 0.03  # part of that time, which a cut break takes in the picture
+_LONG_BREAK = 0.15  # part of the time in which links ran: a longer break is cut
+_CUT = 0.03  # part of that time: the width of a cut break in the picture
 
 
 def end_of(link: Link) -> float:
-    """Return when a link was over, in epoch seconds; its start when it is not known."""
+    """Return the end of a link in epoch seconds; its start when the end is unknown."""
     return link.start + (link.wall or 0.0)
 
 
 def steps_of(link: Link) -> list[Step]:
-    """Return what a link held, changes only, a 0 at its end; [] where nobody knows."""
+    """Return the changes of what a link held, with a 0 at its end; [] when unknown."""
     if link.wall is None:
         return []
     steps: list[Step] = [(link.start + at, held) for at, held in zip(link.at, link.held)] or [(link.start, link.peak)]
@@ -43,12 +42,12 @@ def steps_of(link: Link) -> list[Step]:
 
 
 def tallest(links: Iterable[Link]) -> int:
-    """Return the most threads that one link held, at least 1: the scale that all are drawn to."""
+    """Return the most threads that one link held, at least 1: the scale of all drawings."""
     return max([1, *(link.most for link in links if link.ended)])
 
 
 def total(links: Iterable[Link]) -> list[Step]:
-    """Add up what links held: the sum from each moment of a change on; what happens in the same moment is one change."""
+    """Add up what links held: (moment, sum from then on) for each change; changes at the same moment are one."""
     changes: dict[float, int] = {}
     for link in links:
         before = 0
@@ -65,11 +64,11 @@ def total(links: Iterable[Link]) -> list[Step]:
 
 
 def settled(steps: Sequence[Step]) -> list[Step]:
-    """Leave out peaks of less than BRIEF seconds, see there."""
+    """Leave out peaks that are shorter than SHORTEST_PEAK."""
     out: list[Step] = []
     for index, (at, threads) in enumerate(steps):
-        until, following = steps[index + 1] if index + 1 < len(steps) else (at + 2 * BRIEF, threads)
-        if until - at < BRIEF and threads > following and threads > (out[-1][1] if out else 0):
+        until, following = steps[index + 1] if index + 1 < len(steps) else (at + 2 * SHORTEST_PEAK, threads)
+        if until - at < SHORTEST_PEAK and threads > following and threads > (out[-1][1] if out else 0):
             continue
         if not out or out[-1][1] != threads:
             out.append((at, threads))
@@ -77,11 +76,11 @@ def settled(steps: Sequence[Step]) -> list[Step]:
 
 
 class Totals:
-    """What all links come to.
+    """The totals of all links.
 
-    links, ended, lost (an end should have come), free (hold nothing, so none will); wall: seconds of all links added up; busy: seconds in
-    which at least one ran; held: thread seconds; most: threads at once, for BRIEF or longer; waited: seconds, None where no link says;
-    exact: every link that ended has steps, else held and most are bounds from above.
+    links; ended; lost: no end line, although there was a warden; free: without a warden; wall: seconds of all links added up; busy:
+    seconds in which at least one ran; held: thread seconds; most: threads at once, for SHORTEST_PEAK or longer; waited: seconds, None
+    when unknown; exact: every link that ended has steps, else held and most are upper bounds.
     """
 
     def __init__(self, links: Sequence[Link]) -> None:
@@ -91,8 +90,8 @@ class Totals:
         self.lost = sum(not link.ended and link.may_end for link in links)
         self.free = self.links - self.ended - self.lost
         self.wall = sum(link.wall or 0.0 for link in ended)
-        said = [link.waited for link in ended if link.waited is not None]
-        self.waited = sum(said) if said else None
+        waits = [link.waited for link in ended if link.waited is not None]
+        self.waited = sum(waits) if waits else None
         self.exact = all(link.at for link in ended)
         steps = total(ended)
         self.held = self.busy = 0.0
@@ -107,11 +106,11 @@ class Totals:
         return self.held / self.busy if self.busy else 0.0
 
     def sentences(self) -> list[str]:
-        """Return the totals for people, a clause each."""
+        """Return the totals for people, a clause for each."""
         bound = "" if self.exact else "at most "
         out = [f"{self.links} links, {seconds(self.wall)} of them added up"]
         if self.lost:
-            out.append(f"{self.lost} without an end in the log: still running, or the warden was killed")
+            out.append(f"{self.lost} without an end in the log: running, or the warden was killed")
         if self.free:
             out.append(f"{self.free} that held no token")
         if self.ended:
@@ -119,12 +118,12 @@ class Totals:
             out.append(f"{bound}{self.mean:.2f} threads on average while any link ran ({seconds(self.busy)})")
             out.append(f"{bound}{self.most} threads at once")
         if self.waited is not None:
-            out.append(f"{seconds(self.waited)} in which a link wanted one more and none was free")
+            out.append(f"{seconds(self.waited)} in which a link wanted one more thread and none was free")
         return out
 
 
 def seconds(value: float) -> str:
-    """Spell a duration: 0.25 s, 12.3 s, 2:05 min, 3:04 h."""
+    """Format a duration: 0.25 s, 12.3 s, 2:05 min, 3:04 h."""
     if value < 59.95:
         return f"{value:.2f} s" if value < 9.995 else f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
@@ -134,7 +133,7 @@ def seconds(value: float) -> str:
 def lanes(spans: Sequence[tuple[float, float]], least: float) -> list[int]:
     """Pack spans, sorted by their start, into as few lanes as they need: the lane of each.
 
-    least: what a span takes at least, room for a gap included, so that two bars that follow each other do not touch.
+    least: the least length of a span, with a gap, so that two successive bars do not touch.
     """
     out: list[int] = []
     free: list[int] = []
@@ -170,7 +169,7 @@ class Clock:
                 joined[-1][1] = end
             else:
                 joined.append([start, end])
-        # However many breaks there are, what is between them keeps two thirds of the picture.
+        # With any number of breaks, the time between them gets two thirds of the picture.
         cut = max(1e-3, min(_CUT, 0.5 / len(joined)) * sum(end - start for start, end in joined))
         self.parts: list[tuple[float, float, float]] = []
         place = 0.0
@@ -180,7 +179,7 @@ class Clock:
         self.length = max(place - cut, 1e-3)
 
     def place(self, at: float) -> float:
-        """Return where a moment (epoch seconds) stands on the axis, in seconds."""
+        """Return the place of a moment (epoch seconds) on the axis, in seconds."""
         low, high = 0, len(self.parts)
         while high - low > 1:
             middle = (low + high) // 2

@@ -1,15 +1,14 @@
-"""The jobserver that `ldshim pool` serves: a fifo or a pipe with N-1 tokens, and a directory beside it.
+"""The jobserver of `ldshim pool`: a fifo or a pipe with N-1 tokens, and a directory for it.
 
-Not every build has a make at its top to hand out tokens, so `ldshim pool` does it. What it serves is used by programs that it knows nothing
-about, and the edge cases are theirs:
-  - A fifo is found by its name, in every environment below: make 4.4, ninja 1.13, cargo, GCC 13 and ldshim understand it. make 4.3 dies on
-    it ("internal error: invalid --jobserver-auth string"), and for that there is the pipe, which every make understands.
-  - The name stands in MAKEFLAGS, which is cut at blanks and expanded at `$`: the directory must have a harmless name.
+Programs that ldshim does not know use this jobserver, and the edge cases come from them:
+  - A fifo is found by its name, in every environment below: make 4.4, ninja 1.13, cargo, GCC 13 and ldshim understand it. make 4.3 fails
+    ("internal error: invalid --jobserver-auth string"); for it there is the pipe, which every make understands.
+  - The name is part of MAKEFLAGS, which make splits at blanks and expands at `$`: the name of the directory must have neither.
   - The read end is O_NONBLOCK, as in make since 4.3: GCC 13 waits for ever on a blocking one.
-  - When the build is over something may still hold tokens: a warden that returns them in a millisecond, or a server that inherited the pipe
-    and never ends. Both hold a write end. So ours is closed and the pipe hangs up when nobody is left.
-  - A killed pool leaves its directory. It is locked while the pool lives, so the next pool can tell, and removes it, unless an
-    orphaned build still has the fifo open.
+  - When the build is over, a process may still hold tokens: a warden that returns them in a millisecond, or a server that inherited the
+    pipe and never ends. Both hold a write end. So the pool closes its own, and the pipe hangs up when no other is left.
+  - A killed pool leaves its directory. The directory is locked while the pool lives. The next pool finds it unlocked and removes it,
+    unless a build that outlived its pool still has the fifo open.
 """
 
 from __future__ import annotations
@@ -19,82 +18,82 @@ import os
 import re
 import select
 
-from ..call import descriptors, own_directory, processes
+from ...call import descriptors, own_directory, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MOST = 4096  # jobs: a pipe of one page, all that a user of many pipes gets, still holds their tokens
+MOST = 4096  # jobs: a pipe of one page, which is what a user with many pipes gets, has room for their tokens
 _PREFIX = b"pool-"
 _FIFO = b"fifo"
-_HARMLESS = re.compile(rb"[A-Za-z0-9_./+,:@%=~\x80-\xff-]+")
-_TOKEN = b"+"  # make's own
+_PATH_FOR_MAKEFLAGS = re.compile(rb"[A-Za-z0-9_./+,:@%=~\x80-\xff-]+")
+_TOKEN = b"+"  # the byte that make uses
 
 
-class UnservedError(Exception):
-    """No jobserver can be made here; the text says why, and what to do."""
+class NoServerError(Exception):
+    """No jobserver can be created; the text has the reason and an action."""
 
 
-class Served:
-    """One jobserver. jobs: N, tokens: N-1; style: "fifo" or "pipe"; owner: the process that made it, which calls `close`.
+class Server:
+    """One jobserver. jobs: N, tokens: N-1; style: "fifo" or "pipe"; owner: the process that created it, which calls `close`.
 
-    directory: ours, where the fifo stands, b"" when there is none.
+    directory: of the fifo, b"" when there is none.
     """
 
     def __init__(self, jobs: int, style: str, get: Callable[[bytes], bytes]) -> None:
-        """Make and fill it. get: Environment.get. Raises UnservedError."""
+        """Create and fill it. get: Environment.get. Raises NoServerError."""
         self.jobs = jobs
         self.tokens = jobs - 1
         self.style = style
         self.directory = b""
-        self._filled = 0  # ns: when the last token was put in
+        self._filled = 0  # ns: mtime after the last token was written
         self._lock = self.read_fd = self.write_fd = -1
         place = _make_directory(get)
         if isinstance(place, tuple):
             self.directory, self._lock = place
         elif style == "fifo":
-            raise UnservedError(f"ldshim: pool: no place for the fifo: {place}; set XDG_RUNTIME_DIR, or use --style=pipe")
+            raise NoServerError(f"ldshim: pool: no directory for the fifo: {place}; set XDG_RUNTIME_DIR, or use --style=pipe")
         try:
             self._open()
             os.write(self.write_fd, _TOKEN * self.tokens)
             self._filled = os.fstat(self.read_fd).st_mtime_ns
         except OSError as error:
             self.close()
-            raise UnservedError(f"ldshim: pool: the {style} cannot be made: {error.strerror}; try --style={_other(style)}") from error
+            raise NoServerError(f"ldshim: pool: the {style} cannot be created: {error.strerror}; try --style={_other(style)}") from error
 
     @property
     def auth(self) -> bytes:
-        """Spell it as the value of --jobserver-auth."""
+        """Return the value of --jobserver-auth."""
         return b"fifo:" + self.directory + b"/" + _FIFO if self.style == "fifo" else b"%d,%d" % (self.read_fd, self.write_fd)
 
     @property
     def inherited(self) -> tuple[int, ...]:
-        """Return the descriptors that everything below must have: a pipe is found by no name."""
+        """Return the descriptors that the build must inherit: a pipe has no name."""
         return (self.read_fd, self.write_fd) if self.style == "pipe" else ()
 
     def available(self) -> int:
-        """Count the tokens that lie there now, whatever their bytes; GCC writes `G`, and that is a token, too."""
+        """Count the tokens in it now, whatever their bytes: GCC writes `G`, which is a token, too."""
         return descriptors.waiting(self.read_fd)
 
     def was_asked(self) -> bool:
-        """Tell whether somebody has taken a token: one is gone, or came back, which changes a fifo's time; a pipe has none."""
+        """Return whether a token was ever taken: one is missing, or one came back and changed the mtime of the fifo (a pipe has none)."""
         return self.available() != self.tokens or os.fstat(self.read_fd).st_mtime_ns != self._filled
 
     def stop_writing(self) -> None:
-        """Close our own write end, so that `is_over` tells about everybody else's."""
+        """Close our own write end, so that `is_over` tests those of other processes."""
         if self.write_fd >= 0:
             os.close(self.write_fd)
             self.write_fd = -1
 
     def is_over(self) -> bool:
-        """Tell whether nobody can write a token any more."""
+        """Return whether no process has a write end any more."""
         poll = select.poll()
         poll.register(self.read_fd, 0)
         return any(event & select.POLLHUP for _, event in poll.poll(0))
 
     def writers(self) -> list[int]:
-        """Name the processes that hold a write end, as far as we may look, without this one."""
+        """List the other processes that hold a write end, as far as /proc shows them."""
         wanted = os.fstat(self.read_fd)
         found = set()
         for pid in processes.all_pids():
@@ -130,7 +129,7 @@ class Served:
 
 
 def _make_directory(get: Callable[[bytes], bytes]) -> tuple[bytes, int] | str:
-    """Make our directory, and lock it: its path and the descriptor, or the reason why not. Removes those of dead pools."""
+    """Create our directory and lock it: its path and descriptor, or the reason why not. Remove the directories of dead pools."""
     reasons = []
     temporary = get(b"TMPDIR")
     for where, tmp in ((get, b"/tmp"), (_nothing, b"/tmp"), (_nothing, temporary)):
@@ -139,13 +138,13 @@ def _make_directory(get: Callable[[bytes], bytes]) -> tuple[bytes, int] | str:
         above = own_directory.directory(where, tmp=tmp.rstrip(b"/"))
         if isinstance(above, str):
             reasons.append(above)
-        elif not _HARMLESS.fullmatch(above):
-            reasons.append(f"{os.fsdecode(above)} has letters in its name that MAKEFLAGS cannot carry")
+        elif not _PATH_FOR_MAKEFLAGS.fullmatch(above):
+            reasons.append(f"{os.fsdecode(above)} has characters in its name that MAKEFLAGS cannot contain")
         else:
-            made = _make_locked(above)
-            if isinstance(made, tuple):
-                return made
-            reasons.append(made)
+            created = _make_locked(above)
+            if isinstance(created, tuple):
+                return created
+            reasons.append(created)
     return "; ".join(dict.fromkeys(reasons))
 
 
@@ -156,12 +155,12 @@ def _nothing(_: bytes) -> bytes:
 def _make_locked(above: bytes) -> tuple[bytes, int] | str:
     path = above + b"/" + _PREFIX + (processes.stamp(os.getpid()) or b"%d.0" % os.getpid())
     try:
-        _tidy(above)
+        _remove_dead(above)
         while True:
             os.mkdir(path, 0o700)
             fd = descriptors.raised(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
-            # Another pool's _tidy may have taken it for a dead one's before the lock was on it.
-            if _is_locked(fd) and _is_at(path, fd):
+            # Another pool's _remove_dead may have removed it before it was locked.
+            if _lock(fd) and _is_at(path, fd):
                 return path, fd
             os.close(fd)
             if os.path.isdir(path):
@@ -170,8 +169,8 @@ def _make_locked(above: bytes) -> tuple[bytes, int] | str:
         return f"{os.fsdecode(path)}: {error.strerror}"
 
 
-def _tidy(above: bytes) -> None:
-    """Remove the directories of pools that were killed, as far as nobody uses their fifo."""
+def _remove_dead(above: bytes) -> None:
+    """Remove the directories of killed pools whose fifo no process has open."""
     for name in os.listdir(above):
         if not name.startswith(_PREFIX):
             continue
@@ -180,14 +179,14 @@ def _tidy(above: bytes) -> None:
         except OSError:
             continue
         try:
-            if _is_locked(fd) and not _is_in_use(fd):
+            if _lock(fd) and not _is_in_use(fd):
                 _remove(above + b"/" + name, fd)
         finally:
             os.close(fd)
 
 
-def _is_locked(fd: int) -> bool:
-    """Lock a pool's directory for ourselves, unless its pool has it. Raises OSError where nothing can be locked."""
+def _lock(fd: int) -> bool:
+    """Lock the directory of a pool; False when its pool holds the lock. Raises OSError where locks do not work."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -203,16 +202,16 @@ def _is_at(path: bytes, fd: int) -> bool:
 
 
 def _is_in_use(directory: int) -> bool:
-    """Tell whether somebody reads the fifo in a pool's directory: a build that outlived its pool."""
+    """Return whether a process has the fifo in a pool's directory open for reading: a build that outlived its pool."""
     try:
         os.close(os.open(_FIFO, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory))
     except OSError:
-        return False  # ENXIO: nobody; ENOENT: a pool with a pipe
+        return False  # ENXIO: none; ENOENT: a pool with a pipe
     return True
 
 
 def _remove(path: bytes, fd: int) -> None:
-    """Remove a pool's directory, which only we can write; fd: open and locked."""
+    """Remove the directory of a pool, which only we can write. fd: of the directory, locked."""
     try:
         for name in os.listdir(fd):
             os.unlink(name, dir_fd=fd)

@@ -1,10 +1,10 @@
-"""What this process finds around it: jobservers, CPUs, memory, slots, the kernel's features, our own files. For `ldshim doctor`.
+"""What this process finds around it: jobservers, CPUs, memory, slots, features of the kernel, the installation. For `ldshim doctor`.
 
-Everything is asked of the modules that a link asks, so that the answer is the link's; and read-only: a jobserver is opened and closed
-again with no byte read, locks are looked up and not taken. Each function returns one object of the report, ready for JSON; what its keys
-mean stands in doctor.py.
+Every value comes from the module that a link uses, so the report shows what a link would see. Everything is read-only: a jobserver is
+opened and closed and no byte is read, and locks are looked up, not taken. Each function returns one object of the report, ready for JSON;
+__init__.py describes the keys.
 
-jobservers() comes first: descriptors that MAKEFLAGS names must be looked at before anything of ours may have been opened under them.
+jobservers() is called first: it checks the descriptors that MAKEFLAGS names, and a file that we open earlier could get such a number.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import importlib.util
 import os
 import sys
 
-from .. import __version__, analysis
-from ..call import clock, descriptors, own_directory, processes
-from ..call.environment import VARIABLES, slurp
-from ..call.real_tool import show
-from ..decide import budget, memory_estimate, mode
-from ..reserve import cgroups, cpus, jobserver, limits, makeflags, memory, memory_ledger, recover
-from ..reserve.lease import Lease
+from ... import __version__, analysis
+from ...call import clock, descriptors, own_directory, processes
+from ...call.environment import VARIABLES, slurp
+from ...call.real_tool import show
+from ...decide import budget, memory_estimate, mode
+from ...reserve import cpus, jobserver, limits, makeflags, memory, memory_ledger, promises, recover
+from ...reserve.lease import Lease
+from ...reserve.pressure import Pressure
 from . import holders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..call.environment import Environment, Settings
+    from ...call.environment import Environment, Settings
 
     Report = dict[str, Any]
 
@@ -35,7 +36,7 @@ TURNED_OFF = "turned off by LDSHIM_RECOVER=0"
 
 
 def jobservers(environment: Environment, settings: Settings) -> list[Report]:
-    """Try each jobserver that a link would try, in its order. The tokens are counted, and none is taken."""
+    """Try each jobserver that a link would try, in the same order. Count the tokens, and take none."""
     out = []
     for variable in makeflags.VARIABLES:
         name, value = variable.decode(), environment.get(variable)
@@ -68,36 +69,37 @@ def _candidate(name: str, found: jobserver.Jobserver | str, *, named: bool = Fal
 
 
 def processors(settings: Settings) -> Report:
-    """Count the CPUs as a link does, and say what bounds them."""
-    number, reason = cpus.counted(said=settings.cpus)
+    """Count the CPUs as a link does, and name what limits the count."""
+    number, reason = cpus.counted(replaced_by=settings.cpus)
     limit = cpus.quota()
     return {"affinity": cpus.affinity(), "quota": None if limit is None else round(limit, 2), "counted": number, "reason": reason}
 
 
 def memory_room(environment: Environment) -> Report:
-    """Say how much memory there is, what limits it, and how much of it other links have been promised and do not use yet: bytes."""
+    """Return the available memory, the cgroup limit, what other links were promised and do not use yet, and who waits: bytes."""
     path = own_directory.directory(environment.get)
     directory = own_directory.open_directory(path) if isinstance(path, bytes) else path
-    promised = 0
+    entries = []
     if isinstance(directory, int):
-        promised = memory_ledger.outstanding(directory)
+        entries = promises.read(directory)
         os.close(directory)
-    return {"available": memory.available(), "cgroup_limit": _cgroup_limit(), "promised": promised}
+    limits_set = [each.total for each in memory.ceilings() if each.identity != memory.HOST]
+    return {
+        "available": memory.available(),
+        "cgroup_limit": min(limits_set, default=None),
+        "promised": sum(each.needs for each in entries if not each.waits),
+        "waiting": [_waiter(each) for each in sorted(entries, key=lambda each: each.since) if each.waits],
+        "pressure": Pressure(1).now(),
+    }
 
 
-def _cgroup_limit() -> int | None:
-    """Return the lowest memory limit of any cgroup above us, None without one."""
-    found = []
-    for version, directory in cgroups.directories(b"memory"):
-        for name in (b"/memory.max", b"/memory.high") if version == 2 else (b"/memory.limit_in_bytes",):
-            limit = cgroups.number(directory + name)
-            if limit is not None and 0 <= limit < memory.NO_LIMIT:
-                found.append(limit)
-    return min(found, default=None)
+def _waiter(entry: promises.Entry) -> Report:
+    name = os.fsdecode(holders.command(entry.link)) if entry.here else ""
+    return {"link": entry.link, "command": name, "wants": entry.wants, "seconds": round(max(0.0, clock.now() - entry.since), 1)}
 
 
 def slots(environment: Environment, count: int) -> Report:
-    """Say who holds the slots that links of ours share where there is no jobserver. count: how many of them this process may see."""
+    """List the links that hold slots. count: how many slots this process may use."""
     path = own_directory.directory(environment.get)
     path = own_directory.why_no_locks(path) or path if isinstance(path, bytes) else path
     held = holders.find(path if isinstance(path, bytes) else b"")
@@ -123,10 +125,10 @@ def slots(environment: Environment, count: int) -> Report:
 
 
 def next_link(environment: Environment, settings: Settings, report: Report) -> Report:
-    """Say what an LTO link that can use any number of threads would get if it started now; the rest of the report is done.
+    """Return what an LTO link that can use any number of threads would get now. report: complete except for this part.
 
-    That a link can use no more than it has partitions or modules, and that its memory is guessed from the size of its IR, only
-    `ldshim explain` can say, with the link's words.
+    A real link is also bounded by its partitions or modules, and by the memory that is estimated from the size of its IR. `ldshim
+    explain` shows those, because it has the arguments of the link.
     """
     if settings.disable:
         return {"threads": None, "most": None, "source": "none", "reason": "LDSHIM_DISABLE=1: every tool runs unchanged"}
@@ -160,14 +162,14 @@ def next_link(environment: Environment, settings: Settings, report: Report) -> R
 
 
 def _free_slots(found: Report) -> int:
-    """Count the slots that a new link could lock: what is free, and no more than an even share while others wait (reserve/slots.py)."""
+    """Count the slots that a new link could lock: the free ones, at most an even share while others wait (reserve/slots.py)."""
     free = int(found["count"]) - int(found["held"])
     sharers = sum(each["shares"] for each in found["links"])
     return min(free, found["count"] // (sharers + 1)) if found["waiting"] else free
 
 
 def kernel(directory: str) -> Report:
-    """Try what ours depend on in the kernel and around this process. directory: of the slots, "" for none: flock is tried there."""
+    """Try each feature of the system that ldshim uses. directory: of the slots, where flock is tried; "" for none."""
     flock = not own_directory.why_no_locks(os.fsencode(directory or os.path.dirname(os.path.abspath(__file__))))
     return {
         "release": os.uname().release,
@@ -223,7 +225,7 @@ def _affinity() -> bool:
 
 
 def settings_in_force(environment: Environment, settings: Settings) -> Report:
-    """List the variables of ours that are set, with what is wrong with them; LDSHIM_REAL_* are the tools' business."""
+    """List the variables of ours that are set, and the malformed ones. names.py checks the values of LDSHIM_REAL_*."""
     names = [name for name, _, _, _ in VARIABLES if environment.get(name)]
     names += [name for name in environment.keys() if name.startswith(b"LDSHIM_REAL_")]  # noqa: SIM118  no dict: it has no __iter__
     complaints = [line.partition(": ")[2] for line in settings.complaints]
@@ -237,13 +239,13 @@ def _can_be_written(path: bytes) -> bool:
         kind = os.stat(path).st_mode & 0o170000
     except OSError:
         return os.access(os.path.dirname(path), os.W_OK)
-    # A fifo that nobody reads would hold the link up.
+    # Not a FIFO: one without a reader gets no line of the log.
     return kind in (0o100000, 0o020000) and os.access(path, os.W_OK)
 
 
 def installation(environment: Environment) -> Report:
-    """Say which interpreter and package this is, and whether a link finds compiled files: without them it starts four times slower."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    """Return the interpreter, the package and the state of its .pyc files: without them a link takes four times as long to start."""
+    package = os.path.dirname(os.path.abspath(analysis.__file__))
     states = {"fresh": 0, "stale": 0, "missing": 0}
     for top, directories, names in os.walk(package):
         # A link imports nothing from cli.
@@ -262,7 +264,7 @@ def installation(environment: Environment) -> Report:
 
 
 def _compiled(source: str) -> str:
-    """Judge the compiled file of a module as the import system would: fresh, stale or missing."""
+    """Classify the .pyc file of a module as the import system does: fresh, stale or missing."""
     try:
         cached = slurp(os.fsencode(importlib.util.cache_from_source(source)))
         status = os.stat(source)
@@ -271,7 +273,7 @@ def _compiled(source: str) -> str:
     flags, first, second = (int.from_bytes(cached[at : at + 4], "little") for at in (4, 8, 12))
     if cached[:4] != importlib.util.MAGIC_NUMBER or flags > 3:
         return "stale"
-    if flags & 1:  # PEP 552: by the hash of its source, which is looked at only where bit 1 says so
+    if flags & 1:  # PEP 552: checked by the hash of the source, and only if bit 1 is set
         fresh = not flags & 2 or cached[8:16] == importlib.util.source_hash(slurp(os.fsencode(source)))
     else:
         fresh = (first, second) == (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)

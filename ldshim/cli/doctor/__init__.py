@@ -1,35 +1,37 @@
-"""`ldshim doctor`: say whether links would be helped here, and what is in the way if not.
+"""`ldshim doctor`: show what a link would find here, and what keeps links from getting their threads.
 
-A build that runs its links unhelped says nothing, by design (C3). So there is one command that looks at everything a link would look at,
-from where the user stands: called in a recipe, it sees that recipe's jobserver. Read-only: no token is taken, no lock, and no file is
-written but the cache of banners of versions. Each tool is asked for its version, which takes 5 s where one does not answer.
+ldshim writes nothing by default (C3), so a build does not show that its links bypass it. This command examines everything that a link
+examines. In a recipe it sees the jobserver of that recipe. It is read-only: it takes no token and no lock, and writes no file except the
+cache of banners. Each tool is run with `--version`, which takes 5 s for one that does not answer.
 
-Exit status: 0 when links would be helped; 2 for a wrong command line; 1 when something needs attention, which is named with what to
-do. That is one of:
-    no name on PATH leads to ldshim, or a tool stands before it, or what a launcher has baked in is gone
-    LDSHIM_DISABLE=1, or a variable of ours that is not understood
-    a jobserver is named, but cannot be used, and none can be recovered
-    there is no jobserver, and no directory to share slots in
-    no compiled files where they cannot be written either; no make for GCC to run its partitions; a feature of the kernel is missing
+Exit status: 0 when links get their threads; 2 for a wrong command line; 1 when something needs attention. Each such problem is printed with
+an action. The problems are:
+    no name on PATH leads to ldshim, or a tool precedes it on PATH, or a file that a launcher names is gone
+    LDSHIM_DISABLE=1 is set, or a variable of ours has a malformed value
+    a jobserver is named but cannot be used, and none can be recovered
+    there is no jobserver, and no directory for slots
+    compiled files (.pyc) are missing and cannot be written; no make for GCC to run its partitions; the kernel lacks a feature
 
---json prints one object. Keys may be added, and do not change their meaning:
+--json prints one object. Keys may be added; their meaning does not change:
     ready        whether the exit status is 0
     attention    [{about: [names], problem, action}]: what needs attention
     next         what an LTO link that can use any number of threads would get now: threads (null: it runs unchanged), most (null: no
                  ceiling is known), source (as in the log), reason
     tools        [{name, way, first, through, real, resolved, family, version: [numbers], banner, note, problem, action}]: way is one of
-                 ldshim, masquerade, behind, direct, absent (met.py); first: what PATH leads to; through: link farm, symlink or copy; real:
-                 the tool that runs in the end, symlinks unresolved; note: why its calls run unchanged; version: [] when unknown
-    jobservers   [{from, named, usable, jobserver, tokens, jobs, reason}], in the order they are tried; from: the variable, or recovery;
-                 tokens: that lie there now; jobs: N of make's -jN, 0 when unknown; reason: why it is not usable
+                 ldshim, masquerade, behind, direct, absent (names.py); first: the file that PATH leads to; through: link farm, symlink or
+                 copy; real: the real tool, symlinks unresolved; note: why its calls run unchanged; version: [] when unknown
+    jobservers   [{from, named, usable, jobserver, tokens, jobs, reason}], in the order in which they are tried; from: the variable, or
+                 recovery; tokens: in it now; jobs: N of make's -jN, 0 when unknown; reason: why it is not usable
     cpus         affinity, quota (CPUs, null: none), counted, reason
-    memory       available, cgroup_limit (null: none), promised: bytes; promised: to other links, and not used by them yet
+    memory       available, cgroup_limit (null: none), promised: bytes; promised: to other links, and not used by them yet; waiting:
+                 [{link, command, wants: bytes, seconds}]: links that wait for memory, in their order; pressure: percent of the last ten
+                 seconds in which something here waited for memory (null: the kernel does not say)
     slots        directory, reason (why there is none), count, held, waiting (links), links: [{warden, link, command, slots: [numbers],
-                 shares, waits}]: every link that runs with a warden; those that share no slots hold tokens of a jobserver
+                 shares, waits}]: every link that runs with a warden; a link that shares no slots holds tokens of a jobserver
     settings     variables: {name: value}, complaints: [text]
     installation version, python, python_version, package, compiled: {fresh, stale, missing, writable}, make (can be found)
     kernel       release; whether these work: proc, children (/proc lists a process's), pidfd, flock, sched_setaffinity, descriptors (enough
-                 are free), null (/dev/null), clock (it moves as time passes), cwd (the current directory exists)
+                 are free), null (/dev/null), clock (it advances as time passes), cwd (the current directory exists)
 """
 
 from __future__ import annotations
@@ -38,31 +40,32 @@ import json
 import os
 import sys
 
-from ..call import descriptors
-from ..call.environment import read_settings
-from ..call.real_tool import resolved, show
-from ..reserve import jobserver, makeflags
-from . import host, met, page, terminal
+from ...call import descriptors
+from ...call.environment import read_settings
+from ...call.real_tool import resolved, show
+from ...reserve import jobserver, makeflags
+from .. import terminal
+from . import display, names, surroundings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-    from ..call.environment import Environment
+    from ...call.environment import Environment
 
     Report = dict[str, Any]
 
-_HELPED = ("ldshim", "masquerade")
+_LEADS_TO_LDSHIM = ("ldshim", "masquerade")
 FEATURES = {
     "proc": "/proc is missing, and every tool runs unchanged, or it is another PID namespace's: no jobserver can be recovered",
     "children": "the kernel lists no children (CONFIG_PROC_CHILDREN): wardens search all of /proc, which costs more",
-    "pidfd": "no pidfd (Linux before 5.3): a link's end is noticed late",
-    "flock": "the slots' file system knows no flock: nothing is shared without a jobserver",
+    "pidfd": "no pidfd (Linux before 5.3): a warden notices the end of a link late",
+    "flock": "the file system of the slots has no flock: without a jobserver links share nothing",
     "sched_setaffinity": "sched_setaffinity is refused: links of lld cannot grow",
     "descriptors": f"{descriptors.SCARCE}: every tool runs unchanged",
     "null": "/dev/null cannot be opened: some compilers need it",
-    "clock": "the clock stands or jumps (libfaketime): the times in the log are not those of the clock",
+    "clock": "the clock stops or jumps (libfaketime): the times in the log are wrong",
     "cwd": "the current directory was removed: relative paths lead nowhere",
 }
 
@@ -78,32 +81,32 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def run(options: argparse.Namespace, call: list[bytes], environment: Environment) -> int:  # noqa: ARG001  one signature for all
-    """Look, print what was found, and return 0 or 1."""
+    """Examine everything, print the report, and return 0 or 1."""
     with terminal.Progress(environment) as progress:
         report = examine(environment, progress)
     if options.json:
         print(json.dumps(report, indent=2))
     else:
         screen = terminal.Screen(sys.stdout, environment)
-        screen.write(page.Page(screen).fill(report))
+        screen.write(display.Display(screen).fill(report))
     return 0 if report["ready"] else 1
 
 
 def examine(environment: Environment, progress: terminal.Progress) -> Report:
-    """Look at everything; return the object that --json prints."""
+    """Examine everything; return the object that --json prints."""
     settings = read_settings(environment)
     report: Report = {"ready": False, "attention": [], "next": {}}
-    jobservers = host.jobservers(environment, settings)  # before anything of ours is open
-    progress.say("looking at the host")
+    jobservers = surroundings.jobservers(environment, settings)  # first: see surroundings.py
+    progress.say("examining the machine")
     report["tools"] = _tools(environment, progress)
     report["jobservers"] = jobservers
-    report["cpus"] = host.processors(settings)
-    report["memory"] = host.memory_room(environment)
-    report["slots"] = host.slots(environment, report["cpus"]["counted"])
-    report["settings"] = host.settings_in_force(environment, settings)
-    report["installation"] = host.installation(environment)
-    report["kernel"] = host.kernel(report["slots"]["directory"])
-    report["next"] = host.next_link(environment, settings, report)
+    report["cpus"] = surroundings.processors(settings)
+    report["memory"] = surroundings.memory_room(environment)
+    report["slots"] = surroundings.slots(environment, report["cpus"]["counted"])
+    report["settings"] = surroundings.settings_in_force(environment, settings)
+    report["installation"] = surroundings.installation(environment)
+    report["kernel"] = surroundings.kernel(report["slots"]["directory"])
+    report["next"] = surroundings.next_link(environment, settings, report)
     report["attention"] = attention(report)
     report["ready"] = not report["attention"]
     return report
@@ -111,10 +114,10 @@ def examine(environment: Environment, progress: terminal.Progress) -> Report:
 
 def _tools(environment: Environment, progress: terminal.Progress) -> list[Report]:
     out = []
-    names = met.names(environment)
-    for number, name in enumerate(names, 1):
-        progress.say(f"asking {show(name)} what it is", number, len(names), at_once=True)
-        found = met.look(name, environment)
+    listed = names.listed(environment)
+    for number, name in enumerate(listed, 1):
+        progress.say(f"asking {show(name)} what it is", number, len(listed), at_once=True)
+        found = names.look(name, environment)
         out.append(
             {
                 "name": os.fsdecode(name),
@@ -135,7 +138,7 @@ def _tools(environment: Environment, progress: terminal.Progress) -> list[Report
 
 
 def attention(report: Report) -> list[Report]:
-    """Name what keeps links from being helped, the most important first: [{about, problem, action}]."""
+    """List the problems that keep links from getting their threads, the most important first: [{about, problem, action}]."""
     return [*_of_settings(report), *_of_tools(report), *_of_sources(report), *_of_installation(report)]
 
 
@@ -154,25 +157,23 @@ def _of_settings(report: Report) -> list[Report]:
 
 
 def _of_tools(report: Report) -> list[Report]:
-    """Put tools with the same thing to do together: a farm that stands too far back is one thing, not forty."""
+    """Group the tools whose problem has the same action: a link farm that is too late on PATH is one problem, not forty."""
     groups: dict[str, Report] = {}
     for tool in report["tools"]:
         if tool["problem"]:
-            groups.setdefault(tool["action"], {"about": [], **_said(tool)})["about"].append(tool["name"])
+            groups.setdefault(tool["action"], {"about": [], "problem": tool["problem"], "action": tool["action"]})["about"].append(
+                tool["name"]
+            )
     out = list(groups.values())
-    if not any(tool["way"] in (*_HELPED, "behind") for tool in report["tools"]):
+    if not any(tool["way"] in (*_LEADS_TO_LDSHIM, "behind") for tool in report["tools"]):
         out.append(
             _point("PATH", "no name on it leads to ldshim", "run ldshim link-farm DIR and put DIR first on PATH, or call ldshim TOOL …")
         )
     return out
 
 
-def _said(tool: Report) -> Report:
-    return {"problem": tool["problem"], "action": tool["action"]}
-
-
 def _of_sources(report: Report) -> list[Report]:
-    """Say what is wrong with whoever hands out threads; a pin needs nobody."""
+    """List what is wrong with the sources of threads; a pin needs none."""
     if report["next"]["source"] == "pin" or any(each["usable"] for each in report["jobservers"]):
         return []
     out = []
@@ -187,13 +188,13 @@ def _of_sources(report: Report) -> list[Report]:
 
 
 def _for_jobserver(candidate: Report) -> str:
-    """Say what to do about a jobserver that is named and not usable."""
+    """Return the action for a jobserver that is named and not usable."""
     reason, variable = candidate["reason"], candidate["from"]
     if reason in (jobserver.CLOSED, makeflags.WITHHELD):
         return "mark the recipe with +, or use make 4.4; until then links share slots, at most as many as make's -j"
     if reason == jobserver.REFUSED:
         return "run as the user who runs make"
-    return f"unset {variable}, or start this under a make that lives; until then links share slots"
+    return f"unset {variable}, or start this below a make that is running; until then links share slots"
 
 
 def _of_installation(report: Report) -> list[Report]:
@@ -202,9 +203,9 @@ def _of_installation(report: Report) -> list[Report]:
     compiled = found["compiled"]
     if compiled["stale"] + compiled["missing"] and not compiled["writable"]:
         action = f"as its owner: {found['python']} -m compileall {found['package']}"
-        out.append(_point("package", "compiled files are missing: links start four times slower", action))
-    if not found["make"] and any(tool["family"] == "gcc" and tool["way"] in _HELPED for tool in report["tools"]):
-        out.append(_point("make", "not found: GCC compiles its partitions one by one", "install make, or set MAKE"))
-    lacking = [problem for feature, problem in FEATURES.items() if not report["kernel"][feature]]
-    out.extend(_point("kernel", problem, "give the machine or the container what is missing") for problem in lacking)
+        out.append(_point("package", "compiled files (.pyc) are missing: links take four times as long to start", action))
+    if not found["make"] and any(tool["family"] == "gcc" and tool["way"] in _LEADS_TO_LDSHIM for tool in report["tools"]):
+        out.append(_point("make", "not found: GCC compiles its partitions one after the other", "install make, or set MAKE"))
+    missing = [problem for feature, problem in FEATURES.items() if not report["kernel"][feature]]
+    out.extend(_point("kernel", problem, "provide it in the kernel or the container") for problem in missing)
     return out

@@ -1,36 +1,37 @@
-"""Who holds what: the links of ours that run now, as /proc shows them.
+"""Which links run with a warden now, and what each holds, as /proc shows it.
 
-The problem: a slot is a file with a lock on it (reserve/slots.py), and the obvious way to ask whether a lock is held is to take it; a link
-that looks in that moment finds one slot less. The consequence: nothing is locked here. The kernel lists every lock with the process that
-took it (/proc/locks, by inode), and every open file of a process of ours (/proc/PID/fd, with `lock:` in its fdinfo). A holder is a
-process that both agree on, since the same inode number may be another file system's.
+The problem: a slot is a locked file (reserve/slots.py). To try the lock is to take it, and a link that looks at that moment finds one slot
+less. The consequence: nothing is locked here. The kernel lists every lock with its process (/proc/locks, by inode), and every open file of
+a process (/proc/PID/fd, with `lock:` in its fdinfo). A process is a holder only if both agree, since two file systems can have the same
+inode number.
 
-The holder is a warden. Which link it serves stands in its pidfd (`Pid:` in the fdinfo), so a warden with tokens of a jobserver is found
-as well as one with slots; and without a pidfd (before Linux 5.3), in the name of the memory promise that it keeps. One that has files of
-these names open in another directory belongs to another user or session, and is left out.
+The holder is a warden. Its pidfd shows the pid of the link (`Pid:` in the fdinfo), so a warden with tokens of a jobserver is found as well
+as one with slots. Without a pidfd (before Linux 5.3) the name of its memory promise shows the pid. A process that has files of these names
+open in another directory belongs to another user or session, and is left out.
 
-Not seen: links in other PID namespaces, for /proc shows neither them nor their locks; and other users', who have their own directory.
+Not seen: links in other PID namespaces, because /proc shows neither them nor their locks; links of other users, who have directories of
+their own.
 """
 
 from __future__ import annotations
 
 import os
 
-from ..call import processes
-from ..call.environment import slurp
-from ..reserve import memory_ledger
+from ...call import processes
+from ...call.environment import slurp
+from ...reserve import promises
 
 WARDEN = b"ldshim-warden"  # the name that every warden gives itself (warden/watch.py)
 _SLOT, _MARK = b"slot-", b"link-"
-_NAMES = (_SLOT, _MARK, memory_ledger.PREFIX)
+_NAMES = (_SLOT, _MARK, promises.PREFIX)
 _PIDFD = b"anon_inode:[pidfd]"
 
 
-class Held:
+class Holder:
     """What one process holds.
 
-    pid: the warden's; link: the pid it serves, 0 when that cannot be told; slots: their numbers; shares: its link shares slots, or asks to;
-    waits: for more of them.
+    pid: of the warden; link: the pid of its link, 0 when unknown; slots: their numbers; shares: the link holds slots or asks for some;
+    waits: it waits for more slots.
     """
 
     __slots__ = ("link", "pid", "shares", "slots", "waits")
@@ -42,8 +43,8 @@ class Held:
         self.shares = self.waits = False
 
 
-def find(directory: bytes) -> list[Held]:
-    """List the wardens that live, and whoever else holds a slot in our directory (b"": there is none), by pid."""
+def find(directory: bytes) -> list[Holder]:
+    """List the running wardens, and any other process that holds a slot in our directory (b"": there is none), by pid."""
     files = _files(directory)
     found = [_look(pid, files, directory) for pid in sorted(_wardens() | _lockers({inode for _, inode in files}))]
     return [held for held in found if held is not None]
@@ -84,9 +85,9 @@ def _lockers(inodes: set[int]) -> set[int]:
     return out
 
 
-def _look(pid: int, files: dict[tuple[int, int], bytes], directory: bytes) -> Held | None:
-    """Read what a process has open; None when it is gone, somebody else's, or neither a warden nor a holder of anything."""
-    held = Held(pid)
+def _look(pid: int, files: dict[tuple[int, int], bytes], directory: bytes) -> Holder | None:
+    """Read which of the files a process has open; None when it is gone, belongs to another user, or holds nothing and is no warden."""
+    held = Holder(pid)
     promised = 0
     top = b"%s/%d" % (processes.PROC, pid)
     try:
@@ -108,28 +109,28 @@ def _look(pid: int, files: dict[tuple[int, int], bytes], directory: bytes) -> He
             if not name or b"FLOCK" not in slurp(top + b"/fdinfo/" + number):
                 continue
         except OSError:
-            continue  # it was closed while we looked
+            continue  # it was closed meanwhile
         if name.startswith(_SLOT):
             held.slots.append(int(name[len(_SLOT) :]))
         elif name.startswith(_MARK):
             held.shares = True
-            held.waits = _says_wait(os.path.join(directory, name))
+            held.waits = _waits(os.path.join(directory, name))
         else:
-            promised = int(name[len(memory_ledger.PREFIX) :].partition(b".")[0])
+            promised = int(name[len(promises.PREFIX) :].partition(b".")[0])
     held.link = held.link or promised
     held.slots.sort()
     return held if held.slots or held.shares or processes.comm(pid) == WARDEN else None
 
 
 def _pid_of(fdinfo: bytes) -> int:
-    """Read `Pid:` of a pidfd: the process it stands for, 0 when that one has ended (-1) or is not in our namespace."""
+    """Read `Pid:` of a pidfd: the process that it refers to, 0 when that has ended (-1) or is not in our PID namespace."""
     for line in slurp(fdinfo).splitlines():
         if line.startswith(b"Pid:"):
             return max(0, int(line[4:]))
     return 0
 
 
-def _says_wait(path: bytes) -> bool:
+def _waits(path: bytes) -> bool:
     try:
         return slurp(path)[:1] == b"w"
     except OSError:
@@ -137,5 +138,5 @@ def _says_wait(path: bytes) -> bool:
 
 
 def command(pid: int) -> bytes:
-    """Return the base name of what a process was started as, b"" when it is gone."""
+    """Return the base name of argv[0] of a process, b"" when it is gone."""
     return os.path.basename(processes.command_line(pid).partition(b"\0")[0]) or processes.comm(pid)

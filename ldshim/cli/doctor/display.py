@@ -1,13 +1,13 @@
-"""`ldshim doctor`'s report as a page for people.
+"""The report of `ldshim doctor` as text for people.
 
-80 columns are enough, in a pipe nothing is cut; every state is a word before it is a colour; and what matters most stands last, where the
-eye is when a long command has ended: what a link would get, what needs attention, and one line that sums up.
+80 columns are enough; in a pipe nothing is cut. A word, not a colour, shows each state. The most important part is last, where the
+terminal shows it when the command ends: what a link would get, what needs attention, and a line that sums up.
 """
 
 from __future__ import annotations
 
-from ..decide import memory_estimate
-from . import terminal
+from ...decide import memory_estimate
+from .. import terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,22 +24,22 @@ _WAYS = {
     "direct": ("direct", "dim"),
     "absent": ("absent", "dim"),
 }
-_ABOUT = 3  # names of tools said in one point
+_ABOUT = 3  # names of tools in one problem
 
 
-class Page:
-    """One page. screen: of the stream it is for."""
+class Display:
+    """One report. screen: of the stream that it is written to."""
 
     def __init__(self, screen: terminal.Screen) -> None:
         self.screen = screen
         self.lines: list[str] = []
 
     def fill(self, report: Report) -> list[str]:
-        """Write the whole report: its lines."""
+        """Return the lines of the whole report."""
         self._tools(report["tools"])
         self._installation(report)
         self._jobservers(report["jobservers"])
-        self._host(report)
+        self._machine(report)
         self._next(report["next"])
         self._attention(report["attention"])
         return self.lines
@@ -51,14 +51,14 @@ class Page:
         self.lines.append(self.screen.paint(text, "head"))
 
     def row(self, label: str, *parts: tuple[str, str], width: int = 10) -> None:
-        """Write one row: a label, and text in parts of (text, style or ""), as many lines as it takes."""
+        """Add a row, on as many lines as it takes: a label, and text in parts of (text, style or "")."""
         words = [(word, style) for text, style in parts for word in terminal.printable(text).split(" ") if word]
         first = f"  {label:<{width}} "
         flowed = self.screen.flow(words, len(first))
         self.lines += [first + flowed[0], *flowed[1:]]
 
     def _tools(self, tools: list[Report]) -> None:
-        self.head("Tools: name, whether PATH leads to ldshim first, what the real one is and where")
+        self.head("Tools: name, whether PATH leads to ldshim first, real tool")
         whats = [_what(tool) for tool in tools]
         names = max(min(_MOST_NAME, terminal.cells(tool["name"])) for tool in tools)
         column = max(map(len, whats))
@@ -95,20 +95,20 @@ class Page:
             self.row("", (f"BAD {complaint}", "bad"))
 
     def _jobservers(self, candidates: list[Report]) -> None:
-        self.head("Jobserver: what a link would try, in this order")
+        self.head("Jobservers, in the order in which a link tries them")
         usable, chosen = any(each["usable"] for each in candidates), False
         for each in candidates:
             if each["usable"]:
-                there = f"{each['jobserver']}, {each['tokens']} tokens there now" + (f", of -j{each['jobs']}" if each["jobs"] else "")
-                self.row(each["from"], ("usable, too:" if chosen else "usable:", "dim" if chosen else "good"), (there, ""), width=15)
+                there = f"{each['jobserver']}, {each['tokens']} tokens in it now" + (f", of -j{each['jobs']}" if each["jobs"] else "")
+                self.row(each["from"], ("also usable:" if chosen else "usable:", "dim" if chosen else "good"), (there, ""), width=15)
                 chosen = True
             elif each["named"]:
                 self.row(each["from"], ("NOT USABLE:", "doubt" if usable else "bad"), (each["reason"], ""), width=15)
             else:
                 self.row(each["from"], (each["reason"], "dim"), width=15)
 
-    def _host(self, report: Report) -> None:
-        self.head("Host")
+    def _machine(self, report: Report) -> None:
+        self.head("Machine")
         cpus, memory, slots = report["cpus"], report["memory"], report["slots"]
         quota = "no cgroup quota" if cpus["quota"] is None else f"a cgroup quota of {cpus['quota']}"
         replaced = f" by {cpus['reason']}" if cpus["reason"].startswith("LDSHIM_CPUS") else ""
@@ -118,26 +118,29 @@ class Page:
         )
         free = "UNKNOWN" if memory["available"] is None else memory_estimate.human(memory["available"])
         self.row("memory", (f"{free} available, {limit}, {memory_estimate.human(memory['promised'])} promised to other links", ""))
+        for link in memory["waiting"]:
+            what = f"pid {link['link']} {link['command']}".rstrip()
+            self.row("waits", (f"{what}: for {memory_estimate.human(link['wants'])} of memory, {link['seconds']:.0f} s so far", ""))
         if not slots["directory"]:
             self.row("slots", ("NONE:", "bad"), (slots["reason"], ""))
         else:
             counts = f"{slots['count']} in {slots['directory']}: {slots['held']} held, {slots['waiting']} links wait for more"
             self.row("slots", (counts, ""))
         for link in slots["links"]:
-            what = f"pid {link['link']} {link['command']}".rstrip() if link["link"] else "unknown or over"
+            what = f"pid {link['link']} {link['command']}".rstrip() if link["link"] else "unknown, or ended"
             held = (
                 f"slots {', '.join(map(str, link['slots']))}" if link["slots"] else "no slot" if link["shares"] else "tokens of a jobserver"
             )
             self.row("link", (f"{what}: {held}{', waits for more' if link['waits'] else ''} (held by pid {link['warden']})", ""))
 
     def _next(self, found: Report) -> None:
-        self.head("An LTO link that started now")
+        self.head("An LTO link that starts now")
         if found["threads"] is None:
             self.row("gets", ("NOTHING:", "bad"), (found["reason"], ""))
             return
         most = f"at most {found['most']} later" if found["most"] > found["threads"] else ""
         self.row("gets", (_threads(found["threads"]) + (f", {most}" if most else ""), "head"))
-        self.row("from", (found["source"] if found["source"] != "none" else "nobody: nothing is shared", ""))
+        self.row("from", (found["source"] if found["source"] != "none" else "no source: nothing is shared", ""))
         self.row("reason", (found["reason"], ""))
 
     def _attention(self, points: list[Report]) -> None:
@@ -153,11 +156,11 @@ class Page:
             count = f"{len(points)} thing{'s' * (len(points) != 1)}"
             self.lines += self.screen.flow([("attention:", "bad"), *_plain(f"{count} to do, listed above; first: {points[0]['action']}")])
         else:
-            self.lines += self.screen.flow([("ready:", "good"), *_plain("links on this PATH are helped")])
+            self.lines += self.screen.flow([("ready:", "good"), *_plain("links on this PATH get their threads")])
 
 
 def _what(tool: Report) -> str:
-    """Say what a tool is: family and version."""
+    """Return the family and version of a tool."""
     if not tool["real"]:
         return ""
     return f"{tool['family']} {'.'.join(map(str, tool['version']))}".rstrip() if tool["family"] else "not certain"
@@ -176,7 +179,7 @@ def _padded(text: str, width: int) -> str:
 
 
 def _where(tool: Report, room: int) -> str:
-    """Say where a tool is: its path, who stands in front, and what it resolves to where there is room for that; room 0: no limit."""
+    """Return the path of a tool, the program that precedes it, and its resolved path if there is room; room 0: no limit."""
     path = str(tool["real"]) + (f" (through {tool['first']})" if tool["way"] == "masquerade" else "")
     path = terminal.printable(path)
     resolved = f"{path} -> {terminal.printable(tool['resolved'])}" if tool["resolved"] not in ("", tool["real"]) else path
