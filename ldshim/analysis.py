@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .call.environment import Environment, Settings
     from .call.lto_make import Make
     from .call.real_tool import Call
-    from .command.argv import Arguments
     from .command.read import Command
     from .decide.distributable import Spread
     from .decide.mode import Mode
@@ -109,7 +108,7 @@ def analyse(call: Call, environment: Environment, settings: Settings, *, promise
         return before.decided(budget.kept(decided, stays, make))
     bounded = budget.bounds(command, linker, decided)
     if bounded == "jobs":
-        spread, how = _spread(call, before, behind_tool or tool, environment, settings)
+        spread, how = _spread(call, before, behind_tool or tool, make, environment, settings)
         before = before.decided(Decision(decided, how, linker=behind, make=make, spread=spread))
         return _bound_jobs(before, behind_tool or tool, environment, settings, promise_memory)
     if bounded == "threads":
@@ -276,70 +275,19 @@ def _bound_threads(
     return Decision(decided, decided.reason + (f"; {bound.reason}" if bound else ""), bound, linker=behind)
 
 
-def _spread(call: Call, before: Analysis, linker: Tool, environment: Environment, settings: Settings) -> tuple[Spread | None, str]:
-    """Say how the backends of an LTO link become processes, None where the tool runs them; and a clause for the reason, "" where unasked.
-
-    linker: or the driver that runs it.
-    """
-    remote = environment.get(b"LDSHIM_REMOTE") != b""
-    if not settings.processes and not remote:
+def _spread(
+    call: Call, before: Analysis, linker: Tool, make: Make | None, environment: Environment, settings: Settings
+) -> tuple[Spread | None, str]:
+    """Return how the backends become processes of ldshim, None where the tool runs them, and a clause for the reason."""
+    if not (settings.processes or environment.get(b"LDSHIM_REMOTE")):
         return None, ""
-    decided, command = before.decision.mode, before.command
-    assert decided is not None
-    assert command is not None
+    from .backends import choice  # noqa: PLC0415  whoever did not ask pays for nothing of this (C33)
+
+    decided = before.decision.mode
     assert before.tool is not None
-    import sys  # noqa: PLC0415 - whoever did not ask pays for nothing of this (C33)
-
-    from .decide import distributable  # noqa: PLC0415
-
-    barred = [name.decode() for name in (b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT") if name in environment]
-    if barred:  # the tool starts us with them, and a distributor that does not start fails the link
-        return None, f"; backends in process: {barred[0]} could keep the interpreter from starting"
-    if not sys.executable:
-        return None, "; backends in process: the interpreter does not know its own path"
-    # A remote service needs packages beside ours, which -S would hide.
-    python = [os.fsencode(sys.executable), b"-I" if remote else b"-IS"]
-    place = os.path.join(os.path.dirname(os.path.abspath(os.fsencode(__file__))), b"backends")
-    if decided.lto == "gcc":
-        make = before.decision.make
-        if make is None or not make.client:
-            return None, "; LTRANS jobs stay with make, which can share no jobserver"
-        return distributable.Spread(python, place), "; LTRANS as processes of ldshim's"
-    if decided.lto != "thin" or linker.family != "lld":
-        return None, "; backends in process: only lld and GCC hand them out"
-    line = _linker_line(call, before.tool, command, environment)
-    if isinstance(line, str):
-        return None, f"; backends in process: {line}"
-    from .command import lld  # noqa: PLC0415
-    from .inputs import scan  # noqa: PLC0415
-
-    path, words = line
-    facts = lld.facts(words)
-    found = scan.scan(facts.inputs, facts.library_dirs, facts.sysroot, measured=True)
-    verdict = distributable.judge(words, linker.major, command.facts.pending, found)
-    if verdict.reason:
-        return None, f"; backends in process: {verdict.reason}"
-    from .call import partner  # noqa: PLC0415
-
-    compiler, why = partner.find(path, linker, environment)
-    if why:
-        return None, f"; backends in process: {why}"
-    return distributable.Spread(python, place, compiler, verdict.mends), f"; backends as processes of {os.fsdecode(compiler)}"
-
-
-def _linker_line(call: Call, tool: Tool, command: Command, environment: Environment) -> tuple[bytes, Arguments] | str:
-    """Return the path of lld and the words it will read, those that a driver gives it as well, or why they are not known."""
-    from .command.argv import Arguments  # noqa: PLC0415
-    from .inputs.extent import read_regular  # noqa: PLC0415
-
-    if tool.family == "lld":
-        return call.real, read.expanded(tool, call.args, read_regular)
-    if tool.family != "clang" or command.facts.unread:
-        return "the words that the driver gives to the linker are not known"
-    said = tool_family.linker_line(call.real, call.args, environment, call.path)
-    if not said or is_ldshim(said[0], own_stat()):
-        return "the driver does not say which linker it would run"
-    return said[0], Arguments.plain(said[1:])
+    assert before.command is not None
+    assert decided is not None
+    return choice.choose(call, before.tool, linker, before.command, decided, make, environment)
 
 
 def _bound_jobs(before: Analysis, linker: Tool, environment: Environment, settings: Settings, promise_memory: bool) -> Analysis:

@@ -58,11 +58,11 @@ def gather(name: bytes = b"", known: bytes = b"") -> tuple[list[bytes], Environm
             known = argv[0] if argv and b"/" in argv[0] else b""
         if not argv or argv[0] in COMMANDS or argv[0].startswith(b"-"):
             raise  # a command of ours: nobody's build
-        become(name or os.path.basename(argv[0]), argv[1:], known, error)
+        run_unchanged(name or os.path.basename(argv[0]), argv[1:], known, error)
 
 
-def become(name: bytes, args: list[bytes], known: bytes, error: Exception) -> NoReturn:
-    """Say what failed, and become the tool all the same."""
+def run_unchanged(name: bytes, args: list[bytes], known: bytes, error: Exception) -> NoReturn:
+    """Print what failed, and exec the tool with its original arguments."""
     report(name, error)
     from . import fallback  # noqa: PLC0415  never needed, one hopes
 
@@ -93,7 +93,7 @@ def run(name: bytes, args: list[bytes], environment: Environment, tool: bytes = 
     try:
         stand_in(name, args, environment, tool, baked, met)
     except Exception as error:  # C1: a failure of ours must not become the build's
-        become(name, args, tool or baked, error)
+        run_unchanged(name, args, tool or baked, error)
 
 
 def stand_in(name: bytes, args: list[bytes], environment: Environment, tool: bytes, baked: bytes, met: bytes) -> NoReturn:
@@ -254,7 +254,7 @@ def is_certainly_plain(call: Call, environment: Environment) -> bool:
         return False
     try:
         return plain_link.is_plain(family, call.args, [b"%b=%b" % pair for pair in environment.pairs])
-    except OSError:  # every doubt is for the plan: a word that is too long to name a file, one below a file, a socket
+    except OSError:  # every doubt goes to analysis.py: an argument too long for a file name, one below a file, a socket
         return False
 
 

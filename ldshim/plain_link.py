@@ -135,8 +135,8 @@ def _size_of_files(args: list[bytes]) -> int:
         if word[:1] != b"-":
             try:
                 size += posix.stat(word).st_size
-            except FileNotFoundError:
-                continue
+            except (OSError, ValueError):
+                continue  # no file, or a word that can name none
     return size
 
 

@@ -128,6 +128,8 @@ def rows(call: Call, analysis: Analysis, grant: Grant, edits: Edits, *, confirm:
         out.append(("lto", f"{facts['lto']}, at most {facts['demand']} at once"))
         out.extend(("passed", reason) for reason in (source.reasons if source is not None else ()))
         out.append(("granted", f"{facts['granted']}, {_ORIGINS.get(str(facts['source']), '')}"))
+    if analysis.promise is not None:
+        out.append(("memory", analysis.promise.footprint.described()))
     out.append(("reason", str(facts["reason"])))
     if not processes.is_ours():
         out.append(("proc", f"{processes.FOREIGN}: no link grows or shrinks, no jobserver is recovered, no caller is known to have paid"))

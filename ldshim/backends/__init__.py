@@ -4,6 +4,7 @@ lld and GCC hand the code generation of an LTO link out as separate commands, on
 ldshim takes them, and runs each here, under one token, or on a remote execution service. Nothing of this is imported for a link that does
 not ask for it.
 
+  choice.py       which links get this, and what they need
   job.py          one backend: what to run, what it reads and writes, and what came of it
   executor.py     runs the jobs of one link, here and there
   children.py     the jobs that run here

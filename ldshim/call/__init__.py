@@ -11,4 +11,6 @@ prepaid.py        callers that have reserved the threads of an explicit number
 own_directory.py  the user's private directory: slots, promises, banners
 descriptors.py    numbers for ldshim's descriptors
 clock.py          elapsed seconds, also under libfaketime
+logfile.py        the log that LDSHIM_LOG names
+partner.py        the clang of the same build as an lld
 """

@@ -223,7 +223,7 @@ class Settings:
         self.cpus = 0  # 0: counted
         self.mem_per_job = 0  # bytes; 0: estimate
         self.wait = 300  # seconds for which a link waits for memory at most
-        self.pressure = 10  # percent of time stalled for memory (PSI, some avg10) above which nothing grows; 0: not looked at
+        self.pressure = 10  # percent of time stalled for memory (PSI, some avg10) above which nothing grows; 0: ignored
         self.elastic = True
         self.recover = True
         self.keep_explicit = False

@@ -1,10 +1,10 @@
-"""Find the clang that makes the same objects as an lld: of the same build of LLVM.
+"""Find the clang that makes the same objects as an lld: the clang of the same build of LLVM.
 
-Another build of the same version goes unnoticed by both (distribution.md §4). So it is one that loads the very file of libLLVM that lld
-loads, or one whose banner names the same revision of the sources. Looked for beside lld, then on PATH; only a program counts, never a
-script or one of ours, and it is named by the file that it is: what stands on PATH may be a compiler cache.
+Neither program detects another build of the same version. So clang must load the same file of libLLVM as lld, or its banner must name the
+same revision of the sources. The search covers the directories of lld, then PATH. Only an ELF program counts, never a script or ldshim, and
+the result is its resolved path, because the name on PATH may be a compiler cache.
 
-Only a link whose backends are to run as processes gets here.
+Only a link whose backends run as processes needs it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REVISION_DIGITS = 40
 
 
 def find(lld: bytes, tool: Tool, environment: Environment) -> tuple[bytes, str]:
-    """Return (the clang's path, ""), or (b"", why there is none). lld: absolute; tool: what it says of itself."""
+    """Return (the clang's path, ""), or (b"", why there is none). lld: an absolute path; tool: its family and version."""
     if b"rust" in os.path.basename(os.path.realpath(lld)) or b"rust" in tool.banner:
         return b"", "rust's own lld has no clang"
     own, tried = own_stat(), 0
@@ -43,11 +43,11 @@ def find(lld: bytes, tool: Tool, environment: Environment) -> tuple[bytes, str]:
         library = library or _loaded(lld, environment)
         if library and _same_file(library, _loaded(path, environment)):
             return path, ""
-    return b"", f"no clang of lld's own build of LLVM: {tried} looked at, beside it and on PATH"
+    return b"", f"no clang of lld's own build of LLVM: {tried} examined, beside it and on PATH"
 
 
 def _candidates(lld: bytes, major: int, environment: Environment) -> list[bytes]:
-    """List programs called clang, each once, by the files that they are."""
+    """Return the resolved paths of programs called clang, each once."""
     places = [os.path.dirname(lld), os.path.dirname(os.path.realpath(lld)), *environment.get(b"PATH").split(b":")]
     found: dict[bytes, None] = {}
     for place in dict.fromkeys(place for place in places if place.startswith(b"/")):
@@ -72,17 +72,17 @@ def _is_elf(path: bytes) -> bool:
 
 
 def _revision(banner: bytes) -> bytes:
-    """Return the git revision that stands in the first line of a banner, b"" for none: `(https://… 7a941dfb…)`."""
-    for word in banner.partition(b"\n")[0].replace(b"(", b" ").replace(b")", b" ").split():
-        if len(word) == _REVISION_DIGITS and not word.strip(b"0123456789abcdef"):
-            return word
+    """Return the git revision in the first line of a banner, b"" for none: `(https://… 7a941dfb…)`."""
+    for part in banner.partition(b"\n")[0].replace(b"(", b" ").replace(b")", b" ").split():
+        if len(part) == _REVISION_DIGITS and not part.strip(b"0123456789abcdef"):
+            return part
     return b""
 
 
 def _loaded(path: bytes, environment: Environment) -> bytes:
-    """Ask the dynamic loader which file of libLLVM a program loads, as ldd does; b"" for none."""
-    said = tool_family.ask(path, [], environment.changed({b"LD_TRACE_LOADED_OBJECTS": b"1"}))
-    for line in said.split(b"\n"):
+    """Return the file of libLLVM that a program loads, from the dynamic loader as in ldd; b"" for none."""
+    listed = tool_family.ask(path, [], environment.changed({b"LD_TRACE_LOADED_OBJECTS": b"1"}))
+    for line in listed.split(b"\n"):
         name, arrow, rest = line.strip().partition(b" => ")
         if arrow and name.startswith(_LIBRARY):
             return rest.rpartition(b" (")[0]

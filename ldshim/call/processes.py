@@ -75,7 +75,7 @@ def stamp(pid: int) -> bytes:
 
 
 def current_directory() -> bytes:
-    """Return that of this process, b"" when it has been removed."""
+    """Return the current directory of this process, b"" where it was removed."""
     try:
         return os.getcwdb()
     except OSError:

@@ -187,7 +187,7 @@ class Search:
         self.blocked = b""  # a candidate that exists and cannot be executed
 
     def find(self, name: bytes, directories: list[bytes], skip: bytes = b"") -> bytes:
-        """Return the first executable called name that is no ldshim and not skip, absolute, or b"". Goes on, for all `own_directories`."""
+        """Return the first executable called name, not ldshim and not skip, absolute, or b"". Also completes `own_directories`."""
         found = b""
         for directory in directories:
             candidate = _candidate(directory, name)

@@ -199,22 +199,22 @@ def _last_line(real: bytes, args: list[bytes], environment: Environment, path: b
 
 
 def linker_line(real: bytes, args: list[bytes], environment: Environment, path: bytes | None = None) -> list[bytes]:
-    r"""Ask the same, and return all words of the linker's command line; [] when that cannot be told.
+    r"""Run the driver in the same way, and return the linker's whole argv; [] where it is not certain.
 
-    Every word stands in double quotes, with a backslash before `"`, `\` and `$` (llvm/lib/Support/Program.cpp, printArg).
+    Every argument is in double quotes, with a backslash before `"`, `\` and `$` (llvm/lib/Support/Program.cpp, printArg).
     """
     rest = _last_line(real, args, environment, path).strip()
-    words = []
+    argv = []
     while rest:
         if not rest.startswith(b'"'):
             return []
-        word, at = b"", 1
+        argument, at = b"", 1
         while rest[at : at + 1] not in (b'"', b""):
             at += rest[at : at + 1] == b"\\"
-            word += rest[at : at + 1]
+            argument += rest[at : at + 1]
             at += 1
         if not rest[at : at + 1]:
             return []
-        words.append(word)
+        argv.append(argument)
         rest = rest[at + 1 :].lstrip(b" ")
-    return words if words and words[0].startswith(b"/") else []
+    return argv if argv and argv[0].startswith(b"/") else []

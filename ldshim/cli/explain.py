@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..decide.rewrite import Edits
     from ..warden.grant import Grant
 
-_ORDER = ("prefix", "tool", "family", "input", "confirm", "lto", "passed", "granted", "reason")
+_ORDER = ("prefix", "tool", "family", "input", "confirm", "lto", "passed", "granted", "memory", "reason")
 _LONG_LINES = 8  # of the terminal: a longer text is cut in its middle
 _REASON_LINES = 3  # of any other row: the names of sections with IR are long
 _ROWS = 3  # of one label: a link may name a thousand files that are missing

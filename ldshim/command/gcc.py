@@ -46,7 +46,7 @@ TABLE = Table(
         ),
         *rows(EQUALS_OR_FLAG, b"--help --completion", "no-link", "11-16"),
         *rows(EQUALS, b"-print-file-name -print-prog-name", "no-link", "11-16"),
-        *rows(FLAG, b"-V", "no-link", "refused by 11-16: nothing is linked. clang takes the next word with it"),
+        *rows(FLAG, b"-V", "no-link", "rejected by 11-16: nothing is linked. In clang it takes the next argument"),
         *rows(EQUALS_OR_SEPARATE, b"--print-file-name --print-prog-name", "no-link", "11-16"),
         # Options with a value, joined or in the next argument.
         *rows(

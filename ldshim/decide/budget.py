@@ -85,8 +85,8 @@ class Decision:
     mode: None for a call that is not analysed as a link; number: threads at most, the implicit slot included, 0 where the arguments stay as
     they are; before_memory: `number` before the memory limit, which is passed to a GCC link with a valve, because the valve enforces the
     memory limit; source: as in Budget; policy: what moves the tokens (warden/reservation.py), "none" without a warden; linker: family of
-    the linker that runs in the end; make: the make that GCC's lto-wrapper runs, None where it runs no parallel jobs; spread: how the
-    backends become processes of ldshim, None where the tool runs them; reason: for people.
+    the linker that runs in the end; make: the make that GCC's lto-wrapper runs, None where it runs no parallel jobs; spread: how ldshim
+    runs the backends as processes, None where the tool runs them; reason: for people.
     """
 
     __slots__ = ("before_memory", "linker", "make", "mode", "number", "policy", "reason", "source", "spread")
@@ -107,7 +107,7 @@ class Decision:
 
     @property
     def private(self) -> bool:
-        """Tell whether the number is enforced by a private jobserver, because what runs side by side are processes that ask one."""
+        """Return whether a private jobserver enforces the number, because the parallel jobs are processes that are its clients."""
         return self.lto == "gcc" or self.spread is not None
 
     @property

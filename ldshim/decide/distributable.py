@@ -1,12 +1,12 @@
-"""Decide whether lld's ThinLTO backends may run as processes: only a line that is known to give the same bytes (C28). Pure.
+"""Decide whether lld's ThinLTO backends may run as processes: only with options that are known to give the same bytes (C28). Pure.
 
-The problem: lld hands its backends out as clang command lines that repeat some of what it was told, and not the rest. What is left out
-changes the object, and the link ends with 0. The consequence: a positive list. Every option of the line must stand in one of the tables
-below, either because it cannot reach code generation, or because both ways were compared with lld 23.1.4 and clang 23.1.4 (the rows with a
-version; tests/toolchain/test_backends_lld.py runs each again). Some need a word for the compiler, the mend. One option that stands nowhere
-keeps the link in process, and is named.
+The problem: the clang command lines that lld writes for its backends repeat only some of lld's options. A missing option may change the
+object, while the link still ends with 0. The consequence: a positive list. Every option must be in one of the tables below, either because
+it cannot affect code generation, or because the outputs of lld 23.1.4 and clang 23.1.4 were compared (the rows with a version;
+tests/toolchain/test_backends_lld.py runs each again). Some options need an argument for the compiler, the mend. With any other option the
+link stays in process, and the reason names the option.
 
-Only x86-64, whose rows were measured; only modules that name the CPU they are for, as clang writes them (inputs/bitcode.py, `is_measured`).
+Only for x86-64, which was measured, and for modules that name their CPU, as clang writes them (inputs/bitcode.py, `is_measured`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..command.argv import Arguments
     from ..inputs.findings import Findings
 
-OLDEST = 22  # lld 21 has the options, but nobody compared its bytes
+OLDEST = 22  # lld 21 has the options, but its output was not compared
 
 # Options that cannot reach code generation: they concern names, places, layout, symbols and messages of the linker itself. Without dashes.
 NEUTRAL = frozenset(b"""
@@ -45,10 +45,10 @@ SHARED = (b"shared", b"Bshareable")
 
 
 class Spread:
-    """How the backends of a link become processes of ours.
+    """How ldshim runs the backends of a link as processes.
 
     python: the interpreter with its options; place: the directory of what it runs (backends/); compiler, mends: for lld's backends, b"" and
-    [] for GCC's, which lto-wrapper writes down whole.
+    [] for GCC's, whose command lines lto-wrapper writes.
     """
 
     __slots__ = ("compiler", "mends", "place", "python")
@@ -61,7 +61,7 @@ class Spread:
 
 
 class Row:
-    """An option of LTO that gives the same bytes. option: without dashes; value: b"*" for any; mend: for the compiler; seen: versions."""
+    """An LTO option that gives the same bytes. option: without dashes; value: b"*" for any; mend: for the compiler; seen: versions."""
 
     __slots__ = ("mend", "option", "seen", "value")
 
@@ -94,12 +94,12 @@ ROWS = (
     Row(b"lto-basic-block-sections", b"all", "23", (b"-fbasic-block-sections=all",)),
 )
 
-NO_PIE = b"-fno-pie"  # lld says -fpic where the output is PIC, and nothing where it is not: then clang's own default would count
-ALWAYS = b"--no-default-config"  # a clang.cfg beside clang is nothing to lld
+NO_PIE = b"-fno-pie"  # lld passes -fpic where the output is PIC, and nothing elsewhere: then clang's default would count
+ALWAYS = b"--no-default-config"  # lld does not read a clang.cfg beside clang
 
 
 class Verdict:
-    """Whether a line may be distributed. reason: why not, one clause, "" when it may; mends: arguments for the compiler."""
+    """Whether a link may be distributed. reason: why not, one clause, "" where it may; mends: arguments for the compiler."""
 
     __slots__ = ("mends", "reason")
 
@@ -109,11 +109,11 @@ class Verdict:
 
 
 def judge(arguments: Arguments, major: int, pending: bool, found: Findings) -> Verdict:
-    """Judge one line of ld.lld. arguments: response files expanded; major: of lld; pending: as Facts; found: all of its inputs."""
+    """Judge one call of ld.lld. arguments: response files expanded; major: of lld; pending: as in Facts; found: all of its inputs."""
     if major < OLDEST:
-        return Verdict(f"lld {major} was not compared: backends are handed out by lld {OLDEST} and later")
+        return Verdict(f"lld {major} was not compared: backends run as processes with lld {OLDEST} and later")
     if pending:
-        return Verdict("nothing can be added to the line")
+        return Verdict("nothing can be added to the arguments")
     if not found.complete:
         return Verdict("not all inputs could be read")
     if found.unmeasured:
@@ -139,23 +139,23 @@ def _judge_options(arguments: Arguments) -> Verdict:
 
 
 def _options(arguments: Arguments) -> list[tuple[bytes, bytes, bytes]]:
-    """List the options of a line: (name without dashes, value, as written)."""
+    """Return the options: (name without dashes, value, as written)."""
     found = []
     skip = 2 if arguments.text[:1] == [b"-flavor"] else 0
     text, at = arguments.text, skip
     while at < len(text):
-        word = text[at]
+        argument = text[at]
         at += 1
-        if word == b"--":
+        if argument == b"--":
             break
-        if not word.startswith(b"-") or word == b"-":
+        if not argument.startswith(b"-") or argument == b"-":
             continue
-        row, value, following = lld.TABLE.find(word)
-        spelling = word[: len(word) - len(value)] if row is not None and value is not None else word
-        shown = word
+        row, value, following = lld.TABLE.find(argument)
+        spelling = argument[: len(argument) - len(value)] if row is not None and value is not None else argument
+        shown = argument
         if following:
             value = text[at + following - 1] if at + following <= len(text) else b""
-            shown = b"%b %b" % (word, value)
+            shown = b"%b %b" % (argument, value)
             at += following
         name, equals, joined = spelling.lstrip(b"-").partition(b"=")
         found.append((name, value if value is not None else joined if equals else b"", shown))

@@ -14,10 +14,11 @@ ThinLTO: the base is the symbols and the combined index. A job compiles one modu
 
 Where the scan ended early, the size of the rest is estimated from the sizes of its files (Findings.in_all).
 
-Full LTO: the merged module, in one process; no number of jobs changes it.
+Full LTO: the merged module, in one process. It does not depend on the number of jobs.
 
-A plain link is two numbers, as multiples of its input: what the linker allocates, and the pages of input and output that it maps and
-comes back to. Without the second lld is not killed, but reads its input again and again (1.2 s free, over 60 s in a third of the memory).
+A plain link has two numbers, as multiples of its input: the memory that the linker allocates, and the pages of input and output that it
+maps and uses repeatedly. Without room for the latter lld is not killed, but reads its input many times (1.2 s with enough memory, over 60 s
+with a third of it).
 
 ldshim/doc/memory.md has the table of estimates and measurements; tests/bench/memory.py makes it.
 """
@@ -41,13 +42,13 @@ THIN_BASE_PER_BYTE = 2
 THIN_JOB = 8 * MB
 THIN_JOB_PER_BYTE = 50
 THIN_LARGEST = 3  # times the mean
-LEARNED_MARGIN = 4  # a quarter more than was seen, and
-LEARNED_LEAST = 8 * MB  # what a look every few hundredths of a second misses at the end of a short link
+LEARNED_MARGIN = 4  # a quarter more than was measured, and
+LEARNED_LEAST = 8 * MB  # what a measurement every few hundredths of a second misses at the end of a short link
 
 FULL_BASE = 40 * MB
 FULL_PER_BYTE = 60
 
-# family: percent of the size of the input that is allocated, and mapped besides.
+# family: percent of the size of the input that is allocated, and that is mapped in addition.
 PLAIN = {
     "lld": (55, 140),  # .09 and 1.39 with plain debug information, .51 and 1.68 with compressed, .38 and 1.2 compressing it; 16 and 19
     "gold": (30, 150),  # .11 to .31 (.53 with --gc-sections) and 1.1 to 1.5
@@ -60,7 +61,7 @@ PLAIN = {
 class Footprint:
     """Bytes that a link needs: base + jobs x per_job.
 
-    origin: a clause that says whose number it is, "" for our guess; files: bytes of file pages that it wants to keep, besides;
+    origin: a clause with the source of the number, "" for ldshim's estimate; files: bytes of file pages that it uses in addition;
     in_one_process: its jobs are threads of one process, whose own limit bounds them.
     """
 
@@ -78,9 +79,9 @@ class Footprint:
         return self.base + jobs * self.per_job
 
     def learned(self, one: int, each: int) -> Footprint:
-        """Return what the link needs by what it needed last time: with one job, and for each of several; 0: not seen, the guess stands.
+        """Return the need by last time's measurement. one, each: bytes with one job, and for each of several; 0: not measured.
 
-        Of several jobs each takes a little of what all share, so that their sum is what was seen.
+        Of several jobs each includes a part of the memory that all share, so that their sum is the measured one.
         """
         if not (one or each):
             return self
@@ -89,12 +90,16 @@ class Footprint:
         return Footprint(base, per_job, f"{self.origin} (as it needed last time)", self.files, self.in_one_process)
 
     def wants(self, jobs: int) -> int:
-        """Return the bytes that so many jobs need, and those of the file pages that they want to keep."""
+        """Return the bytes that so many jobs need, file pages included."""
         return self.of(jobs) + self.files
 
     def text(self, jobs: int) -> str:
-        """Write for people what so many jobs want."""
+        """Return the need of so many jobs as text for people."""
         return human(self.wants(jobs))
+
+    def described(self) -> str:
+        """Return the need of one job and the source of the number, as text for people."""
+        return f"{self.text(1)} with one job{self.origin or ' (guessed from its inputs)'}"
 
     def jobs_in(self, size: int) -> int:
         """Return how many jobs fit in so many bytes: 0 or more."""
@@ -136,12 +141,12 @@ def of_thin(found: Findings) -> Footprint:
 
 
 def of_full(found: Findings) -> Footprint:
-    """Guess for full LTO by LLVM, from the size of its bitcode."""
+    """Estimate for full LTO by LLVM, from the size of its bitcode."""
     return Footprint(FULL_BASE + FULL_PER_BYTE * found.in_all(found.llvm_bytes or found.fat_bytes), 1, in_one_process=True)
 
 
 def of_plain(family: str, size: int) -> Footprint:
-    """Guess for a link without LTO. size: of its input, bytes."""
+    """Estimate for a link without LTO. size: of its input, bytes."""
     allocated, mapped = PLAIN[family]
     return Footprint(size * allocated // 100, 1, files=size * mapped // 100, in_one_process=True)
 

@@ -122,7 +122,7 @@ def gcc_asked(facts: Facts, found: Findings) -> tuple[int, bool, str]:
     """
     given = [flto.value for flto in facts.flto if flto.value is not None]
     if given:
-        return (*flto_value(given[-1]), f"the arguments have -flto={given[-1].decode('ascii', 'replace')}")
+        return (*flto_value(given[-1]), f"the command line has -flto={given[-1].decode('ascii', 'replace')}")
     recorded = [option[6:] for option in found.recorded if option.startswith(b"-flto=")]
     values = [flto_value(value) for value in recorded]
     if any(ceiling == 0 and not serial for ceiling, serial in values):

@@ -87,18 +87,18 @@ def edits_for(
     return edits
 
 
-MAKE = b"_LDSHIM_MAKE"  # what $MAKE was, for what is not lto-wrapper's makefile (backends/gcc.py)
+MAKE = b"_LDSHIM_MAKE"  # the value of $MAKE, for makefiles other than lto-wrapper's (backends/gcc.py)
 _SPECIAL = b" \t\n\v\f\r'\"\\"
 
 
 def run_for_make(edits: Edits, spread: Spread, environment: Environment) -> None:
-    """Have lto-wrapper run us for make. It splits $MAKE as libiberty's buildargv does: a backslash makes any byte plain.
+    """Make lto-wrapper run ldshim as its make. It splits $MAKE as libiberty's buildargv does: a backslash escapes any byte.
 
-    First it asks whether there is a make, by the first word and --version alone: the interpreter answers that without starting.
+    It first runs the first word of $MAKE with --version, which the interpreter answers by itself.
     """
     own = [_escaped(word) for word in (*spread.python, spread.place + b"/make.py")]
     make = environment.get(b"MAKE")
-    if own[-1] not in make:  # else it is ours already, out of a link that is over
+    if own[-1] not in make:  # else it is ldshim's already, from an earlier link
         edits.variables[MAKE] = make or None
         edits.variables[b"MAKE"] = b" ".join(own)
 
@@ -108,15 +108,15 @@ def _escaped(word: bytes) -> bytes:
 
 
 def hand_out(edits: Edits, facts: Facts, spread: Spread, *, driver: bool) -> None:
-    """Have lld hand its ThinLTO backends out to us; neither it nor a driver passes a word through a shell."""
+    """Make lld run its ThinLTO backends through ldshim's distributor. Neither lld nor a driver uses a shell for it."""
     option = b"--thinlto-distributor"
-    words = [
+    additions = [
         b"%b=%b" % (option, spread.python[0]),
-        *(b"%b-arg=%b" % (option, word) for word in (*spread.python[1:], spread.place + b"/distributor.py")),
+        *(b"%b-arg=%b" % (option, argument) for argument in (*spread.python[1:], spread.place + b"/distributor.py")),
         b"--thinlto-remote-compiler=" + spread.compiler,
-        *(b"--thinlto-remote-compiler-arg=" + word for word in spread.mends),
+        *(b"--thinlto-remote-compiler-arg=" + argument for argument in spread.mends),
     ]
-    edits.add(facts, [each for word in words for each in ((b"-Xlinker", word) if driver else (word,))])
+    edits.add(facts, [each for argument in additions for each in ((b"-Xlinker", argument) if driver else (argument,))])
 
 
 def for_gcc(edits: Edits, facts: Facts, number: int) -> None:

@@ -128,25 +128,25 @@ def _flags(cursor: Cursor, width: int, end: int) -> int:
 
 
 _FUNCTION_BLOCK = 12
-_NAMES_WITHIN = 256 << 10  # attributes and the triple stand in front of types and constants
+_NAMES_WITHIN = 256 << 10  # attributes and the triple come before types and constants
 
 
 def is_measured(extent: Extent) -> bool:
-    """Tell whether every backend of this module was compared: it is for x86-64, and its functions name their CPU, or it has none.
+    """Return whether backends of such modules were compared: it is for x86-64, and its functions name their CPU, or it has no functions.
 
-    A function without the attribute "target-cpu" gets another from clang than from lld (seen with 23). Text in a record takes one VBR of
-    6 bits for each character, so it is looked for as that run of bits, in all eight places where it may start in a byte.
+    For a function without the attribute "target-cpu" clang chooses another CPU than lld (seen with 23). Text in a record takes VBR numbers
+    of 6 bits for each character, so the search is for that run of bits, at each of the eight bit positions of a byte.
     """
     try:
         head = extent.read(0, min(extent.size, _NAMES_WITHIN))
-        if not _says(head, b"x86_64-"):
+        if not _holds(head, b"x86_64-"):
             return False
-        return _says(head, b"target-cpu") or not _has_functions(extent)
+        return _holds(head, b"target-cpu") or not _has_functions(extent)
     except (MalformedError, OSError):
         return False
 
 
-def _says(data: bytes, text: bytes) -> bool:
+def _holds(data: bytes, text: bytes) -> bool:
     bits = width = 0
     for character in text:
         for chunk in (character & 31 | 32, character >> 5):

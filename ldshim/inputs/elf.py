@@ -301,10 +301,10 @@ def confirm(path: bytes) -> str:
 
 
 class Dynamic:
-    """What the dynamic loader reads of a program or a library.
+    """The fields of a program or library that the dynamic loader reads.
 
     machine: e_ident's class and byte order, and e_machine; interpreter: of PT_INTERP, b"" without; needed: sonames in their order; rpath,
-    runpath: as they stand, `$ORIGIN` unexpanded, empty entries dropped.
+    runpath: as in the file, `$ORIGIN` not expanded, empty entries dropped.
     """
 
     __slots__ = ("interpreter", "machine", "needed", "rpath", "runpath")
@@ -325,8 +325,8 @@ def machine(head: bytes) -> tuple[int, int, int]:
 
 
 def dynamic(path: bytes) -> Dynamic:
-    """Read what a program or library asks of the loader, by pyelftools. Raises OSError, ImportError, MalformedError."""
-    from elftools.elf.dynamic import DynamicSegment  # noqa: PLC0415 - 32 ms, and only remote backends come here
+    """Read these fields of a program or library, by pyelftools. Raises OSError, ImportError, MalformedError."""
+    from elftools.elf.dynamic import DynamicSegment  # noqa: PLC0415 - 32 ms, and only remote backends need it
     from elftools.elf.elffile import ELFFile  # noqa: PLC0415
     from elftools.elf.segments import InterpSegment  # noqa: PLC0415
 

@@ -34,7 +34,7 @@ class Findings:
     complete: False where the scan ended early, because more inputs cannot change the result, or at a limit (which reasons names);
     seen_bytes: of the objects that were read; unread_bytes: an estimate of those that were not, without libraries;
     bytes_read: by the scan, from all files; reasons: notes for the log;
-    unmeasured: a module whose backend nobody compared (bitcode.is_measured), "" for none; only where that was asked for.
+    unmeasured: a module whose backend was never compared (bitcode.is_measured), "" for none; only where the scan was to look for one.
     """
 
     __slots__ = (

@@ -66,7 +66,8 @@ def scan(
     """Read the inputs of a link. Never raises, never blocks, reads at most READ_LIMIT bytes.
 
     library_dirs: the values of -L, in order; sysroot: for `=` in them; want_libraries: read -l inputs, too; enough: stop after so many
-    ThinLTO modules, 0 for never, or once there is enough of GCC's IR; measured: look for a module that is not one (Findings.unmeasured).
+    ThinLTO modules, 0 for never, or once there is enough of GCC's IR; measured: look for a module whose backend was never compared
+    (Findings.unmeasured).
     """
     walk = _Walk(libraries.directories(library_dirs, sysroot), sysroot, enough, measured)
     out = walk.findings

@@ -9,7 +9,7 @@ and feeds whichever of the two is at work, the client:
 - While there is a client, one spare token lies in the private pipe. The client takes it when it has a job for it, and that is the demand
   signal: another is fetched from outside.
 - A spare that lies unused for 200 ms has no taker, and goes back outside; it is offered again ever more rarely. WPA looks for a token
-  between two sets of partitions only, and finds it if it is there almost always: its next offer comes as soon as a waiter had his chance.
+  between two sets of partitions only, and finds it if it is there almost always: the token is offered again after one polling interval.
 - Without a client nothing may lie in the pipe: under -j2 one spare would be the whole pool. WPA counts from its first partition on: what
   it does before that is serial, and longest.
 - GCC up to 12 forks up to 32 writers as soon as it sees a jobserver, and asks nobody (seen with 12.2: six partitions, six at once). There

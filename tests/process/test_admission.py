@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,9 @@ from tests.support import surroundings, tools
 from tests.support.container import Container
 from tests.support.flight import wait_for
 from tests.support.pool import Pool
+from tests.support.program import bare_environment
 from tests.support.shim import ROOT
-from tests.support.waiting import Links
+from tests.support.waiting import OBJECT, Links
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -332,3 +334,17 @@ def test_a_real_limit_binds_those_in_it_and_nobody_else(shim: Shim, tmp_path: Pa
             wait_for(lambda: not found.wardens())
     finally:
         found.close()
+
+
+def test_explain_says_whose_number_the_need_is(links: Links) -> None:
+    """C27: guessed, as it needed last time, or said by LDSHIM_MEM_PER_JOB; and explain itself neither waits nor promises."""
+    ask = [links.command, "explain", "--", links.tool, str(OBJECT), "-o", str(links.place / "out")]
+    env = bare_environment(XDG_RUNTIME_DIR=str(links.runtime))
+
+    def memory_row(**more: str) -> str:
+        said = subprocess.run(ask, env={**env, **more}, capture_output=True, check=True).stdout.decode()
+        (row,) = [line for line in said.splitlines() if line.startswith("memory ")]
+        return row.partition("with one job ")[2]
+
+    assert ("(guessed from its inputs)", "(LDSHIM_MEM_PER_JOB)") == (memory_row(), memory_row(LDSHIM_MEM_PER_JOB="900G"))
+    assert [] == links.promises()

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tests.support.program import Program
     from tests.support.shim import Shim
 
-# The skeleton that catches, reports and becomes the tool: there is nothing below it to catch what it raises.
-ENTRY = {f"ldshim.entry:{name}" for name in ("main", "run", "gather", "become", "complaint", "say", "default_interrupt")}
+# The functions that catch, report and exec the tool: there is nothing below it to catch what it raises.
+ENTRY = {f"ldshim.entry:{name}" for name in ("main", "run", "gather", "run_unchanged", "complaint", "say", "default_interrupt")}
 SKELETON = ENTRY | {"ldshim.call.real_tool:show"}
 # A mistake while an input is read is an input that is not understood (C8): no line, and the others may still make an LTO link.
 READERS = (

@@ -41,7 +41,7 @@ def no_python(tmp_path: Path, dump: Path) -> Path:
              "-x c - -E", "-o -o -Wall -c", "-cc1 x", "-###  a.o", "-MF x.d -c x.c", "-target arm -Wall -E x.c", "-pipe -c x.c"],
 )  # fmt: skip
 def test_compiles_and_probes_go_straight(no_python: Path, shell: tuple[str, ...], line: str) -> None:
-    """C22, C5: a call that certainly does not link becomes the tool in the same process, without Python and with its words intact."""
+    """C22, C5: a call that certainly does not link execs the tool in the same process, without Python, its arguments unchanged."""
     words = [need(shell[0]), *shell[1:], str(no_python), *line.split()]
     with subprocess.Popen(words, stdout=subprocess.PIPE, env={"PATH": "/usr/bin:/bin"}) as process:
         said = Dump(process.communicate()[0])

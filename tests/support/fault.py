@@ -38,7 +38,7 @@ def functions(modules: list[ModuleType]) -> dict[str, FunctionType]:
 
 
 def trace(out: str, known: dict[str, FunctionType]) -> None:
-    """Write down every known function that is called in this process before it becomes the tool."""
+    """Write down every known function that is called in this process before it execs the tool."""
     by_code = {function.__code__: name for name, function in known.items()}
     pid = os.getpid()
     seen: set[str] = set()

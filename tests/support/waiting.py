@@ -74,7 +74,7 @@ class Links:
         self.runtime.mkdir(0o700, parents=True)
         (self.runtime / "ldshim").mkdir(0o700)
         self.log = place / "log"
-        self._shim = shim
+        self.command = shim.command
         self._links: list[Link] = []
         tool = 'case "$*" in *--version*) echo "LLD 16.0.6 (compatible with GNU linkers)"; exit;; esac'
         self.tool = script(place / "ld.lld", tool, ': > "$PLACE/started"', 'read line < "$PLACE/gate"')
@@ -86,7 +86,7 @@ class Links:
         os.mkfifo(place / "gate")
         said = {"LDSHIM_MEM_PER_JOB": str(self.size)} if not objects else {}
         own = {"PLACE": str(place), "XDG_RUNTIME_DIR": str(self.runtime), "LDSHIM_LOG": str(self.log)}
-        command = [*before, self._shim.command, self.tool, *(objects or [str(OBJECT)]), "-o", str(place / "out")]
+        command = [*before, self.command, self.tool, *(objects or [str(OBJECT)]), "-o", str(place / "out")]
         link = Link(place, subprocess.Popen(command, env=bare_environment(**{**own, **said, **more}), stderr=stderr, cwd=place))
         self._links.append(link)
         return link

@@ -77,7 +77,7 @@ def test_the_number_holds(kind: str, pinned: str, recorded: str, shim: Shim, pro
 
 @pytest.mark.parametrize("gcc", tools.gccs())
 def test_a_linker_below_collect2_passes_the_number_too(gcc: str, shim: Shim, program: Program, tmp_path: Path) -> None:
-    """C19: an ld that stands in below a bare driver makes the number hold for bmake, too, and says why it does not change."""
+    """C19: an ld that stands in below a bare driver enforces the number for bmake, too, and prints why it is fixed."""
     bmake = tools.need("bmake")
     gate = Gate(tmp_path / "gate", tools.need(gcc))
     linkers = shim.only(tmp_path / "linkers", "ld")

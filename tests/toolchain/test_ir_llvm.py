@@ -9,7 +9,7 @@ import pytest
 
 from ldshim import analysis
 from ldshim.call.banner import Tool
-from ldshim.call.environment import Environment, Settings
+from ldshim.call.environment import Environment, read_settings
 from ldshim.command.argv import Facts, Input
 from ldshim.command.read import Command
 from ldshim.inputs import bitcode, summary
@@ -162,7 +162,7 @@ def test_archives_bound_the_backends_from_above(thin: list[str], tmp_path: Path)
 
 
 def test_a_jobserver_of_unknown_size_does_not_make_us_read_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C24: cargo's jobserver names no number; four modules for a CPU are read, and the findings say that there may be more."""
+    """C11 C24: cargo's jobserver names no number; a module is read for each CPU, and the findings say that there may be more."""
     one = clang(CLANG, tmp_path, *THIN).read_bytes()
     facts = Facts()
     for number in range(20):
@@ -171,10 +171,12 @@ def test_a_jobserver_of_unknown_size_does_not_make_us_read_everything(tmp_path: 
         facts.inputs.append(Input(bytes(path)))
     monkeypatch.setattr(cpus, "affinity", lambda: 2)
     cargo = {b"CARGO_MAKEFLAGS": b"-j --jobserver-fds=8,9 --jobserver-auth=8,9"}
-    nothing: dict[bytes, bytes] = {}
-    for variables, read in ((cargo, 8), (nothing, 2)):
+    three = {b"LDSHIM_CPUS": b"3"}
+    for variables, read in ((cargo, 2), ({}, 2), ({**cargo, **three}, 3)):
         environment = Environment(list(variables.items()))
-        found = analysis.look_at_inputs(Command("lld", facts), Tool(b"LLD 16.0.6 (compatible with GNU linkers)"), environment, Settings())
+        found = analysis.look_at_inputs(
+            Command("lld", facts), Tool(b"LLD 16.0.6 (compatible with GNU linkers)"), environment, read_settings(environment)
+        )
         assert (read, False) == (found.thin, found.complete)
 
 

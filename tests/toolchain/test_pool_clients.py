@@ -40,7 +40,7 @@ class Build:
 
     def __init__(self, shim: Shim, jobs: Jobs, style: str, command: list[str], place: Path, **more: str) -> None:
         err = place / "stderr"
-        env = {**shim.environment(PYTHONPATH=str(ROOT)), **more}
+        env = {**shim.on(JOBS, PYTHONPATH=str(ROOT)), **more}
         words = [shim.command, "pool", f"-j{JOBS}", f"--style={style}", "--", *command]
         with open(err, "wb") as stream:
             process = subprocess.Popen(words, env=env, cwd=place, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stream)

@@ -24,7 +24,7 @@ LAW: dict[str, set[str]] = {
     "plain_link": {"reserve"},
     "fallback": set(),
     "launcher": {"call", "command"},
-    "analysis": {"call", "command", "inputs", "decide", "reserve", "warden", "plain_link"},
+    "analysis": {"call", "command", "inputs", "decide", "reserve", "warden", "backends", "plain_link"},
     "record": {"call", "command", "inputs", "decide", "analysis", "warden"},
     "entry": {"call", "command", "decide", "reserve", "warden", "backends", "analysis", "record", "plain_link", "fallback"},
     "cli": {
