@@ -100,7 +100,8 @@ def _second_fork(link: Link, reservation: Reservation, report_fd: int) -> NoRetu
         status = 0
     except BaseException as error:
         if reservation.epilogue is not None:
-            from .history import History  # noqa: PLC0415  only a warden that writes a log
+            from ..call import clock  # noqa: PLC0415  only a warden that writes a log
+            from .history import History  # noqa: PLC0415  as above
 
             history = History(clock.now())
             history.fail(error)

@@ -229,7 +229,8 @@ def _close_all_but(kept: set[int]) -> None:
         # Without /proc nobody knows the highest one, and the limit may be a billion: one range for each gap.
         borders = sorted({-1, *kept, 1 << 20})
         for low, high in zip(borders, borders[1:]):
-            os.closerange(low + 1, high)
+            if high - low > 1:  # CPython 3.11 takes closerange(0, 0) for close_range(0, ~0), which closes all
+                os.closerange(low + 1, high)
 
 
 def _name_ourselves() -> None:
