@@ -106,7 +106,7 @@ def test_a_compile_that_comes_to_python_stops_early(place: Path) -> None:
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_c33_a_link_that_does_not_ask_for_backends_imports_nothing_of_them(place: Path, asked: bool) -> None:
-    """C33: an LTO link with tokens to take imports what it did before there were any; one that asks imports the judge, and no executor."""
+    """C33: an LTO link with tokens to take imports what it did before there were any; one that asks imports the choice, and no executor."""
     clang = need(beside(LLD, "ld.lld", "clang"))
     for name in ("a", "b"):
         (place / f"{name}.c").write_text(f"int {name}(void) {{ return 0; }}\n")
@@ -115,4 +115,5 @@ def test_c33_a_link_that_does_not_ask_for_backends_imports_nothing_of_them(place
     found = imported(*words, cwd=place, **({"LDSHIM_BACKENDS": "process"} if asked else {}))
     assert "ldshim.warden.grant" in found
     assert ("ldshim.decide.distributable" in found) is asked
-    assert set() == {module for module in found if module.startswith("ldshim.backends") or module == "ldshim.call.partner"}
+    theirs = {module for module in found if module.startswith("ldshim.backends") or module == "ldshim.call.partner"}
+    assert ({"ldshim.backends", "ldshim.backends.choice", "ldshim.call.partner"} if asked else set()) == theirs
