@@ -166,9 +166,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pip(*words: str, python: str = sys.executable, **more: str) -> None:
-    """Run pip, without dependencies."""
+    """Run pip for an interpreter, which need not have one of its own, without dependencies."""
     done = subprocess.run(
-        [python, "-m", "pip", words[0], "--quiet", "--no-deps", "--disable-pip-version-check", *words[1:]],
+        [sys.executable, "-m", "pip", "--python", python, words[0], "--quiet", "--no-deps", "--disable-pip-version-check", *words[1:]],
         env={**os.environ, "PIP_NO_COMPILE": "1", **more}, capture_output=True, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -206,22 +206,20 @@ def check(command: Path, dump: Path, package: Path, *, cwd: Path) -> None:
 
 def test_pip_into_a_virtual_environment(tmp_path: Path, dump: Path, wheel: Path) -> None:
     """The command finds the interpreter beside it; pip has copied the script as it is, and compiled nothing."""
-    pip("install", "--no-compile", "--prefix", str(tmp_path / "venv"), str(wheel), python=_python_with_pip(tmp_path / "venv"))
+    pip("install", "--no-compile", str(wheel), python=venv(tmp_path / "venv"))
     command = tmp_path / "venv/bin/ldshim"
     assert COMMAND.read_bytes() == command.read_bytes()
     check(command, dump, tmp_path / "venv/lib" / VERSION / "site-packages/ldshim", cwd=tmp_path)
 
 
-def _python_with_pip(place: Path) -> str:
-    venv(place)
-    return sys.executable
+def _of_the_system() -> str:
+    """Find an interpreter where the command looks for one that is not beside it."""
+    return next((path for path in ("/usr/local/bin/python3", "/usr/bin/python3") if Path(path).exists()), "") or tools.missing("python3")
 
 
 def test_pip_with_a_prefix(tmp_path: Path, dump: Path, wheel: Path) -> None:
     """Below a prefix of its own no interpreter stands beside the command; it finds one of the package's version."""
-    pip("install", "--ignore-installed", "--prefix", str(tmp_path / "prefix"), str(wheel))
-    if not any(Path(place, VERSION).exists() for place in ("/usr/bin", "/usr/local/bin")):
-        tools.missing(f"{VERSION} in /usr/bin or /usr/local/bin")
+    pip("install", "--ignore-installed", "--prefix", str(tmp_path / "prefix"), str(wheel), python=_of_the_system())
     (command,) = (tmp_path / "prefix").rglob("bin/ldshim")
     (package,) = [path for path in (tmp_path / "prefix").rglob("ldshim") if path.parent.name.endswith("-packages")]
     check(command, dump, package, cwd=tmp_path)
@@ -229,9 +227,8 @@ def test_pip_with_a_prefix(tmp_path: Path, dump: Path, wheel: Path) -> None:
 
 def test_pip_for_a_user(tmp_path: Path, dump: Path, wheel: Path) -> None:
     """~/.local: the command in bin, the package below lib, the interpreter the system's."""
-    python = next((path for path in ("/usr/local/bin/python3", "/usr/bin/python3") if Path(path).exists()), PYTHON)
-    pip("install", "--user", "--ignore-installed", "--break-system-packages", str(wheel), python=python, HOME=str(tmp_path / "home"),
-        PYTHONUSERBASE=str(tmp_path / "home/.local"))  # fmt: skip
+    pip("install", "--user", "--ignore-installed", "--break-system-packages", str(wheel), python=_of_the_system(),
+        HOME=str(tmp_path / "home"), PYTHONUSERBASE=str(tmp_path / "home/.local"))  # fmt: skip
     (package,) = (tmp_path / "home/.local/lib").glob("python3*/site-packages/ldshim")
     check(tmp_path / "home/.local/bin/ldshim", dump, package, cwd=tmp_path)
 
