@@ -29,7 +29,7 @@ else:
     import _signal  # the signal module proper builds enums: 4 ms
 
 OWN_NAMES = frozenset((real_tool.OWN_NAME, b"__main__.py"))
-COMMANDS = frozenset((b"explain", b"doctor", b"link-farm", b"pool", b"report"))
+COMMANDS = frozenset((b"explain", b"doctor", b"link-farm", b"pool", b"report", b"verify"))
 _reported: list[Exception] = []
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 
 from .. import __version__
-from . import doctor, explain, link_farm, pool, report
+from . import doctor, explain, link_farm, pool, report, verify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 
     from ..call.environment import Environment
 
-MODULES: dict[str, ModuleType] = {"explain": explain, "doctor": doctor, "link-farm": link_farm, "pool": pool, "report": report}
-TAKES_A_CALL = frozenset((b"explain", b"pool"))
+MODULES: dict[str, ModuleType] = {
+    "explain": explain,
+    "doctor": doctor,
+    "link-farm": link_farm,
+    "pool": pool,
+    "report": report,
+    "verify": verify,
+}
+TAKES_A_CALL = frozenset((b"explain", b"pool", b"verify"))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -30,6 +30,7 @@ def test_every_command_does_its_work(shim: Shim, tmp_path: Path) -> None:
         "explain": ["--", "ld", "-o", "x", "main.o"],
         "pool": ["-j2", "--", "sh", "-c", 'printf %s "$MAKEFLAGS"'],
         "report": [str(log)],
+        "verify": ["--", "ld", "-r", "-b", "binary", str(log)],
     }
     assert words.keys() == MODULES.keys()
     said = {}
@@ -45,3 +46,4 @@ def test_every_command_does_its_work(shim: Shim, tmp_path: Path) -> None:
     assert "main.o" in said["explain"]
     assert "-j2" in said["pool"]
     assert "output" in said["report"]
+    assert "same: " in said["verify"]
