@@ -166,6 +166,22 @@ def spelled(row: distributable.Row) -> list[str]:
     return [f"--{name}{value}" if name == "lto-O" else f"--{name}={value}" if value else f"--{name}"]
 
 
+def table() -> str:
+    """Write the list as the document shows it."""
+    lines = ["| option of lld | compared with lld and clang | added for the compiler |", "|---|---|---|"]
+    for row in distributable.ROWS:
+        option, value = row.option.decode(), row.value.decode()
+        separator = " " if option == "mllvm" else "" if option == "lto-O" or not value else "="
+        mend = " ".join(f"`{word.decode()}`" for word in row.mend)
+        lines.append(f"| `{'-' if option == 'mllvm' else '--'}{option}{separator}{value}` | {row.seen} | {mend} |")
+    return "\n".join(lines)
+
+
+def test_the_document_has_the_list() -> None:
+    """What remote.md promises is what is compared below."""
+    assert table() in (ROOT / "ldshim" / "doc" / "remote.md").read_text()
+
+
 @pytest.mark.remote
 @pytest.mark.parametrize("row", distributable.ROWS, ids=lambda row: f"{row.option.decode()} {row.value.decode()}")
 @pytest.mark.parametrize("shape", [SHARED, EXECUTABLE], ids=["shared", "executable"])
