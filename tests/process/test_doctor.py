@@ -163,6 +163,30 @@ def test_a_jobserver_that_works_no_more_is_named(how: str, here: Place) -> None:
     assert reason == report["attention"][0]["problem"]
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("grpc://127.0.0.1:1", "127.0.0.1:1: Connection refused"),
+        ("exec: nosuchcommand {command}", "nosuchcommand is not found"),
+        ("nonsense", "not understood, nothing runs remotely: 'nonsense'"),
+    ],
+)
+def test_a_service_that_is_of_no_use_is_named(here: Place, value: str, reason: str) -> None:
+    """C30: every backend would run here; the reason is that of a link."""
+    report = here.ask(LDSHIM_REMOTE=value)
+    assert (["LDSHIM_REMOTE"], reason) == (about(report), report["remote"]["reason"][: len(reason)])
+    assert report["attention"][0]["problem"].startswith(f"all backends run here: {reason}")
+
+
+def test_no_service_is_asked_for_without_the_variable(here: Place) -> None:
+    """An empty value counts as unset, and a command that is there is not run."""
+    assert here.ask(LDSHIM_REMOTE="")["remote"] is None
+    command = f"exec: {sys.executable} -c 'import os; os.mkdir(\"{here.place}/ran\")' {{command}}"
+    found = here.ask(LDSHIM_REMOTE=command, LDSHIM_REMOTE_JOBS="7")["remote"]
+    assert {"address": command, "jobs": 7, "reason": ""} == found
+    assert not (here.place / "ran").exists()
+
+
 def test_a_file_under_the_jobservers_number_keeps_its_bytes(here: Place) -> None:
     """C12: descriptors that are a file by now are named as that, and nothing is read from it."""
     with open(here.place / "file", "w+b") as file:

@@ -5,6 +5,8 @@ buildbox-casd runs the actions; ldshim, lld 23 and gcc are the real ones. `tox -
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +113,14 @@ def test_c4_gcc_s_partitions_on_a_service(place: Place, service: Service, progra
     ours, where = place.linked(line, service.port)
     assert bare == ours
     assert "there" in where
+
+
+def test_the_doctor_asks_the_service_what_it_can_do(place: Place, service: Service) -> None:
+    """What a link would find; the service answers here."""
+    command = [sys.executable, "-m", "ldshim", "doctor", "--json"]
+    env = {**os.environ, "LDSHIM_REMOTE": f"grpc://127.0.0.1:{service.port}", "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(command, env=env, cwd=place.path, stdout=subprocess.PIPE, check=False)
+    assert "" == json.loads(said.stdout)["remote"]["reason"]
 
 
 def test_c30_no_service_is_as_if_nothing_had_been_set(place: Place) -> None:

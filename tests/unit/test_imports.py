@@ -35,6 +35,7 @@ LAW: dict[str, set[str]] = {
         "reserve",
         "warden",
         "launcher",
+        "backends",
         "analysis",
         "record",
         "entry",

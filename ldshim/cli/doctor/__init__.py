@@ -7,6 +7,7 @@ cache of banners. Each tool is run with `--version`, which takes 5 s for one tha
 Exit status: 0 when links get their threads; 2 for a wrong command line; 1 when something needs attention. Each such problem is printed with
 an action. The problems are:
     no name on PATH leads to ldshim, or a tool precedes it on PATH, or a file that a launcher names is gone
+    LDSHIM_REMOTE is set, and no service answers there
     LDSHIM_DISABLE=1 is set, or a variable of ours has a malformed value
     a jobserver is named but cannot be used, and none can be recovered
     there is no jobserver, and no directory for slots
@@ -28,6 +29,8 @@ an action. The problems are:
                  seconds in which something here waited for memory (null: the kernel does not say)
     slots        directory, reason (why there is none), count, held, waiting (links), links: [{warden, link, command, slots: [numbers],
                  shares, waits}]: every link that runs with a warden; a link that shares no slots holds tokens of a jobserver
+    remote       null when LDSHIM_REMOTE is not set; else address (without secrets), jobs (at once), reason (why backends run here; empty
+                 when the service answered; a command of `exec:` is looked for and not run)
     settings     variables: {name: value}, complaints: [text]
     installation version, python, python_version, package, compiled: {fresh, stale, missing, writable}, make (can be found)
     kernel       release; whether these work: proc, children (/proc lists a process's), pidfd, flock, sched_setaffinity, descriptors (enough
@@ -103,6 +106,7 @@ def examine(environment: Environment, progress: terminal.Progress) -> Report:
     report["cpus"] = surroundings.processors(settings)
     report["memory"] = surroundings.memory_room(environment)
     report["slots"] = surroundings.slots(environment, report["cpus"]["counted"])
+    report["remote"] = surroundings.remote_service(environment, progress)
     report["settings"] = surroundings.settings_in_force(environment, settings)
     report["installation"] = surroundings.installation(environment)
     report["kernel"] = surroundings.kernel(report["slots"]["directory"])
@@ -139,7 +143,7 @@ def _tools(environment: Environment, progress: terminal.Progress) -> list[Report
 
 def attention(report: Report) -> list[Report]:
     """List the problems that keep links from getting their threads, the most important first: [{about, problem, action}]."""
-    return [*_of_settings(report), *_of_tools(report), *_of_sources(report), *_of_installation(report)]
+    return [*_of_settings(report), *_of_tools(report), *_of_sources(report), *_of_remote(report), *_of_installation(report)]
 
 
 def _point(about: str, problem: str, action: str) -> Report:
@@ -185,6 +189,13 @@ def _of_sources(report: Report) -> list[Report]:
         action = "give this user a directory of its own: XDG_RUNTIME_DIR, or /tmp/ldshim-UID with mode 0700"
         out.append(_point("slots", slots["reason"], action))
     return out
+
+
+def _of_remote(report: Report) -> list[Report]:
+    found = report["remote"]
+    if found is None or not found["reason"]:
+        return []
+    return [_point("LDSHIM_REMOTE", f"all backends run here: {found['reason']}", "correct or unset LDSHIM_REMOTE, or start the service")]
 
 
 def _for_jobserver(candidate: Report) -> str:

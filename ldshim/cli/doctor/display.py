@@ -133,6 +133,12 @@ class Display:
             )
             self.row("link", (f"{what}: {held}{', waits for more' if link['waits'] else ''} (held by pid {link['warden']})", ""))
 
+        remote = report["remote"]
+        if remote is not None:
+            word = ("NOT USABLE:", "bad") if remote["reason"] else ("usable:", "good")
+            what = remote["reason"] or f"{remote['address']}, at most {remote['jobs']} jobs of a link at once"
+            self.row("remote", word, (what, ""))
+
     def _next(self, found: Report) -> None:
         self.head("An LTO link that starts now")
         if found["threads"] is None:

@@ -14,6 +14,7 @@ import os
 import sys
 
 from ... import __version__, analysis
+from ...backends import remote
 from ...call import clock, descriptors, own_directory, processes
 from ...call.environment import VARIABLES, slurp
 from ...call.real_tool import show
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ...call.environment import Environment, Settings
+    from .. import terminal
 
     Report = dict[str, Any]
 
@@ -222,6 +224,24 @@ def _affinity() -> bool:
     except OSError:
         return False
     return True
+
+
+def remote_service(environment: Environment, progress: terminal.Progress) -> Report | None:
+    """Ask the service of LDSHIM_REMOTE what it can do, as a link would: at most 1 s. None when it is not set."""
+    if not remote.asked(environment):
+        return None
+    settings = remote.read(environment)
+    address = settings.address
+    shown = "" if address is None else "exec: " + show(address.prefix) if address.prefix else address.target
+    progress.say(f"asking {shown}")
+    service = remote.connect(settings, lambda _: None)
+    if not isinstance(service, str):
+        service.close()
+    return {
+        "address": shown,
+        "jobs": settings.jobs,
+        "reason": service.removeprefix("ldshim: LDSHIM_REMOTE: ") if isinstance(service, str) else "",
+    }
 
 
 def settings_in_force(environment: Environment, settings: Settings) -> Report:
