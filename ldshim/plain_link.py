@@ -96,14 +96,12 @@ def link_found(tool: str, before: int) -> None:
             own_argv0, *args = words[len(words) - len(sys.argv) + before :]
             if is_plain(families[0], args, entries):
                 name = own_argv0.rpartition(b"/")[2]
-                # Behind `ldshim` stands what the bare call would have had as argv[0]; our own path says as little as a launcher's.
-                _become(
-                    name,
-                    (path, own_argv0 if before and own_argv0 != name else path),
-                    b"" if before and own_argv0 == name else own_argv0,
-                    args,
-                    entries,
-                )
+                if not before:
+                    _become(name, (path, path), own_argv0, args, entries)
+                elif own_argv0 == name:
+                    _become(name, (path, path), b"", args, entries)
+                else:  # behind `ldshim` stands the path that would be argv[0] of the bare call
+                    _become(name, (path, own_argv0), None, args, entries)
     except Exception:  # C1: as above
         return
 
@@ -237,7 +235,7 @@ def _without_quota() -> bool:
     return seen
 
 
-def _become(name: bytes, tool: tuple[bytes, bytes], own_argv0: bytes, args: list[bytes], entries: list[bytes]) -> None:
+def _become(name: bytes, tool: tuple[bytes, bytes], own_argv0: "bytes | None", args: list[bytes], entries: list[bytes]) -> None:
     """Exec, with the environment and signals of a bare call, but without our directories in PATH, and with the markers against loops."""
     environment: dict[bytes, bytes] = {}
     for entry in entries:
@@ -269,8 +267,13 @@ def _leaves(place: bytes, name: bytes) -> bool:
     return identity_of(place + b"/" + name) == own and all(identity_of(place + b"/" + file) == own for file in posix.listdir(place))
 
 
-def _is_found_by(name: bytes, own_argv0: bytes, directories: list[bytes], kept: list[bytes], real: bytes) -> bool:
-    """Tell whether ldshim was found by its name, and the name leads to the tool from here on: then it is argv[0] (real_tool.py)."""
+def _is_found_by(name: bytes, own_argv0: "bytes | None", directories: list[bytes], kept: list[bytes], real: bytes) -> bool:
+    """Tell whether ldshim was found by its name, and the name leads to the tool from here on: then it is argv[0] (real_tool.py).
+
+    own_argv0: of ldshim; b"" for a name behind `ldshim`, None for a path there.
+    """
+    if own_argv0 is None:
+        return False
     if own_argv0 and not any(own_argv0 == (place.rstrip(b"/") + b"/" + name if place else name) for place in directories):
         return False
     first = next((place for place in kept if _exists((place or b".") + b"/" + name)), b"")

@@ -364,10 +364,12 @@ def test_dry_run_words_reach_the_build(shim: Shim) -> None:
 
 def test_the_environment_is_else_the_caller_s(shim: Shim) -> None:
     """Only the variables that name the jobserver differ, duplicates and odd bytes included."""
-    done = run(shim, "-j2", "--", "cat", "/proc/self/environ", ODD="\udcff\n", EMPTY="")
+    done = run(shim, "-j2", "--", "cat", "/proc/self/environ", ODD="\udcff\n", EMPTY="", PWD=os.getcwd())  # a shell sets PWD
     ours = {b"MAKEFLAGS", b"CARGO_MAKEFLAGS"}
     pairs = environment.Environment([(n, v) for n, _, v in (e.partition(b"=") for e in os.fsencode(done.out).split(b"\0")) if n])
-    expected = {os.fsencode(n): os.fsencode(v) for n, v in shim.environment(PYTHONPATH=str(ROOT), ODD="\udcff\n", EMPTY="").items()}
+    expected = {
+        os.fsencode(n): os.fsencode(v) for n, v in shim.environment(PYTHONPATH=str(ROOT), ODD="\udcff\n", EMPTY="", PWD=os.getcwd()).items()
+    }
     assert expected == {name: value for name, value in pairs.pairs if name not in ours}
 
 

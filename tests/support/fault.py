@@ -19,9 +19,9 @@ from ldshim import __main__
 
 
 def everything() -> list[ModuleType]:
-    """Import every module of the package that a call may go through: people's commands are not among them."""
+    """Import every module of the package that a call may go through: not people's commands, nor what needs the extra `remote`."""
     names = [name for _, name, _ in pkgutil.walk_packages(ldshim.__path__, "ldshim.") if not name.endswith("__main__")]
-    return [importlib.import_module(name) for name in names if not name.startswith("ldshim.cli")]
+    return [importlib.import_module(name) for name in names if not name.startswith(("ldshim.cli", "ldshim.backends.remote."))]
 
 
 def functions(modules: list[ModuleType]) -> dict[str, FunctionType]:
