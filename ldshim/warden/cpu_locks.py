@@ -3,6 +3,8 @@
 Slots and tokens stand for no particular CPU, but an affinity mask does, and links that all started from the lowest CPU would share it. So
 each CPU has a lock of its own, a file `cpu-N` in our directory, separate from the slots. The link that uses the CPU holds the lock, and
 the kernel frees it when the warden ends. A link that finds every CPU locked does not wait: it shares one until another is free.
+
+Measured: eight ThinLTO links of lld 16 under `make -j2` on two CPUs take 1.06 times as long without the locks (benchmarks.md).
 """
 
 from __future__ import annotations
