@@ -180,7 +180,7 @@ def test_a_wrapper_of_the_users_runs_once(way: str, shim: Shim, tmp_path: Path) 
     text.write_text("#ifndef WRAPPED\n#error passed over\n#endif\nint main(void) { return 0; }\n")
     command = [shim.command, "gcc"] if way.startswith("prefix") else ["gcc"]
     env = on_path(shim, *([ours, wrapper] if way == "farm made with it" else [wrapper, ours]))
-    for line in (["-c", str(text), "-o", "w.o"], [str(text), "-o", "w"]):
+    for line in (["-c", str(text), "-o", "w.o"], [str(text), "-nostdlib", "-shared", "-fPIC", "-o", "w"]):
         (wrapper / "runs").unlink(missing_ok=True)
         done = call(["/usr/bin/env", f"PATH={env['PATH']}", *command, *line], env, tmp_path)
         assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)

@@ -84,8 +84,8 @@ def test_a_real_link_is_the_same(shim: Shim, tmp_path: Path, options: list[str])
     gcc = tools.need("gcc")
     (tmp_path / "main.c").write_text("int f(void); int main(void) { return f(); }")
     (tmp_path / "f.c").write_text("int f(void) { return 0; }")
-    subprocess.run([gcc, "-c", "-flto", "main.c", "f.c"], cwd=tmp_path, check=True)
-    done = verify(shim, *options, "--", "gcc", "-flto=auto", "main.o", "f.o", "-o", "program", cwd=tmp_path)
+    subprocess.run([gcc, "-c", "-flto", "-fPIC", "main.c", "f.c"], cwd=tmp_path, check=True)
+    done = verify(shim, *options, "--", "gcc", "-flto=auto", "-nostdlib", "-shared", "main.o", "f.o", "-o", "program", cwd=tmp_path)
     assert (0, "") == (done.returncode, done.stderr), done.stdout
     assert "through ldshim: gcc, LTO gcc, granted " in done.stdout
     assert not (tmp_path / "program").exists()

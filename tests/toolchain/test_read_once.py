@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import socket
 import subprocess
 import threading
@@ -64,9 +63,9 @@ def fifo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_what_is_read_once(tmp_path: Path) -> None:
     """C7: pipes, FIFOs, sockets, terminals and devices are read once; files, directories, /dev/null and what is not there are not."""
+    master, slave = tools.terminal()
     reader, writer = os.pipe()
     one, two = socket.socketpair()
-    master, slave = pty.openpty()
     os.mkfifo(tmp_path / "f")
     (tmp_path / "l").symlink_to("f")
     (tmp_path / "file").write_text("")
