@@ -106,6 +106,17 @@ class Spinning:
         subprocess.run([self.real, *self.line, str(out)], check=True)
         return out.read_bytes()
 
+    def grow_and_narrow(self, pool: Pool, token: bytes) -> None:
+        """See that the link has one CPU, two once its pool has the token, gives that back when its threads rest, and ends well."""
+        self.wait_for_width(1)
+        pool.give(token)
+        self.wait_for_width(2)
+        assert 0 == pool.available()
+        self.rest()
+        wait_for(lambda: pool.available() == 1)
+        self.wait_for_width(1)
+        assert 0 == self.finish()
+
     def close(self) -> None:
         """End what is left of a link whose test failed, and wait for its warden."""
         if self.process.poll() is None:

@@ -43,14 +43,7 @@ def test_a_real_link_grows_and_narrows(linker: str, style: str, shim: Shim, prog
         elsewhere = pool.take(1)
         link = Spinning(linker, shim, program, tmp_path / "link", pool, XDG_RUNTIME_DIR=str(runtime))
         try:
-            link.wait_for_width(1)
-            pool.give(elsewhere)
-            link.wait_for_width(2)
-            assert 0 == pool.available()
-            link.rest()
-            wait_for(lambda: pool.available() == 1)
-            link.wait_for_width(1)
-            assert 0 == link.finish()
+            link.grow_and_narrow(pool, elsewhere)
         finally:
             link.close()
     assert link.bare() == link.out.read_bytes()

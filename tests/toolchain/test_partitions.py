@@ -126,14 +126,7 @@ def test_partitions_run_on_as_many_cpus_as_are_held(linker: str, shim: Shim, pro
         more = {"XDG_RUNTIME_DIR": str(runtime), "LDSHIM_LOG": str(log)}
         link = Spinning(linker, shim, program, tmp_path / "link", pool, line=line_of(linker, program), **more)
         try:
-            link.wait_for_width(1)
-            pool.give(elsewhere)
-            link.wait_for_width(2)
-            assert 0 == pool.available()
-            link.rest()
-            wait_for(lambda: pool.available() == 1)
-            link.wait_for_width(1)
-            assert 0 == link.finish()
+            link.grow_and_narrow(pool, elsewhere)
         finally:
             link.close()
     assert ("full", 4, "confine") == tuple(handed_over(log)[0][key] for key in ("lto", "demand", "policy"))
