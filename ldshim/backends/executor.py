@@ -32,32 +32,8 @@ if TYPE_CHECKING:
     from ..call.environment import Environment
     from ..reserve.jobserver import Jobserver
     from .job import Job
+    from .remote import Service
     from .watched import Watched
-
-    class Service(Protocol):
-        """A place to run jobs that is not here (backends/remote); all methods are for one thread."""
-
-        @property
-        def width(self) -> int:
-            """How many jobs are worth starting at once, now."""
-
-        def fileno(self) -> int:
-            """Give a descriptor that polls readable while finished(0) has something to say."""
-
-        def start(self, job: Job) -> int:
-            """Queue a job: its handle."""
-
-        def finished(self, seconds: float) -> Sequence[tuple[int, Result | str]]:
-            """Wait so long at most for jobs to be done; str: why this one must run here."""
-
-        def overdue(self) -> Sequence[int]:
-            """List the jobs to run here as well, first to be started first; mostly none."""
-
-        def cancel(self, handle: int) -> None:
-            """Forget a job, and cancel what runs of it."""
-
-        def close(self) -> None:
-            """Cancel everything that is left, and stop."""
 
     class Told(Protocol):
         """Who is told what happens."""

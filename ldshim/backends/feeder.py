@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..call.environment import Environment
-    from .executor import Service
     from .job import Job, Result
+    from .remote import Service
 
 EXECUTOR = b"ldshim-backends"  # what the kernel calls us, in its 15 bytes: the valve knows its client by it (warden/gcc_valve.py)
 
