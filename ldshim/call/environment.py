@@ -141,14 +141,16 @@ def _switch(value: bytes) -> bool:
     return value == b"1"
 
 
-def _positive(value: bytes) -> int:
+def positive(value: bytes) -> int:
+    """Read a whole number from 1 to 999999. Raises ValueError, as the other readers do."""
     # int() accepts b" 8_0 "; the tools that get these numbers do not.
     if not value.isdigit() or len(value) > 6 or int(value) < 1:
         raise ValueError
     return int(value)
 
 
-def _size(value: bytes) -> int:
+def size(value: bytes) -> int:
+    """Read a number of bytes, or one with K, M or G."""
     digits, unit = (value[:-1], value[-1:].upper()) if value[-1:].isalpha() else (value, b"")
     if not digits.isdigit() or len(digits) > 18 or unit not in (b"", b"K", b"M", b"G") or int(digits) < 1:
         raise ValueError
@@ -181,7 +183,8 @@ def _backends(value: bytes) -> bool:
     return True
 
 
-def _path(value: bytes) -> bytes:
+def path(value: bytes) -> bytes:
+    """Read the path of a file, and make it absolute."""
     if not value:
         raise ValueError
     try:
@@ -193,17 +196,17 @@ def _path(value: bytes) -> bytes:
 # variable, attribute of Settings, reader, what is accepted
 VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
     (b"LDSHIM_DISABLE", "disable", _switch, "0 or 1"),
-    (b"LDSHIM_JOBS", "jobs", _positive, "a whole number from 1 to 999999"),
-    (b"LDSHIM_MAX_JOBS", "max_jobs", _positive, "a whole number from 1 to 999999"),
-    (b"LDSHIM_CPUS", "cpus", _positive, "a whole number from 1 to 999999"),
-    (b"LDSHIM_MEM_PER_JOB", "mem_per_job", _size, "bytes, or a number with K, M or G"),
+    (b"LDSHIM_JOBS", "jobs", positive, "a whole number from 1 to 999999"),
+    (b"LDSHIM_MAX_JOBS", "max_jobs", positive, "a whole number from 1 to 999999"),
+    (b"LDSHIM_CPUS", "cpus", positive, "a whole number from 1 to 999999"),
+    (b"LDSHIM_MEM_PER_JOB", "mem_per_job", size, "bytes, or a number with K, M or G"),
     (b"LDSHIM_WAIT", "wait", _seconds, "seconds, a whole number from 0 to 999999"),
     (b"LDSHIM_PRESSURE", "pressure", _percent, "a percentage from 1 to 100, or off"),
     (b"LDSHIM_ELASTIC", "elastic", _switch, "0 or 1"),
     (b"LDSHIM_RECOVER", "recover", _switch, "0 or 1"),
     (b"LDSHIM_EXPLICIT", "keep_explicit", _explicit, "keep"),
     (b"LDSHIM_BACKENDS", "processes", _backends, "process"),
-    (b"LDSHIM_LOG", "log", _path, "the path of a file"),
+    (b"LDSHIM_LOG", "log", path, "the path of a file"),
     (b"LDSHIM_EXPLAIN", "explain", _switch, "0 or 1"),
 )
 
@@ -234,21 +237,31 @@ class Settings:
 
 
 def read_settings(environment: Environment) -> Settings:
-    """Read every LDSHIM_* variable once; an empty value counts as unset, as CI systems write it."""
+    """Read every LDSHIM_* variable once."""
     out = Settings()
+    out.complaints = read_variables(out, VARIABLES, environment, "the default is used")
+    return out
+
+
+def read_variables(
+    out: object, variables: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...], environment: Environment, instead: str
+) -> list[str]:
+    """Set the attributes of out that a table of variables names. Return a line for each malformed value; instead: what then happens.
+
+    An empty value counts as unset, as CI systems write it.
+    """
+    complaints = []
     names = {name for name, _ in environment.pairs if name.startswith(b"LDSHIM_")}
-    if not names:
-        return out
-    for variable, attribute, reader, accepted in VARIABLES:
+    for variable, attribute, reader, accepted in variables if names else ():
         value = environment.get(variable) if variable in names else b""
         if not value:
             continue
         try:
             setattr(out, attribute, reader(value))
-        except ValueError:
+        except ValueError:  # UnicodeDecodeError is one
             shown = value.decode("utf-8", "backslashreplace")
-            out.complaints.append(f"ldshim: {variable.decode()}: not understood, the default is used: {shown!a}; accepted: {accepted}")
-    return out
+            complaints.append(f"ldshim: {variable.decode()}: not understood, {instead}: {shown!a}; accepted: {accepted}")
+    return complaints
 
 
 # Variables of package builders that are ceilings where no jobserver is found (design §5).

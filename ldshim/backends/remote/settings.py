@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from ...call.environment import path, positive, read_variables, size
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,21 +56,8 @@ def _address(value: bytes) -> Address:
     return Address(host, int(port), instance.strip("/"), scheme == "grpcs")
 
 
-def _count(value: bytes) -> int:
-    if not value.isdigit() or len(value) > 6 or int(value) < 1:
-        raise ValueError
-    return int(value)
-
-
-def _size(value: bytes) -> int:
-    digits, unit = (value[:-1], value[-1:].upper()) if value[-1:].isalpha() else (value, b"")
-    if not digits.isdigit() or unit not in (b"", b"K", b"M", b"G") or int(digits) < 1:
-        raise ValueError
-    return int(digits) << {b"": 0, b"K": 10, b"M": 20, b"G": 30}[unit]
-
-
 def _seconds(value: bytes) -> float:
-    return float(_count(value))
+    return float(positive(value))
 
 
 def _cache(value: bytes) -> bool:
@@ -81,10 +70,6 @@ def _compiler(value: bytes) -> bool:
     if value not in (b"upload", b"worker"):
         raise ValueError
     return value == b"worker"
-
-
-def _file(value: bytes) -> bytes:
-    return os.path.abspath(value)
 
 
 def _properties(value: bytes) -> tuple[tuple[str, str], ...]:
@@ -101,17 +86,17 @@ def _properties(value: bytes) -> tuple[tuple[str, str], ...]:
 # variable, attribute of Settings, reader, what is accepted
 VARIABLES: tuple[tuple[bytes, str, Callable[[bytes], object], str], ...] = (
     (b"LDSHIM_REMOTE", "address", _address, "grpc://HOST:PORT[/INSTANCE], grpcs://HOST:PORT[/INSTANCE], or exec: COMMAND"),
-    (b"LDSHIM_REMOTE_JOBS", "jobs", _count, "a whole number from 1 to 999999"),
-    (b"LDSHIM_REMOTE_USER_JOBS", "user_jobs", _count, "a whole number from 1 to 999999"),
+    (b"LDSHIM_REMOTE_JOBS", "jobs", positive, "a whole number from 1 to 999999"),
+    (b"LDSHIM_REMOTE_USER_JOBS", "user_jobs", positive, "a whole number from 1 to 999999"),
     (b"LDSHIM_REMOTE_CACHE", "cache", _cache, "on or off"),
     (b"LDSHIM_REMOTE_COMPILER", "worker_compiler", _compiler, "upload or worker"),
     (b"LDSHIM_REMOTE_PROPERTIES", "properties", _properties, "NAME=VALUE,NAME=VALUE"),
-    (b"LDSHIM_REMOTE_UPLOAD", "upload_limit", _size, "bytes, or a number with K, M or G"),
+    (b"LDSHIM_REMOTE_UPLOAD", "upload_limit", size, "bytes, or a number with K, M or G"),
     (b"LDSHIM_REMOTE_PATIENCE", "patience", _seconds, "seconds, a whole number from 1 to 999999"),
-    (b"LDSHIM_REMOTE_CA", "ca", _file, "the path of a file"),
-    (b"LDSHIM_REMOTE_CERT", "certificate", _file, "the path of a file"),
-    (b"LDSHIM_REMOTE_KEY", "key", _file, "the path of a file"),
-    (b"LDSHIM_REMOTE_TOKEN", "token", _file, "the path of a file"),
+    (b"LDSHIM_REMOTE_CA", "ca", path, "the path of a file"),
+    (b"LDSHIM_REMOTE_CERT", "certificate", path, "the path of a file"),
+    (b"LDSHIM_REMOTE_KEY", "key", path, "the path of a file"),
+    (b"LDSHIM_REMOTE_TOKEN", "token", path, "the path of a file"),
 )
 
 
@@ -148,13 +133,5 @@ def asked(environment: Environment) -> bool:
 def read(environment: Environment) -> Settings:
     """Read every LDSHIM_REMOTE* variable."""
     out = Settings(environment)
-    for variable, attribute, reader, accepted in VARIABLES:
-        value = environment.get(variable)
-        if not value:
-            continue
-        try:
-            setattr(out, attribute, reader(value))
-        except ValueError:  # UnicodeDecodeError is one
-            shown = value.decode("utf-8", "backslashreplace")
-            out.complaints.append(f"ldshim: {variable.decode()}: not understood, nothing runs remotely: {shown!a}; accepted: {accepted}")
+    out.complaints = read_variables(out, VARIABLES, environment, "nothing runs remotely")
     return out
