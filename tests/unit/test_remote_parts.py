@@ -67,6 +67,17 @@ def test_a_malformed_value_of_any_variable_turns_it_off(name: str) -> None:
     assert ([] if known else [name]) == [line.split(":")[1].strip() for line in read.complaints]
 
 
+@pytest.mark.parametrize(("name", "value"), [("CA", b"ca.pem"), ("UPLOAD", b"1" * 19), ("UPLOAD", b"1" * 5000)])
+def test_what_the_other_variables_refuse_is_refused_here(name: str, value: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path in a removed directory, and a size that no machine has: a line, and no exception."""
+    (tmp_path / "removed").mkdir()
+    monkeypatch.chdir(tmp_path / "removed")
+    (tmp_path / "removed").rmdir()
+    read = remote.read(Environment([(b"LDSHIM_REMOTE", b"grpc://a:1"), (b"LDSHIM_REMOTE_" + name.encode(), value)]))
+    (line,) = read.complaints
+    assert line.startswith(f"ldshim: LDSHIM_REMOTE_{name}: not understood, nothing runs remotely: ")
+
+
 def test_properties_are_sorted() -> None:
     """The API wants them sorted by name and value; any other order would be another action."""
     read = remote.read(environment(_PROPERTIES="pool=lto,OSFamily=Linux,pool=big", **{"": "grpc://a:1"}))
